@@ -1,0 +1,47 @@
+# make run | test | check | bench | docs: each sets up what it needs in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+CONFIG ?= config.yaml
+TESTS ?= tests
+
+.PHONY: help run test check bench docs clean
+
+help:
+	@echo "make run      run config.yaml in the foreground"
+	@echo "make test     run all tests"
+	@echo "make check    linters, types, import rules, documentation"
+	@echo "make bench    measure beside the peers that are installed"
+	@echo "make docs     build the documentation into docs/_build/html"
+
+# One stamp a set of extras, so that `make run` does not install what only tests need.
+$(VENV)/run: pyproject.toml setup.cfg
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/test: $(VENV)/run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
+	@touch $@
+
+run: $(VENV)/run
+	$(BIN)/netserve run $(CONFIG)
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory docs
+
+bench: $(VENV)/test
+	$(BIN)/python -m bench
+
+docs: $(VENV)/test
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist docs/_build *.egg-info

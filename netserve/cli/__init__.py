@@ -1,0 +1,1 @@
+"""The `netserve` command: one module a verb or group of verbs."""

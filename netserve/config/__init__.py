@@ -1,0 +1,1 @@
+"""The config file: YAML with positions in, frozen settings models out."""

@@ -1,0 +1,353 @@
+"""The types that settings models are made of: durations, sizes, secrets, paths, listen addresses.
+
+Every model that describes a part of the file is a `Section`: frozen, strict about types, and
+closed to unknown keys. Options are documented by the string below them, which becomes the text
+of ``netserve list NAME``, of the JSON Schema and of the reference pages.
+
+In YAML 1.2 ``no``, ``22:22`` and ``010`` are what they look like, so nothing is coerced here
+either: a yes-or-no option takes ``true`` and ``false`` only. Lists are tuples.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
+
+
+class Section(BaseModel):
+    """A mapping of the file: frozen, strict, closed to unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        validate_default=False,
+        arbitrary_types_allowed=True,
+    )
+
+
+_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_SIZE_UNITS: Final = {
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+_SIZE: Final = re.compile(r"(\d+)(B|kB|MB|GB|KiB|MiB|GiB)?", re.ASCII)
+
+
+def parse_duration(value: object) -> float:
+    """Seconds from ``500ms``, ``5s``, ``4h``, ``1h30m`` or ``5d``.
+
+    Raises:
+        ValueError: it is not of that form, or longer than ten years.
+    """
+    if isinstance(value, str):
+        parts = _DURATION.findall(value)
+        if parts and "".join(number + unit for number, unit in parts) == value:
+            seconds = float(sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts))
+            if seconds <= 3650 * 86400:
+                return seconds
+            raise ValueError("longer than ten years")
+    raise ValueError("not a duration; write a number with its unit: 500ms, 5s, 10m, 4h, 1h30m, 5d")
+
+
+def parse_size(value: object) -> int:
+    """Bytes from ``4096``, ``64KiB``, ``10MiB``, ``1GB``.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        return int(match[1]) * _SIZE_UNITS[match[2] or "B"]
+    raise ValueError("not a size; write bytes, or a number with its unit: 4096, 64KiB, 10MiB, 1GB")
+
+
+Duration: TypeAlias = Annotated[
+    float,
+    BeforeValidator(lambda value: value if isinstance(value, float) else parse_duration(value)),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$"}),
+]
+"""Seconds, written in the file as ``5s`` or ``4h``."""
+
+Size: TypeAlias = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\d+(B|kB|MB|GB|KiB|MiB|GiB)?$"},
+            ]
+        }
+    ),
+]
+"""Bytes, written in the file as ``4096`` or ``10MiB``."""
+
+
+class Secret:
+    """A text that is printed nowhere: its str, repr and format are ``***``.
+
+    Arguments:
+        value: what is to be kept; `reveal` gives it back.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The text itself; call it where it is sent, and keep no copy."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a secret is not pickled")
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def check(value: object) -> Secret:
+            if isinstance(value, Secret):
+                return value
+            if isinstance(value, str):
+                return cls(value)
+            raise ValueError("not a text; put it in quotes, or use !env, !file or !credential")
+
+        return core_schema.no_info_plain_validator_function(
+            check, serialization=core_schema.plain_serializer_function_ser_schema(lambda _: "***")
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "writeOnly": True}
+
+
+def _in_folder_of_file(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise ValueError("not a path")
+    if "\0" in str(value):
+        raise ValueError("a path has no NUL in it")
+    folder = (info.context or {}).get("folder", Path())
+    return Path(folder) / Path(value).expanduser()
+
+
+FilePath: TypeAlias = Annotated[
+    Path, BeforeValidator(_in_folder_of_file), WithJsonSchema({"type": "string"})
+]
+"""A path; a relative one starts at the folder of the config file (context key ``folder``)."""
+
+
+def _parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if isinstance(value, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
+        return value
+    try:
+        if isinstance(value, str):
+            return ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"not a network: {error}") from None
+    raise ValueError("not a network; write an address or a network: 127.0.0.1, 10.0.0.0/8, ::1")
+
+
+Network: TypeAlias = Annotated[
+    ipaddress.IPv4Network | ipaddress.IPv6Network,
+    BeforeValidator(_parse_network),
+    WithJsonSchema({"type": "string"}),
+]
+"""An IP network or a single address."""
+
+
+def _one_or_many(value: object) -> object:
+    if isinstance(value, (tuple, list)):
+        return tuple(value)
+    return (value,)
+
+
+def _json_one_or_many(item: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [item, {"type": "array", "items": item}]}
+
+
+Networks: TypeAlias = Annotated[
+    tuple[Network, ...],
+    BeforeValidator(_one_or_many),
+    WithJsonSchema(_json_one_or_many({"type": "string"})),
+]
+"""One network or a list of them."""
+
+
+class Listen:
+    """An address that a service listens on, in the form of Twisted's endpoint descriptions.
+
+    ``tcp:7007:interface=127.0.0.1``, ``unix:/run/x.sock:mode=660``, ``systemd:…``, ``haproxy:…``
+    and any other that Twisted or its plugins know; beside them ``udp:`` and ``unixgram:`` in
+    the same form. A backslash escapes a colon, an equals sign or a backslash.
+
+    Arguments:
+        description: the text from the file.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+
+    __slots__ = ("arguments", "description", "kind", "options")
+
+    DATAGRAM_KINDS: Final = frozenset({"udp", "unixgram"})
+    KNOWN_KINDS: Final = ("tcp", "tcp6", "ssl", "unix", "udp", "unixgram", "systemd", "haproxy")
+
+    description: str
+    kind: str
+    """The word before the first colon."""
+    arguments: tuple[str, ...]
+    """The values without a name, after the kind."""
+    options: dict[str, str]
+    """The values with a name, such as ``interface``."""
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        first, *rest = _split_description(description)
+        self.kind = first[1]
+        if first[0] is not None or not re.fullmatch(r"[a-z][a-z0-9_+-]*", self.kind) or not rest:
+            raise ValueError(
+                "not an address to listen on; write for example tcp:7007:interface=127.0.0.1,"
+                " udp:7007 or unix:/run/name.sock"
+            )
+        self.arguments = tuple(value for name, value in rest if name is None)
+        self.options = {name: value for name, value in rest if name is not None}
+        if self.kind in {"tcp", "tcp6", "ssl", "udp"}:
+            port = self.arguments[0] if self.arguments else self.options.get("port", "")
+            if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
+                raise ValueError(f"not a port: {port!r}; a port is a number from 0 to 65535")
+
+    @property
+    def is_datagram(self) -> bool:
+        """Whether datagrams come in here, not connections."""
+        return self.kind in self.DATAGRAM_KINDS
+
+    @property
+    def port(self) -> int | None:
+        """The port of the kinds that have one in the description, else None."""
+        if self.kind not in {"tcp", "tcp6", "ssl", "udp"}:
+            return None
+        return int(self.arguments[0] if self.arguments else self.options["port"])
+
+    @property
+    def interface(self) -> str:
+        """The address to bind, or an empty string for all of them."""
+        return self.options.get("interface", "")
+
+    def __repr__(self) -> str:
+        return self.description
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Listen) and other.description == self.description
+
+    def __hash__(self) -> int:
+        return hash((Listen, self.description))
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def check(value: object) -> Listen:
+            if isinstance(value, Listen):
+                return value
+            if isinstance(value, str):
+                return cls(value)
+            raise ValueError("not an address to listen on; write for example tcp:7007")
+
+        return core_schema.no_info_plain_validator_function(check)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^[a-z][a-z0-9_+-]*:.+$"}
+
+
+def _split_description(text: str) -> list[tuple[str | None, str]]:
+    """``kind:value:name=value`` as (name or None, value) pairs, the kind being the first."""
+    parts: list[tuple[str | None, str]] = []
+    name: str | None = None
+    value = ""
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            value += next(characters, "")
+        elif character == "=" and name is None:
+            name, value = value, ""
+        elif character == ":":
+            parts.append((name, value))
+            name, value = None, ""
+        else:
+            value += character
+    parts.append((name, value))
+    return parts
+
+
+def _not_empty(value: tuple[Listen, ...]) -> tuple[Listen, ...]:
+    if not value:
+        raise ValueError("at least one address is needed")
+    if len(set(value)) != len(value):
+        raise ValueError("the same address twice")
+    return value
+
+
+ListenAddresses: TypeAlias = Annotated[
+    tuple[Listen, ...],
+    BeforeValidator(_one_or_many),
+    AfterValidator(_not_empty),
+    WithJsonSchema(_json_one_or_many({"type": "string", "pattern": "^[a-z][a-z0-9_+-]*:.+$"})),
+]
+"""One address or a list of them."""
+
+
+def _parse_import_path(value: object) -> str:
+    if isinstance(value, str):
+        module, _, name = value.partition(":")
+        if all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+            return value
+    raise ValueError("not the way to a Python object; write module:object")
+
+
+ImportPath: TypeAlias = Annotated[
+    str, BeforeValidator(_parse_import_path), WithJsonSchema({"type": "string"})
+]
+"""``package.module:object``; it is imported only when the service is built."""
+
+PositiveInt: TypeAlias = Annotated[int, Field(ge=1)]
+"""A whole number from 1 up."""

@@ -1,0 +1,60 @@
+"""The one place where asyncio's coroutines and Twisted's Deferreds cross over.
+
+A module that uses an asyncio library is asyncio inside and gives Deferreds outside, by
+`from_asyncio`. Wiring on Twisted's side is ``async def`` as well, but awaits Deferreds only;
+`ensure_deferred` starts it. Both need the reactor that netserve installs, which runs on an
+asyncio loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+
+from netserve.errors import UpstreamError
+
+T = TypeVar("T")
+
+
+class TimedOut(UpstreamError):
+    """An asyncio operation took longer than it was given."""
+
+
+def from_asyncio(
+    work: Coroutine[Any, Any, T], *, timeout: float | None = None, what: str = "the operation"
+) -> Deferred[T]:
+    """Run an asyncio coroutine; cancelling the Deferred cancels it.
+
+    Arguments:
+        work: may await asyncio's things only.
+        timeout: seconds.
+        what: for the error's text.
+
+    Errors:
+        TimedOut: from the Deferred, when the time was over.
+    """
+
+    async def bounded() -> T:
+        try:
+            async with asyncio.timeout(timeout):
+                return await work
+        except TimeoutError as error:
+            if timeout is None:
+                raise
+            raise TimedOut(f"{what} took longer than {timeout:g} s") from error
+
+    return Deferred.fromFuture(asyncio.ensure_future(bounded()))
+
+
+def ensure_deferred(result: Awaitable[T] | T) -> Deferred[T]:
+    """A Deferred for what a callable returned: a Deferred, a coroutine that awaits Deferreds, or
+    a plain value.
+    """
+    if isinstance(result, Deferred):
+        return result
+    if asyncio.iscoroutine(result):
+        return Deferred.fromCoroutine(result)
+    return succeed(result)  # type: ignore[arg-type]  # the two cases above were the awaitables

@@ -1,0 +1,1 @@
+"""The shared HTTP client: pools, address guard, bounded decompression."""

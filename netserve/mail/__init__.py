@@ -1,0 +1,1 @@
+"""Pure mail: envelope, SMTP server and client machines, bounces, routes. No Twisted, no asyncio."""

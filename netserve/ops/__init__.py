@@ -1,0 +1,1 @@
+"""What operators see: status port, metrics, logs, control socket."""

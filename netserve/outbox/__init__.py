@@ -1,0 +1,1 @@
+"""The durable queue: model, store, schedule, agent."""

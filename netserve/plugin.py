@@ -1,0 +1,244 @@
+r"""What the author of a protocol imports.
+
+A protocol is one object, a `ProtocolPlugin`: a name, a settings model, and a function that
+builds what is hosted from the settings and a `Context`::
+
+    from twisted.internet.protocol import Factory, Protocol
+    from netserve.plugin import Context, ProtocolPlugin, Settings
+
+    class ShoutSettings(Settings):
+        suffix: str = "!"
+        "What is put behind each answer."
+
+    class Shout(Protocol):
+        def dataReceived(self, data):
+            self.transport.write(data.upper().rstrip() + self.factory.suffix + b"\r\n")
+
+    def build(settings: ShoutSettings, context: Context):
+        factory = Factory.forProtocol(Shout)
+        factory.suffix = settings.suffix.encode()
+        return factory
+
+    shout = ProtocolPlugin(name="shout", settings=ShoutSettings, build=build)
+
+It is found by the entry-point group ``netserve.protocols`` or named in the file as
+``protocol: module:object``. Listeners, TLS, limits, access rules, logs and metrics are there
+without a line of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+
+from pydantic import model_validator
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import AbstractDatagramProtocol
+from twisted.logger import Logger
+
+from netserve.config.types import (
+    Duration,
+    FilePath,
+    ListenAddresses,
+    Networks,
+    PositiveInt,
+    Section,
+)
+
+if TYPE_CHECKING:
+    from netserve.http import HttpClients
+    from netserve.outbox import Outbox
+
+__all__ = [
+    "TLS",
+    "Context",
+    "Hosted",
+    "Limits",
+    "Metrics",
+    "ProtocolPlugin",
+    "Section",
+    "Settings",
+]
+
+
+class Limits(Section):
+    """What one service may use. A protocol adds its own by a subclass."""
+
+    connections: PositiveInt = 1000
+    """Connections at one time, in all."""
+    connections_per_address: PositiveInt = 100
+    """Connections at one time from one address."""
+    handshake_timeout: Duration = 10.0
+    """Time for the TLS handshake."""
+    idle_timeout: Duration = 300.0
+    """A connection on which nothing has moved for so long is closed."""
+
+
+class Certificate(Section):
+    """A certificate and its key."""
+
+    certificate: FilePath
+    """The certificate, PEM; the chain may stand behind it in the same file."""
+    key: FilePath
+    """Its private key, PEM."""
+    chain: FilePath | None = None
+    """The certificates between it and the root, PEM, where they are in a file of their own."""
+
+
+class TLS(Certificate):
+    """TLS from the first byte of a connection (or from STARTTLS, where a protocol has it)."""
+
+    more: tuple[Certificate, ...] = ()
+    """Further certificates; the client's server name (SNI) chooses by the names in them."""
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+    """The lowest version of TLS that is spoken."""
+    ciphers: str | None = None
+    """OpenSSL's cipher list up to TLS 1.2; the default passes Mozilla's intermediate profile."""
+    client_ca: FilePath | None = None
+    """Certificates of those that may sign client certificates, PEM."""
+    client_certificate: Literal["none", "optional", "required"] = "none"
+    """Whether clients are asked for a certificate, and whether they must have one."""
+
+    @model_validator(mode="after")
+    def _client_certificates_need_a_ca(self) -> TLS:
+        if (self.client_certificate == "none") != (self.client_ca is None):
+            raise ValueError("client_certificate and client_ca go together")
+        return self
+
+
+class Settings(Section):
+    """The options that every service has; a protocol adds its own by a subclass."""
+
+    protocol: str
+    """The protocol: a name from `netserve list`, or `module:object`."""
+    listen: ListenAddresses
+    """Where: one of Twisted's endpoint descriptions or `udp:` in the same form, or a list."""
+    tls: TLS | None = None
+    """Certificate and key; without it connections are in clear."""
+    limits: Limits = Limits()
+    """What the service may use."""
+    allow: Networks = ()
+    """Networks that may connect; empty: all."""
+    deny: Networks = ()
+    """Networks that may not connect; decided before `allow`."""
+    log: Literal["debug", "info", "warn", "error"] = "info"
+    """The least level that this service logs."""
+
+
+StreamFactory: TypeAlias = IProtocolFactory | Callable[[], asyncio.BaseProtocol]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosted:
+    """What a plugin builds: what answers connections, what answers datagrams, and its life.
+
+    Arguments:
+        stream: answers connections: a Twisted factory, or an asyncio protocol factory.
+        datagram: makes what answers the datagrams of one `udp:` address.
+        start: called once the sockets are bound and privileges are dropped, before the first
+            connection is taken; may return a Deferred or a coroutine.
+        stop: called after the last connection is gone; may return a Deferred or a coroutine.
+        drain: called when no more connections are taken, while the last ones finish.
+        refusal: sent to a connection that is refused for a limit, before it is closed.
+        starts_tls: the protocol calls `startTLS` itself (with `Context.tls`), so connections
+            begin in clear though the service has `tls`.
+        state: a few words of its state for the status page, read when that is asked for.
+        ready: whether it can serve, for `/readyz`; an error text is the reason why not.
+    """
+
+    stream: StreamFactory | None = None
+    datagram: Callable[[], AbstractDatagramProtocol] | None = None
+    start: Callable[[], Awaitable[None] | None] | None = None
+    stop: Callable[[], Awaitable[None] | None] | None = None
+    drain: Callable[[], None] | None = None
+    refusal: bytes = b""
+    starts_tls: bool = False
+    state: Callable[[], str] | None = None
+    ready: Callable[[], str | None] | None = None
+
+
+@dataclass(slots=True)
+class Metrics:
+    """The counters of one service: plain numbers, so that counting costs next to nothing.
+
+    A protocol counts its `requests` and `errors` (by kind, from a short fixed list), and may add
+    gauges that are read when somebody looks. The rest is counted by the hosting layer.
+    """
+
+    requests: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    connections_open: int = 0
+    connections_total: int = 0
+    connections_refused: Counter[str] = field(default_factory=Counter)
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    gauges: dict[str, tuple[str, Callable[[], float]]] = field(default_factory=dict)
+
+    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Show a number that is read when the metrics are asked for.
+
+        Arguments:
+            name: in Prometheus' form, without the prefix ``netserve_``.
+            help_text: one sentence.
+            read: gives the number; must not block.
+        """
+        self.gauges[name] = (help_text, read)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What the process gives to a service.
+
+    Arguments:
+        service: the service's name in the file.
+        reactor: the reactor, which is also the clock.
+        log: the service's logger.
+        metrics: the service's counters.
+        folder: the folder of the config file.
+        state: the folder that the process keeps its state in.
+        datagram_ports: every UDP port that this process listens on.
+        tls: the service's OpenSSL context factory for `startTLS`, or None without `tls`.
+        outbox: gives the process's durable queue, which is opened before `Hosted.start`; only a
+            process in which somebody asks for it has one.
+        http: gives HTTP clients.
+        random: the source of randomness (backoff, jitter); tests give a seeded one.
+    """
+
+    service: str
+    reactor: Any
+    log: Logger
+    metrics: Metrics
+    folder: Path
+    state: Path
+    datagram_ports: frozenset[int]
+    tls: Any
+    outbox: Callable[[], Outbox]
+    http: HttpClients
+    random: random.Random
+
+
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolPlugin(Generic[S]):
+    """A protocol that netserve can host.
+
+    Arguments:
+        name: what stands behind ``protocol:`` in the file.
+        settings: the model of a service's options, a subclass of `Settings`.
+        build: makes what is hosted; it opens nothing and raises ValueError for settings that
+            cannot work.
+        summary: one line for ``netserve list``; without it the first line of the model's
+            docstring.
+    """
+
+    name: str
+    settings: type[S]
+    build: Callable[[S, Context], Hosted | StreamFactory]
+    summary: str = ""

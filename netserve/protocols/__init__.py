@@ -1,0 +1,1 @@
+"""The built-in protocols, a folder each: settings, pure logic, service."""

@@ -1,0 +1,1 @@
+"""Hosting: listeners, TLS, limits, access rules, drain."""

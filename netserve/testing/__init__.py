@@ -1,0 +1,1 @@
+"""Helpers for the tests of protocol authors, and for our own."""

@@ -1,0 +1,1 @@
+"""Sans-IO helpers: framings, bounded buffers, templates. No Twisted, no asyncio."""

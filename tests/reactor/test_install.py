@@ -1,0 +1,44 @@
+"""The choice of the reactor."""
+
+import asyncio
+import sys
+from types import ModuleType
+
+import pytest
+import pytest_twisted
+from twisted.internet import task
+
+from netserve import reactor as choice
+from netserve.crossing import TimedOut, from_asyncio
+from netserve.errors import StartError
+
+
+def test_install_again_gives_the_same_reactor() -> None:
+    from twisted.internet import reactor
+
+    assert choice.install() is reactor
+
+
+def test_another_reactor_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "twisted.internet.reactor", ModuleType("EPollReactor"))
+    with pytest.raises(StartError, match="leave out --reactor, or give --reactor netserve"):
+        choice.install()
+
+
+@pytest_twisted.ensureDeferred
+async def test_asyncio_and_twisted_share_one_loop() -> None:
+    from twisted.internet import reactor
+
+    await task.deferLater(reactor, 0, lambda: None)
+
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    assert await from_asyncio(work()) == "done"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_timeout_has_its_own_error() -> None:
+    with pytest.raises(TimedOut, match=r"the answer took longer than 0\.01 s"):
+        await from_asyncio(asyncio.sleep(10), timeout=0.01, what="the answer")
