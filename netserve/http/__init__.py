@@ -1,1 +1,19 @@
-"""The shared HTTP client: pools, address guard, bounded decompression."""
+"""The shared HTTP client: one pool a service, an address guard, bounded decompression.
+
+`Context.http` is an `HttpClients`; a service asks it for an `HttpClient` by its `ClientOptions`.
+"""
+
+from netserve.http.client import Answer, Body, ClientOptions, HttpClient, HttpClients, place
+from netserve.http.errors import HttpError
+from netserve.http.guard import AddressGuard
+
+__all__ = [
+    "AddressGuard",
+    "Answer",
+    "Body",
+    "ClientOptions",
+    "HttpClient",
+    "HttpClients",
+    "HttpError",
+    "place",
+]

@@ -1,0 +1,348 @@
+"""The HTTP client that services share: one pool a service, bounded in time, size and addresses.
+
+What holds for each request, whatever the service's settings:
+
+- it goes to checked addresses only, at each redirect again (S11, see `netserve.http.resolver`);
+- the certificate and its name are verified;
+- nothing of the environment is looked at (no proxy variables, no ``.netrc``), no cookies are kept;
+- what is held in memory of an answer is bounded, compressed or not (S12).
+
+The inside is asyncio's: `HttpClient.fetch` and `HttpClient.stream` are for coroutines of asyncio;
+others cross over by `netserve.crossing`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from multidict import CIMultiDictProxy
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from yarl import URL
+
+from netserve.crossing import from_asyncio
+from netserve.http import redirects as following
+from netserve.http.decompress import ACCEPTED, DecompressError, Decompressor, ExpandsTooMuch
+from netserve.http.errors import BadAnswer, HttpError, TooLarge, TooManyRedirects, as_http_error
+from netserve.http.guard import PUBLIC_ONLY, AddressGuard
+from netserve.http.resolver import GuardedConnector
+
+Body: TypeAlias = bytes | AsyncIterable[bytes] | None
+
+_READ_SIZE: Final = 64 * 1024
+_FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, HttpError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """What one service's client may do.
+
+    Arguments:
+        guard: the addresses that are allowed beside public ones.
+        connect_timeout: seconds for one connection, with its TLS handshake.
+        read_timeout: seconds in which something has to come.
+        total_timeout: seconds for all of a request, redirects and body included.
+        redirects: how many are followed; with 0 a redirect is an answer like another.
+        connections: the most that are open at a time, to all upstreams together.
+        keepalive: seconds that an idle connection is kept for.
+        response_size: the largest answer that is held in memory, in bytes.
+        ratio: how many times its size a compressed answer may unpack to.
+        ca: PEM file of the authorities that are trusted in place of the system's.
+        user_agent: our ``User-Agent``.
+    """
+
+    guard: AddressGuard = PUBLIC_ONLY
+    connect_timeout: float = 5.0
+    read_timeout: float = 30.0
+    total_timeout: float = 60.0
+    redirects: int = 0
+    connections: int = 100
+    keepalive: float = 15.0
+    response_size: int = 4 * 1024 * 1024
+    ratio: int = 100
+    ca: Path | None = None
+    user_agent: str = "netserve"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An upstream's answer, whole.
+
+    Arguments:
+        status: the code.
+        reason: the words behind it; may be empty.
+        headers: as they came.
+        body: unpacked.
+    """
+
+    status: int
+    reason: str
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+class HttpClient:
+    """The HTTP client of one service; its pool opens with its first request.
+
+    Arguments:
+        options: what it may do.
+        resolver: resolves names, unguarded; tests give one of their own.
+
+    Raises:
+        ValueError: the file of authorities cannot be read.
+    """
+
+    def __init__(self, options: ClientOptions, *, resolver: AbstractResolver | None = None) -> None:
+        self.options = options
+        self._resolver = resolver
+        self._ssl: ssl.SSLContext | bool = _verified_by(options.ca) if options.ca else True
+        self._timeout = _timeouts(options, options.total_timeout)
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def fetch(
+        self, method: str, url: URL, *, headers: Mapping[str, str] | None = None, body: Body = None
+    ) -> Answer:
+        """Send a request, and hold its answer.
+
+        Arguments:
+            method: in capitals.
+            url: absolute, encoded as it is to be sent.
+            headers: sent beside the client's own.
+            body: bytes, or an iterable of them.
+
+        Raises:
+            HttpError: there is no complete answer; TooLarge among them.
+        """
+        try:
+            response = await self._request(method, url, headers, body)
+            try:
+                content = await self._read(response)
+            except BaseException:
+                response.close()
+                raise
+        except _FAILURES as error:
+            raise as_http_error(error, place(url)) from error
+        response.release()
+        return Answer(response.status, response.reason or "", response.headers, content)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, url: URL, *, headers: Mapping[str, str] | None = None, body: Body = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request, and give its answer before its body has come.
+
+        The body is read by `pieces`, as it is, compressed or not; leaving the context before
+        its end closes the connection.
+
+        Raises:
+            HttpError: there is no answer.
+        """
+        try:
+            response = await self._request(method, url, headers, body)
+        except _FAILURES as error:
+            raise as_http_error(error, place(url)) from error
+        try:
+            yield response
+        finally:
+            # A body that came whole has given its connection back already.
+            response.close()
+
+    async def pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The body of a streamed answer, piece by piece, as it comes.
+
+        Raises:
+            HttpError: it did not come whole.
+        """
+        content = response.content
+        try:
+            while piece := await content.readany():
+                yield piece
+        except _FAILURES as error:
+            raise as_http_error(error, place(response.url)) from error
+
+    def close(self) -> Deferred[None]:
+        """Close all connections; requests under way fail."""
+        self._closed = True
+        session, self._session = self._session, None
+        return from_asyncio(_close(session))
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise HttpError("the client is closed")
+        options = self.options
+        connector = GuardedConnector(
+            options.guard,
+            self._resolver or aiohttp.ThreadedResolver(),
+            ssl=self._ssl,
+            limit=options.connections,
+            keepalive_timeout=options.keepalive,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": options.user_agent, "Accept-Encoding": ACCEPTED},
+            skip_auto_headers=("Content-Type",),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self._session
+
+    async def _request(
+        self, method: str, url: URL, headers: Mapping[str, str] | None, body: Body
+    ) -> aiohttp.ClientResponse:
+        session = self._session or self._open()
+        response = await session.request(
+            method, url, headers=headers, data=body, allow_redirects=False
+        )
+        if response.status in following.STATUSES and self.options.redirects:
+            return await self._follow(
+                session, response, following.Hop(method, url, headers or {}), body
+            )
+        return response
+
+    async def _follow(
+        self,
+        session: aiohttp.ClientSession,
+        response: aiohttp.ClientResponse,
+        hop: following.Hop,
+        body: Body,
+    ) -> aiohttp.ClientResponse:
+        """Follow redirects, in the time that one request has."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.options.total_timeout
+        for _ in range(self.options.redirects):
+            location = response.headers.get("Location")
+            if response.status not in following.STATUSES or location is None:
+                return response
+            response.close()
+            try:
+                hop = following.next_hop(hop, response.status, location)
+            except ValueError as error:
+                raise TooManyRedirects(f"{place(hop.url)}: {error}") from None
+            if hop.keeps_body and body is not None and not isinstance(body, bytes):
+                raise TooManyRedirects(f"{place(hop.url)}: a body that is passed on is sent once")
+            response = await session.request(
+                hop.method,
+                hop.url,
+                headers=hop.headers,
+                data=body if hop.keeps_body else None,
+                allow_redirects=False,
+                timeout=_timeouts(self.options, max(deadline - loop.time(), 0.001)),
+            )
+        if response.status in following.STATUSES and "Location" in response.headers:
+            response.close()
+            raise TooManyRedirects(
+                f"{place(hop.url)}: more than {self.options.redirects} redirects"
+            )
+        return response
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body, unpacked; bounded before, during and after."""
+        limit = self.options.response_size
+        if (response.content_length or 0) > limit and response.method != "HEAD":
+            raise TooLarge(f"{place(response.url)}: its answer is larger than {limit} bytes")
+        encoding = response.headers.get("Content-Encoding")
+        content = response.content
+        if encoding is None or encoding == "identity":
+            body = await content.readany()
+            if content.at_eof() and len(body) <= limit:
+                return body
+            return await self._read_plain(response, body)
+        return await self._read_compressed(response, encoding)
+
+    async def _read_plain(self, response: aiohttp.ClientResponse, begun: bytes) -> bytes:
+        limit, held = self.options.response_size, bytearray(begun)
+        while len(held) <= limit:
+            piece = await response.content.readany()
+            if not piece:
+                return bytes(held)
+            held += piece
+        raise TooLarge(f"{place(response.url)}: its answer is larger than {limit} bytes")
+
+    async def _read_compressed(self, response: aiohttp.ClientResponse, encoding: str) -> bytes:
+        held = bytearray()
+        try:
+            unpack = Decompressor(
+                encoding, limit=self.options.response_size, ratio=self.options.ratio
+            )
+            while data := await response.content.readany():
+                for piece in unpack.feed(data):
+                    held += piece
+            unpack.end()
+        except ExpandsTooMuch as error:
+            raise TooLarge(f"{place(response.url)}: its answer {error}") from None
+        except DecompressError as error:
+            raise BadAnswer(f"{place(response.url)}: its answer {error}") from None
+        return bytes(held)
+
+
+@dataclass(slots=True)
+class HttpClients:
+    """Gives HTTP clients to services, and closes them all when the process stops.
+
+    Arguments:
+        reactor: the reactor, which has to run on asyncio's loop.
+        log: the process's logger.
+        resolver: resolves names for all clients, in place of the system's.
+    """
+
+    reactor: Any
+    log: Logger
+    resolver: AbstractResolver | None = None
+    _clients: list[HttpClient] = field(default_factory=list)
+
+    def client(self, options: ClientOptions) -> HttpClient:
+        """A client with a pool of its own; whoever asked for it may close it early.
+
+        Raises:
+            ValueError: the options cannot work, such as a missing file of authorities.
+        """
+        client = HttpClient(options, resolver=self.resolver)
+        self._clients.append(client)
+        return client
+
+    def close(self) -> Deferred[None]:
+        """Close all clients."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        clients, self._clients = self._clients, []
+        for client in clients:
+            await client.close()
+
+
+def place(url: URL) -> str:
+    """A URL's host and port, for logs and errors."""
+    host = url.raw_host or "?"
+    return f"[{host}]:{url.port}" if ":" in host else f"{host}:{url.port}"
+
+
+def _timeouts(options: ClientOptions, total: float) -> aiohttp.ClientTimeout:
+    # sock_connect and not connect: to wait for the pool is not the upstream's slowness.
+    return aiohttp.ClientTimeout(
+        total=total, sock_connect=options.connect_timeout, sock_read=options.read_timeout
+    )
+
+
+def _verified_by(ca: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except OSError as error:
+        raise ValueError(
+            f"cannot read the authorities in {ca}: {error.strerror or error}"
+        ) from None
+
+
+async def _close(session: aiohttp.ClientSession | None) -> None:
+    if session is not None:
+        await session.close()
