@@ -1,0 +1,109 @@
+"""Listening TCP ports.
+
+Binding, listening, accepting and running out of descriptors are Twisted's own `tcp.Port`;
+what it accepts gets a native transport.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from netserve.reactor.loop import attach
+from netserve.reactor.stream import Stream
+
+
+def numeric(address: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A socket address with an IPv6 scope written into its host, as Twisted has it."""
+    if len(address) == 4 and address[3]:
+        host, _ = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+        return (host, *address[1:])
+    return address
+
+
+def internet_address(address: tuple[Any, ...]) -> IPv4Address | IPv6Address:
+    """Twisted's address object for a socket's address."""
+    kind = IPv4Address if len(address) == 2 else IPv6Address
+    return kind("TCP", *numeric(address))
+
+
+class ServerStream(Stream):
+    """A connection that was accepted, or given to the reactor as a descriptor."""
+
+    __slots__ = ("client", "server", "sessionno")
+
+    def __init__(
+        self, reactor: Any, sock: socket.socket, protocol: Any, client: Any, server: Any, session: int
+    ) -> None:
+        super().__init__(reactor, sock, protocol)
+        self.client = client
+        self.server = server
+        self.sessionno = session
+
+    @property
+    def hostname(self) -> str:
+        """The peer's address, without its port."""
+        return str(self.client[0])
+
+    def getHost(self) -> Any:
+        """See `ITransport.getHost`."""
+        return internet_address(self.socket.getsockname())
+
+    def getPeer(self) -> Any:
+        """See `ITransport.getPeer`."""
+        return internet_address(self.client)
+
+    def logPrefix(self) -> str:
+        return f"{super().logPrefix()},{self.sessionno},{self.hostname}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self.protocol).__name__} #{self.sessionno} on {self._listening_on()}>"
+
+    def _listening_on(self) -> Any:
+        return self.getHost().port
+
+
+class Port(tcp.Port):
+    """A listening TCP socket; see `IListeningPort`."""
+
+    transport = ServerStream
+    _log = Logger()
+
+    def doRead(self) -> None:
+        """Accept as many connections as came."""
+        accepted = 0
+        try:
+            # No record is written while descriptors are short: an observer may need one.
+            with tcp._BuffersLogs(self._logger.namespace, self._logger.observer) as log:  # noqa: SLF001
+                for sock, address in tcp._accept(  # noqa: SLF001
+                    log, range(self.numberAccepts), self.socket, tcp._reservedFD  # noqa: SLF001
+                ):
+                    accepted += 1
+                    self._accepted(sock, address)
+        except Exception:  # noqa: BLE001 - it concerns one connection, not the port
+            self._log.failure("cannot accept a connection", Failure())
+        # A full round tells that more may wait.
+        self.numberAccepts = (
+            accepted + 20 if accepted == self.numberAccepts else max(1, accepted)
+        )
+
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
+        protocol = self.factory.buildProtocol(self._buildAddr(address))
+        if protocol is None:
+            sock.close()
+            return
+        session = self.sessionno
+        self.sessionno = session + 1
+        attach(
+            self.reactor.loop,
+            sock,
+            self.transport(self.reactor, sock, protocol, address, self, session),
+        )
+
+    def _buildAddr(self, address: Any) -> Any:
+        return internet_address(address)

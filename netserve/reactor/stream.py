@@ -1,0 +1,334 @@
+"""A stream connection: Twisted's transport and asyncio's protocol in one object.
+
+The loop's transport calls a `Stream` as its protocol, and a Twisted protocol calls it as its
+transport. What is received goes to the protocol by one call, and what is written to the loop's
+transport by one call; all else here happens once in a connection's life, or when a buffer fills.
+
+States, by their flags, which are Twisted's own::
+
+    flag            set by                                   then
+    (none)          -                                        not yet connected: nothing is sent
+    connected       connection_made                          reading and writing
+    disconnecting   loseConnection, end of input             unsent data goes out; nothing is read
+    disconnected    connection_lost, connectionLost          over; every call does nothing
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    ILoggingContext,
+    IPushProducer,
+    IReadWriteDescriptor,
+    ISystemHandle,
+    ITCPTransport,
+    ITLSTransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netserve.reactor.flow import Consumer
+from netserve.reactor.held import Held
+
+_DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+def _drop(_data: bytes) -> None:
+    """Where bytes go that are written to a connection that is no more."""
+
+
+@implementer(
+    ITCPTransport,
+    ITLSTransport,
+    ISystemHandle,
+    IPushProducer,
+    IConsumer,
+    IHalfCloseableDescriptor,
+    IReadWriteDescriptor,
+    ILoggingContext,
+)
+class Stream(Consumer):
+    """See the module.
+
+    Args:
+        reactor: a `netserve.reactor.NetserveReactor`.
+        sock: connected, and ours from now on.
+        protocol: gets what arrives; None until it is known.
+    """
+
+    __slots__ = ("TLS", "__dict__", "__weakref__", "_held", "_native", "_paused", "_raw",
+                 "_read_closed", "_reason", "_write", "_write_closing", "connected",
+                 "disconnected", "disconnecting", "protocol", "reactor", "socket")  # fmt: skip
+
+    _log = Logger()
+    _tlsClientDefault = False
+
+    def __init__(self, reactor: Any, sock: socket.socket, protocol: Any) -> None:
+        super().__init__()
+        self.reactor = reactor
+        self.socket = sock
+        self.protocol = protocol
+        self.connected = self.disconnected = self.disconnecting = 0
+        self.TLS = False
+        self._write: Callable[[bytes], object] = _drop
+        self._raw = _drop
+        self._reason: Failure | None = None
+        self._paused = self._read_closed = self._write_closing = False
+        self._held: Held | None = None
+
+    # What the loop calls. `pause_writing` and `resume_writing` are the consumer's.
+
+    def connection_made(self, native: asyncio.Transport) -> None:
+        """The loop has its transport ready."""
+        self._native = native
+        self._write = self._raw = native.write
+        self.connected = 1
+        self.reactor.streams.add(self)
+        try:
+            self._connected()
+        except Exception:  # noqa: BLE001 - it is logged, and loses the connection
+            self._failed(Failure())
+        if self._paused and not self.disconnecting:
+            self._held = Held.before_reading(self, native)
+
+    def _connected(self) -> None:
+        """Tell the protocol."""
+        self.protocol.makeConnection(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Something has arrived."""
+        try:
+            # The name is looked up each time: some protocols assign to it as they go on.
+            self.protocol.dataReceived(data)
+        except Exception:  # noqa: BLE001 - it is logged, and loses the connection
+            self._failed(Failure())
+
+    def eof_received(self) -> bool:
+        """The other side will send no more.
+
+        Returns:
+            False to have the loop close the connection when all is sent.
+        """
+        self._read_closed = True
+        half_closeable = IHalfCloseableProtocol(self.protocol, None)
+        if half_closeable is not None:
+            try:
+                half_closeable.readConnectionLost()
+            except Exception:  # noqa: BLE001 - it is logged, and loses the connection
+                self._failed(Failure())
+            return True
+        if self.producer is not None:
+            # What is still to be produced has nobody to say when it is complete.
+            self._lose(_DONE)
+            return True
+        self.disconnecting = 1
+        self._write = self._raw = _drop
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The loop is done with the connection; its socket is still open during this call."""
+        if self.disconnected:
+            return
+        reason = self._reason
+        if reason is None:
+            reason = _DONE if error is None else Failure(ConnectionLost(str(error)))
+        self._over(reason)
+
+    def _over(self, reason: Failure) -> None:
+        self.disconnected = 1
+        self.connected = 0
+        self._write = self._raw = _drop
+        self.reactor.streams.discard(self)
+        try:
+            self._stop_producer()
+            self._disconnected(reason)
+        except Exception:  # noqa: BLE001 - a protocol's error must not reach the loop
+            self._log_failure(Failure())
+        finally:
+            self.protocol = None
+
+    def _disconnected(self, reason: Failure) -> None:
+        """Tell the protocol."""
+        self.protocol.connectionLost(reason)
+
+    # Writing.
+
+    def write(self, data: bytes) -> None:
+        """See `ITransport.write`."""
+        if not isinstance(data, bytes):
+            raise TypeError("Data must be bytes")
+        self._write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """See `ITransport.writeSequence`."""
+        try:
+            joined = b"".join(data)
+        except TypeError:
+            raise TypeError("Data must be bytes") from None
+        self._write(joined)
+
+    # Closing.
+
+    def loseConnection(self) -> None:
+        """See `ITransport.loseConnection`."""
+        if self.TLS:
+            if self.connected and not self.disconnecting:
+                self.protocol.loseConnection()
+        else:
+            self._lose_connection()
+
+    def _lose_connection(self) -> None:
+        if not self.connected or self.disconnecting:
+            return
+        self.disconnecting = 1
+        self._native.pause_reading()
+        if self.producer is None:
+            self._drained()
+
+    def _drained(self) -> None:
+        """No producer is left: do what was waiting for the last of the data."""
+        if self.disconnecting:
+            self._write = self._raw = _drop
+            self._native.close()
+        elif self._write_closing and not self._native.get_write_buffer_size():
+            self._native.write_eof()
+            self._write = self._raw = _drop
+            self.reactor.loop.call_soon(self._write_connection_lost)
+
+    def loseWriteConnection(self) -> None:
+        """See `IHalfCloseableDescriptor.loseWriteConnection`."""
+        if not self.connected or self._write_closing or self.disconnecting:
+            return
+        self._write_closing = True
+        self._native.set_write_buffer_limits(high=0)
+        if self.producer is None:
+            self._drained()
+
+    def _write_connection_lost(self) -> None:
+        protocol = IHalfCloseableProtocol(self.protocol, None) if self.connected else None
+        if protocol is not None:
+            try:
+                protocol.writeConnectionLost()
+            except Exception:  # noqa: BLE001 - it is logged, and loses the connection
+                self._failed(Failure())
+
+    def abortConnection(self) -> None:
+        """See `ITCPTransport.abortConnection`: the other side gets a reset."""
+        if not self.connected:
+            return
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        except OSError:
+            pass  # the socket is beyond it
+        self._lose(Failure(ConnectionAborted()))
+
+    def _lose(self, reason: Failure) -> None:
+        """End the connection without sending what is unsent; the first reason stays."""
+        if self._reason is None:
+            self._reason = reason
+        self.disconnecting = 1
+        self._write = self._raw = _drop
+        self._native.abort()
+
+    def _failed(self, reason: Failure) -> None:
+        """The protocol, or its producer, raised an exception."""
+        self._log_failure(reason)
+        if self.connected:
+            self._lose(reason)
+
+    def _log_failure(self, reason: Failure) -> None:
+        self._log.failure(
+            "{protocol} failed; the connection is lost", reason, protocol=self.logPrefix()
+        )
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Lose the connection now, telling the protocol before this call returns."""
+        if self.connected:
+            self._native.abort()
+            self._over(reason)
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """See `IHalfCloseableDescriptor.readConnectionLost`."""
+        if not self.eof_received():
+            self.connectionLost(reason)
+
+    def writeConnectionLost(self, reason: Failure) -> None:
+        """See `IHalfCloseableDescriptor.writeConnectionLost`."""
+        self.connectionLost(reason)
+
+    # Reading.
+
+    def pauseProducing(self) -> None:
+        """See `IPushProducer.pauseProducing`."""
+        self._paused = True
+        if self.connected:
+            self._native.pause_reading()
+
+    def resumeProducing(self) -> None:
+        """See `IPushProducer.resumeProducing`."""
+        self._paused = False
+        if self.connected and not self.disconnecting and not self._read_closed:
+            if self._held is not None:
+                self._held.release()
+            else:
+                self._native.resume_reading()
+
+    def stopProducing(self) -> None:
+        """See `IProducer.stopProducing`."""
+        self.loseConnection()
+
+    def stopConsuming(self) -> None:
+        """Called by a producer that has lost its source."""
+        self.unregisterProducer()
+        self.loseConnection()
+
+    stopReading = pauseProducing
+    startReading = resumeProducing
+
+    def reading(self) -> bool:
+        """Whether the loop watches for input."""
+        return bool(self.connected and self._native.is_reading())
+
+    # What it is.
+
+    def getHandle(self) -> Any:
+        """The socket; it is open until after the protocol's `connectionLost`."""
+        return self.socket
+
+    def fileno(self) -> int:
+        """The socket's descriptor, or -1 when it is closed."""
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:
+        """What log records about this connection begin with."""
+        protocol = self.protocol
+        if ILoggingContext.providedBy(protocol):
+            return str(protocol.logPrefix())
+        return type(protocol).__name__
+
+    def getTcpNoDelay(self) -> bool:
+        """Whether small writes are sent at once; true from the start, as asyncio has it."""
+        return bool(self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """See `ITCPTransport.setTcpNoDelay`."""
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(enabled))
+
+    def getTcpKeepAlive(self) -> bool:
+        """See `ITCPTransport.getTcpKeepAlive`."""
+        return bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """See `ITCPTransport.setTcpKeepAlive`."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, bool(enabled))
