@@ -9,7 +9,7 @@ asyncio loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
@@ -49,7 +49,7 @@ def from_asyncio(
     return Deferred.fromFuture(asyncio.ensure_future(bounded()))
 
 
-def ensure_deferred(result: Awaitable[T] | T) -> Deferred[T]:
+def ensure_deferred(result: Any) -> Deferred[Any]:
     """A Deferred for what a callable returned: a Deferred, a coroutine that awaits Deferreds, or
     a plain value.
     """
@@ -57,4 +57,4 @@ def ensure_deferred(result: Awaitable[T] | T) -> Deferred[T]:
         return result
     if asyncio.iscoroutine(result):
         return Deferred.fromCoroutine(result)
-    return succeed(result)  # type: ignore[arg-type]  # the two cases above were the awaitables
+    return succeed(result)

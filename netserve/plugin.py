@@ -126,8 +126,8 @@ class Settings(Section):
     """Networks that may connect; empty: all."""
     deny: Networks = ()
     """Networks that may not connect; decided before `allow`."""
-    log: Literal["debug", "info", "warn", "error"] = "info"
-    """The least level that this service logs."""
+    log: Literal["debug", "info", "warn", "error"] | None = None
+    """The least level that this service logs; without it the level of `netserve.log`."""
 
 
 StreamFactory: TypeAlias = IProtocolFactory | Callable[[], asyncio.BaseProtocol]

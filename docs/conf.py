@@ -1,0 +1,21 @@
+"""Sphinx's settings. The option reference is made from the settings models before each build."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from netserve import __version__
+
+project = "netserve"
+author = "The netserve developers"
+copyright = "2026, The netserve developers"
+release = version = __version__
+extensions = ["myst_parser", "options_reference"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"netserve {__version__}"

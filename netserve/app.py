@@ -1,0 +1,167 @@
+"""What twistd runs: its options, and the way from a file to running services.
+
+``twistd netserve --config FILE`` comes here through ``twisted/plugins/netserve_plugin.py``. The
+reactor is installed when this module is imported, which is before twistd asks for one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import grp
+import os
+import pwd
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import IProcess
+from twisted.logger import ILogObserver
+from twisted.python import usage
+
+from netserve.config.load import Configuration, load
+from netserve.errors import NetserveError, StartError
+from netserve.ops.control import ControlSocket
+from netserve.ops.logs import Levels, make_observer
+from netserve.ops.status import status_service
+from netserve.reactor import install
+from netserve.registry import Registry
+from netserve.server.daemon import Component, Daemon, make_state_folder
+
+
+def fail(error: NetserveError) -> NoReturn:
+    """Tell the user what is wrong, in plain words, and leave with exit code 1."""
+    raise SystemExit(str(error))
+
+
+try:
+    reactor: Any = install()
+except StartError as error:
+    fail(error)
+
+
+class Options(usage.Options):
+    """The options behind ``twistd netserve``."""
+
+    optParameters = (("config", "c", "config.yaml", "The file that says what to serve."),)
+    longdesc = "Serves what a YAML file describes; see `netserve check` and `netserve list`."
+
+
+class TwistdDaemon(Daemon):
+    """The daemon in a process that twistd has started.
+
+    Arguments:
+        configuration: the loaded file.
+        log_path: where the log goes, or an empty string for standard output.
+    """
+
+    def __init__(self, configuration: Configuration, *, log_path: str) -> None:
+        super().__init__(configuration, reactor=reactor, failed=leave_with_failure)
+        process = configuration.process
+        levels = Levels(
+            process.log.level,
+            {
+                service.name: service.settings.log
+                for service in configuration.services
+                if service.settings.log is not None
+            },
+        )
+        self._observer, self._log_file = make_observer(
+            path=log_path, form=process.log.format, levels=levels
+        )
+        self._user = find_user(process.user, process.group)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Give twistd's application our log, and the user that it shall become."""
+        if parent.getComponent(ILogObserver) is None:
+            parent.setComponent(ILogObserver, self._observer)
+        if self._user is not None:
+            # twistd drops the privileges after privilegedStartService, and before startService.
+            process: Any = IProcess(parent)
+            process.uid, process.gid = self._user
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's
+        if self._user is not None:
+            state = self.configuration.process.state
+            make_state_folder(state)
+            if state.stat().st_uid == 0:
+                os.chown(state, *self._user)
+
+    def startService(self) -> None:
+        file = self._log_file
+        if file is not None:
+            # logrotate moves the file away and sends USR1, as with twistd's own log.
+            signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.reopen))
+        super().startService()
+
+
+def find_user(user: str | None, group: str | None) -> tuple[int, int] | None:
+    """The ids of the user to become, or None to stay who we are.
+
+    Raises:
+        StartError: there is no such user or group, or we are not root.
+    """
+    if user is None:
+        return None
+    try:
+        entry = pwd.getpwnam(user)
+        gid = entry.pw_gid if group is None else grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise StartError(f"netserve.user: {error.args[0]}") from None
+    if os.geteuid() == entry.pw_uid:
+        return None
+    if os.geteuid() != 0:
+        raise StartError(f"netserve.user: only root can become {user}; leave it out, or be root")
+    return entry.pw_uid, gid
+
+
+def leave_with_failure() -> None:
+    """Stop the reactor, and make the process end with exit code 1."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+    # twistd has no way to say that a service failed after the start: its exit code would be 0.
+    # What is registered last runs first, and nothing of ours is behind it.
+    atexit.register(leave)
+    reactor.callWhenRunning(reactor.stop)
+
+
+def assemble(daemon: Daemon) -> None:
+    """Build everything that the daemon's configuration asks for, and open its sockets.
+
+    Raises:
+        ConfigError: all that is wrong with options, certificates and addresses.
+    """
+    process = daemon.configuration.process
+    daemon.build()
+    if process.status is not None:
+        settings, hosted = status_service(process.status, daemon.services)
+        daemon.host("status", settings, hosted)
+    if daemon.outbox is not None:
+        control = ControlSocket(process.state / "control")
+        control.add_queue(daemon.outbox)
+        daemon.components.append(Component(control.start, control.stop))
+    daemon.bind()
+
+
+def makeService(options: Options) -> Daemon:
+    """The service for twistd; sockets are open when it returns, and nothing has started.
+
+    What is wrong is printed, and ends the process with exit code 1, while there is a terminal to
+    print on: twistd goes to the background only after this.
+    """
+    twistd: Any = options.parent or {}
+    # As twistd has it: standard output in the foreground, twistd.log in the background.
+    log_path = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
+    try:
+        configuration = load(Path(options["config"]), Registry())
+        daemon = TwistdDaemon(configuration, log_path=log_path)
+        assemble(daemon)
+    except NetserveError as error:
+        fail(error)
+    return daemon

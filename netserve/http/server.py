@@ -1,0 +1,43 @@
+"""An HTTP server (aiohttp's) as an asyncio protocol factory, for `Hosted.stream`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+
+class DrainingHandler(web.RequestHandler[web.BaseRequest]):
+    """One connection; `drain` lets the request in flight finish, then closes."""
+
+    def drain(self) -> None:
+        """Called by the hosting layer when the service stops."""
+        self.close()
+        self.keep_alive(False)
+
+
+class HttpServer:
+    """Makes the protocol of each connection.
+
+    Arguments:
+        handler: answers one request.
+        options: for aiohttp's `RequestHandler`, such as ``max_line_size``.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        **options: Any,
+    ) -> None:
+        self._handler = handler
+        self._options = {"access_log": None, **options}
+        self._server: web.Server[web.BaseRequest] | None = None
+
+    def __call__(self) -> asyncio.Protocol:
+        # Made with the first connection, when the loop runs: aiohttp's server holds on to it.
+        loop = asyncio.get_running_loop()
+        if self._server is None:
+            self._server = web.Server(self._handler, loop=loop)
+        return DrainingHandler(self._server, loop=loop, **self._options)

@@ -1,0 +1,229 @@
+"""The process: all services of a file, and what they share."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+
+from netserve.config.load import Configuration, ServiceConfiguration
+from netserve.crossing import ensure_deferred
+from netserve.errors import ConfigError, Problem, StartError
+from netserve.http import HttpClients
+from netserve.outbox import Outbox
+from netserve.plugin import Context, Hosted, Metrics, Settings
+from netserve.server.service import HostedService
+from netserve.server.tls import ServerContextFactory, TLSError
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """Something of the process beside the services, such as the control socket."""
+
+    start: Callable[[], Awaitable[None] | None]
+    stop: Callable[[], Awaitable[None] | None]
+
+
+class Daemon(Service):
+    """Builds, binds, starts and stops the services of a configuration.
+
+    The order is: everything is built, every socket is bound, and only then something starts; a
+    wrong certificate or a taken port therefore stops the start before any service has begun.
+
+    Arguments:
+        configuration: the loaded file.
+        reactor: shared by all.
+        failed: is called when a service could not start after the sockets were bound.
+        randomness: the source of jitter.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        reactor: Any,
+        failed: Callable[[], None],
+        randomness: random.Random | None = None,
+    ) -> None:
+        self.configuration = configuration
+        self.services: dict[str, HostedService] = {}
+        self.components: list[Component] = []
+        self.outbox: Outbox | None = None
+        """The durable queue, where a service has asked for it."""
+        self._reactor = reactor
+        self._failed = failed
+        self._random = randomness or random.SystemRandom()
+        self._log = Logger(namespace="netserve")
+        self._http = HttpClients(reactor=reactor, log=Logger(namespace="netserve.http"))
+        self._starting: Deferred[None] | None = None
+
+    def build(self) -> None:
+        """Build every service of the file; nothing is opened.
+
+        Raises:
+            ConfigError: all that is wrong with certificates and options.
+        """
+        problems: list[Problem] = []
+        for service in self.configuration.services:
+            try:
+                self._build(service)
+            except TLSError as error:
+                problems.append(
+                    self.configuration.problem(
+                        ("services", service.name, "tls", *error.option), error.what
+                    )
+                )
+            except ValueError as error:
+                problems.append(self.configuration.problem(("services", service.name), str(error)))
+        if problems:
+            raise ConfigError(problems)
+
+    def _build(self, service: ServiceConfiguration) -> None:
+        settings = service.settings
+        tls = ServerContextFactory(settings.tls) if settings.tls is not None else None
+        metrics = Metrics()
+        log = Logger(namespace=f"netserve.service.{service.name}")
+        context = Context(
+            service=service.name,
+            reactor=self._reactor,
+            log=log,
+            metrics=metrics,
+            folder=self.configuration.folder,
+            state=self.configuration.process.state,
+            datagram_ports=self._datagram_ports(),
+            tls=tls,
+            outbox=self._shared_outbox,
+            http=self._http,
+            random=self._random,
+        )
+        built = service.plugin.build(settings, context)
+        hosted = built if isinstance(built, Hosted) else Hosted(stream=built)
+        self.host(service.name, settings, hosted, tls=tls, metrics=metrics, log=log)
+
+    def host(
+        self,
+        name: str,
+        settings: Settings,
+        hosted: Hosted,
+        *,
+        tls: ServerContextFactory | None = None,
+        metrics: Metrics | None = None,
+        log: Logger | None = None,
+    ) -> None:
+        """Add a service; those of the file come by `build`, the status port by this alone."""
+        self.services[name] = HostedService(
+            name=name,
+            settings=settings,
+            hosted=hosted,
+            tls=tls,
+            metrics=metrics or Metrics(),
+            log=log or Logger(namespace=f"netserve.{name}"),
+            reactor=self._reactor,
+            folder=self.configuration.folder,
+        )
+
+    def _datagram_ports(self) -> frozenset[int]:
+        return frozenset(
+            listen.port
+            for service in self.configuration.services
+            for listen in service.settings.listen
+            if listen.is_datagram and listen.port
+        )
+
+    def _shared_outbox(self) -> Outbox:
+        if self.outbox is None:
+            self.outbox = Outbox(
+                self.configuration.process.state / "outbox",
+                reactor=self._reactor,
+                log=Logger(namespace="netserve.outbox"),
+                random=self._random,
+            )
+        return self.outbox
+
+    def bind(self) -> None:
+        """Open every socket of every service, or none.
+
+        Raises:
+            ConfigError: all addresses that cannot be listened on.
+        """
+        problems: list[Problem] = []
+        for name, service in self.services.items():
+
+            def failed(index: int, reason: str, name: str = name) -> None:
+                problems.append(self._problem_of_address(name, index, reason))
+
+            service.bind(failed)
+        if problems:
+            for service in self.services.values():
+                ensure_deferred(service.stop_listening())
+            raise ConfigError(problems)
+
+    def _problem_of_address(self, name: str, index: int, reason: str) -> Problem:
+        if name == "status":
+            return self.configuration.problem(("netserve", "status"), reason)
+        return self.configuration.problem(("services", name, "listen", index), reason)
+
+    def startService(self) -> None:
+        """Start what is bound; see IService."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's
+        self._starting = ensure_deferred(self._start())
+        self._starting.addErrback(self._start_failed)
+
+    async def _start(self) -> None:
+        make_state_folder(self.configuration.process.state)
+        if self.outbox is not None:
+            await ensure_deferred(self.outbox.open())
+        for component in self.components:
+            await ensure_deferred(component.start())
+        for service in self.services.values():
+            await service.start()
+        self._log.info("ready: {count} services", count=len(self.configuration.services))
+
+    def _start_failed(self, failure: Any) -> None:
+        if failure.check(StartError):
+            self._log.critical("cannot start: {reason}", reason=str(failure.value))
+        else:
+            self._log.failure("cannot start", failure)
+        self._failed()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, drain, close; see IService."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
+        return ensure_deferred(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            await self._starting
+        drain = self.configuration.process.drain
+        self._log.info("stopping: connections have {seconds:g} s to finish", seconds=drain)
+        await gatherResults(
+            [ensure_deferred(service.stop(drain)) for service in self.services.values()]
+        )
+        for component in reversed(self.components):
+            await ensure_deferred(component.stop())
+        if self.outbox is not None:
+            await ensure_deferred(self.outbox.close())
+        await ensure_deferred(self._http.close())
+        self._log.info("stopped")
+
+
+def make_state_folder(folder: Path) -> None:
+    """Make the state folder, for its owner only.
+
+    Raises:
+        StartError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StartError(f"cannot make the state folder {folder}: {reason}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StartError(f"cannot write to the state folder {folder}")

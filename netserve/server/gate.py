@@ -1,0 +1,250 @@
+"""What stands between a listening socket and a service's protocol.
+
+`GateFactory` decides whether a connection is taken, and `Gate` sees to it from its first to its
+last moment: counts, the handshake timeout, the idle sweep, the drain. Neither does anything per
+message: the transport's bytes go to the service's own ``dataReceived``.
+
+transport -> TLS where the service has it -> Gate -> the service's protocol
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IProtocolFactory,
+)
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netserve.plugin import Metrics
+from netserve.server.admission import Admission
+from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic, kernel_traffic
+
+
+@implementer(IHandshakeListener)
+class Gate(Protocol):
+    """One connection of a service.
+
+    Arguments:
+        inner: the service's protocol.
+        factory: where it is counted.
+        peer: the peer's IP address, or an empty string.
+        handshake_timeout: seconds for the TLS handshake, or None in clear.
+    """
+
+    transport: Any
+
+    def __init__(
+        self, inner: Any, factory: GateFactory, peer: str, handshake_timeout: float | None
+    ) -> None:
+        self.inner = inner
+        self.peer = peer
+        self._factory = factory
+        self._handshake_timeout = handshake_timeout
+        self._handshake_call: Any = None
+        self._made = False
+        self._traffic: TCPTraffic | CountingTransport | None = None
+        self.closing = False
+        """Set by the idle sweep when it has asked for an orderly close."""
+        self.seen = Traffic(0, 0)
+        """What had moved when `traffic` was read last."""
+        self.seen_at = factory.clock.seconds()
+        """When something had moved, as far as is known."""
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self._factory.opened(self)
+        # Under TLS the transport is the TLS protocol, and the socket's own is behind it.
+        raw = transport.transport if self._handshake_timeout is not None else transport
+        self._traffic = kernel_traffic(raw)
+        if self._traffic is None:
+            self._traffic = self.transport = CountingTransport(transport)
+        else:
+            # The kernel counts, so that data passes us by.
+            self.dataReceived = self.inner.dataReceived  # type: ignore[method-assign]
+        if self._handshake_timeout is not None:
+            self._handshake_call = self._factory.clock.callLater(
+                self._handshake_timeout, self._handshake_took_too_long
+            )
+        if self._factory.started.called:
+            self._made = True
+            self.inner.makeConnection(self.transport)
+        else:
+            transport.pauseProducing()
+            self._factory.started.addCallback(self._late)
+
+    def _late(self, result: None) -> None:
+        """The service has started; go on with a connection that came before."""
+        if self in self._factory.gates:
+            self._made = True
+            self.inner.makeConnection(self.transport)
+            self.transport.resumeProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Count where the kernel does not."""
+        self.transport.received += len(data)
+        self.inner.dataReceived(data)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self._stop_waiting_for_handshake()
+        self.traffic()
+        self._factory.closed(self)
+        if self._made:
+            self.inner.connectionLost(reason)
+
+    def handshakeCompleted(self) -> None:
+        self._stop_waiting_for_handshake()
+        if IHandshakeListener.providedBy(self.inner):
+            self.inner.handshakeCompleted()
+
+    def _stop_waiting_for_handshake(self) -> None:
+        call, self._handshake_call = self._handshake_call, None
+        if call is not None:
+            call.cancel()
+
+    def _handshake_took_too_long(self) -> None:
+        self._handshake_call = None
+        self._factory.metrics.errors["handshake_timeout"] += 1
+        self._factory.log.info("closed {peer}: no TLS handshake in time", peer=self.peer)
+        self.transport.abortConnection()
+
+    def traffic(self) -> bool:
+        """Read and count what has moved; tells whether anything has since the last time."""
+        if self._traffic is None:
+            return False
+        now = self._traffic.read()
+        if now == self.seen:
+            return False
+        metrics = self._factory.metrics
+        metrics.bytes_received += now.received - self.seen.received
+        metrics.bytes_sent += now.sent - self.seen.sent
+        self.seen = now
+        self.seen_at = self._factory.clock.seconds()
+        return True
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloseableGate(Gate):
+    """A gate before a protocol that goes on when one direction is closed."""
+
+    def readConnectionLost(self) -> None:
+        self.inner.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        self.inner.writeConnectionLost()
+
+
+class Refused(Protocol):
+    """Tells a connection why it is not taken, and closes it.
+
+    Arguments:
+        message: in the words of the service's protocol.
+    """
+
+    transport: Any
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+
+    def connectionMade(self) -> None:
+        self.transport.write(self._message)
+        self.transport.loseConnection()
+
+
+@implementer(IProtocolFactory)
+class GateFactory:
+    """Takes the connections of one service.
+
+    Arguments:
+        inner: the service's own factory.
+        admission: decides who is taken, and counts.
+        metrics: the service's counters.
+        clock: the reactor.
+        log: the service's logger.
+        started: fires when the service has started; connections wait for it.
+        refusal: sent to who is refused for a limit.
+        tls: a factory that wraps a gate in TLS, or None.
+        handshake_timeout: seconds.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        inner: Any,
+        *,
+        admission: Admission,
+        metrics: Metrics,
+        clock: Any,
+        log: Logger,
+        started: Deferred[None],
+        refusal: bytes = b"",
+        tls: Any = None,
+        handshake_timeout: float = 10.0,
+    ) -> None:
+        self.metrics = metrics
+        self.clock = clock
+        self.log = log
+        self.gates: set[Gate] = set()
+        self.started = started
+        self.empty: Deferred[None] | None = None
+        """Set by who waits for the last connection to go."""
+        self._inner = inner
+        self._admission = admission
+        self._refusal = refusal
+        self._tls = tls
+        self._handshake_timeout = handshake_timeout if tls is not None else None
+
+    def doStart(self) -> None:
+        """One more listening port uses this factory."""
+        if hasattr(self._inner, "doStart"):
+            self._inner.doStart()
+
+    def doStop(self) -> None:
+        """One listening port less uses this factory."""
+        if hasattr(self._inner, "doStop"):
+            self._inner.doStop()
+
+    def buildProtocol(self, addr: IAddress) -> Any:
+        peer = getattr(addr, "host", "")
+        refused = self._admission.admit(peer)
+        if refused is not None:
+            self.metrics.connections_refused[refused] += 1
+            self.log.info("refused {peer}: {reason}", peer=peer, reason=refused)
+            if refused == "denied" or not self._refusal or self._tls is not None:
+                return None
+            return Refused(self._refusal)
+        try:
+            inner = self._inner.buildProtocol(addr)
+        except Exception:
+            self.log.failure("the service could not build a protocol for {peer}", peer=peer)
+            self.metrics.errors["internal"] += 1
+            inner = None
+        if inner is None:
+            self._admission.release(peer)
+            return None
+        kind = HalfCloseableGate if IHalfCloseableProtocol.providedBy(inner) else Gate
+        gate = kind(inner, self, peer, self._handshake_timeout)
+        return gate if self._tls is None else self._tls.protocol(self._tls, gate)
+
+    def opened(self, gate: Gate) -> None:
+        """A connection was made; called by its gate."""
+        self.gates.add(gate)
+        self.metrics.connections_open += 1
+        self.metrics.connections_total += 1
+
+    def closed(self, gate: Gate) -> None:
+        """A connection is gone; called by its gate."""
+        self._admission.release(gate.peer)
+        self.gates.discard(gate)
+        self.metrics.connections_open -= 1
+        if self.empty is not None and not self.gates:
+            empty, self.empty = self.empty, None
+            empty.callback(None)

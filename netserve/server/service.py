@@ -1,0 +1,207 @@
+"""One service of the file while it runs: its sockets, its connections, its life.
+
+=========  =====================================================================
+state      meaning
+=========  =====================================================================
+built      nothing is open
+bound      the sockets are open; connections wait in the gate
+running    `Hosted.start` has succeeded; connections are served
+draining   no socket is open; the last connections finish
+stopped    nothing is open
+=========  =====================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from netserve.config.types import Listen
+from netserve.crossing import ensure_deferred
+from netserve.errors import StartError
+from netserve.plugin import Hosted, Metrics, Settings
+from netserve.server.access import AccessRules
+from netserve.server.admission import Admission
+from netserve.server.asyncio_adapter import AsyncioFactory
+from netserve.server.connections import Connections
+from netserve.server.datagram import DatagramGate
+from netserve.server.gate import GateFactory
+from netserve.server.listeners import listen_datagram, listen_stream
+from netserve.server.tls import ServerContextFactory
+
+State = Literal["built", "bound", "running", "draining", "stopped"]
+
+
+class HostedService:
+    """Hosts what a plugin has built on the addresses of its service.
+
+    Arguments:
+        name: the service's name in the file.
+        settings: its options.
+        hosted: what its plugin has built.
+        tls: the context factory of its ``tls`` section, or None.
+        metrics: its counters.
+        log: its logger.
+        reactor: opens the sockets, and is the clock.
+        folder: where relative paths of UNIX sockets start.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        settings: Settings,
+        hosted: Hosted,
+        tls: ServerContextFactory | None,
+        metrics: Metrics,
+        log: Logger,
+        reactor: Any,
+        folder: Path,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.hosted = hosted
+        self.metrics = metrics
+        self.state: State = "built"
+        self._log = log
+        self._reactor = reactor
+        self._folder = folder
+        self._access = AccessRules(allow=settings.allow, deny=settings.deny)
+        self._ports: list[Any] = []
+        self._pending: list[Deferred[Any]] = []
+        self._started: Deferred[None] = Deferred()
+        self._gate_factory = self._make_gate_factory(tls)
+        self._connections = Connections(
+            self._gate_factory, idle_timeout=settings.limits.idle_timeout, clock=reactor
+        )
+
+    def _make_gate_factory(self, tls: ServerContextFactory | None) -> GateFactory:
+        stream: Any = self.hosted.stream
+        if stream is not None and not IProtocolFactory.providedBy(stream):
+            stream = AsyncioFactory(stream)
+        limits = self.settings.limits
+        around: Any = None
+        if tls is not None and not self.hosted.starts_tls:
+            # Only its settings are used; the gate factory makes what is inside.
+            around = TLSMemoryBIOFactory(tls, False, stream)  # type: ignore[arg-type]  # zope
+        return GateFactory(
+            stream,
+            admission=Admission(
+                access=self._access,
+                connections=limits.connections,
+                connections_per_address=limits.connections_per_address,
+            ),
+            metrics=self.metrics,
+            clock=self._reactor,
+            log=self._log,
+            started=self._started,
+            refusal=self.hosted.refusal,
+            tls=around,
+            handshake_timeout=limits.handshake_timeout,
+        )
+
+    def bind(self, failed: Callable[[int, str], None]) -> None:
+        """Open every address.
+
+        Arguments:
+            failed: is called with the index of an address and why it cannot be listened on.
+        """
+        self.state = "bound"
+        for index, listen in enumerate(self.settings.listen):
+            try:
+                if listen.is_datagram:
+                    self._bind_datagram(listen)
+                else:
+                    self._bind_stream(listen)
+            except StartError as error:
+                failed(index, str(error))
+
+    def _bind_datagram(self, listen: Listen) -> None:
+        if self.hosted.datagram is None:
+            raise StartError(f"cannot listen on {listen}: this protocol takes no datagrams")
+        gate = DatagramGate(
+            self.hosted.datagram(),
+            access=self._access,
+            metrics=self.metrics,
+            log=self._log,
+            started=self._started,
+        )
+        self._ports.append(
+            listen_datagram(listen, gate, reactor=self._reactor, folder=self._folder)
+        )
+
+    def _bind_stream(self, listen: Listen) -> None:
+        if self.hosted.stream is None:
+            raise StartError(f"cannot listen on {listen}: this protocol takes datagrams only")
+        opening = listen_stream(
+            listen, self._gate_factory, reactor=self._reactor, folder=self._folder
+        )
+        failures: list[Failure] = []
+        opening.addCallbacks(self._ports.append, failures.append)
+        if failures:
+            failures[0].raiseException()
+        if not opening.called:
+            # An endpoint of somebody's plugin that takes its time; `start` waits for it.
+            opening.addCallback(lambda _: failures[0].raiseException() if failures else None)
+            self._pending.append(opening)
+
+    async def start(self) -> None:
+        """Start what is hosted, then serve.
+
+        Raises:
+            StartError: an address that took its time to open could not be listened on.
+            Exception: whatever `Hosted.start` raised.
+        """
+        for opening in self._pending:
+            await opening
+        if self.hosted.start is not None:
+            await ensure_deferred(self.hosted.start())
+        self._connections.start()
+        self.state = "running"
+        self._started.callback(None)
+        addresses = ", ".join(str(listen) for listen in self.settings.listen)
+        self._log.info("listening on {addresses}", addresses=addresses)
+
+    async def stop_listening(self) -> None:
+        """Close the sockets; open connections stay."""
+        self.state = "draining"
+        ports, self._ports = self._ports, []
+        for port in ports:
+            await maybeDeferred(port.stopListening)
+
+    async def stop(self, drain: float) -> None:
+        """Drain the connections, close what is left of them, and stop what is hosted.
+
+        Arguments:
+            drain: seconds for the connections to finish.
+        """
+        if self.state in {"built", "stopped"}:
+            return
+        await self.stop_listening()
+        if self.hosted.drain is not None:
+            self.hosted.drain()
+        await self._connections.drain(drain)
+        if self.hosted.stop is not None:
+            await ensure_deferred(self.hosted.stop())
+        self.state = "stopped"
+
+    def read_traffic(self) -> None:
+        """Bring the byte counters up to date."""
+        self._connections.read_traffic()
+
+    def not_ready(self) -> str | None:
+        """Why it cannot serve now, or None when it can."""
+        if self.state != "running":
+            return self.state
+        return self.hosted.ready() if self.hosted.ready is not None else None
+
+    def addresses(self) -> list[Any]:
+        """Twisted's addresses of the open sockets, for ports that the system chose."""
+        return [port.getHost() for port in self._ports]
