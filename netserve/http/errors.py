@@ -2,8 +2,9 @@
 
 Every error is an `UpstreamError`, so a caller may catch that one alone. ``kind`` is a word from a
 short fixed list (for metrics), ``status`` what a gateway answers for it (RFC 9110, 15.6.3 and
-15.6.5). The texts name the upstream by host and port only: a URL's path and query can hold what
-does not belong in a log.
+15.6.5), and ``told`` what those may read who are not to know the upstream. The error's own text
+is for the log; it names the upstream by host and port only, since a URL's path and query can hold
+what does not belong there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class HttpError(UpstreamError):
     """The base of what goes wrong between us and an HTTP upstream."""
 
     kind: ClassVar[str] = "upstream"
+    told: ClassVar[str] = "the upstream failed"
     status: ClassVar[int] = 502
 
 
@@ -29,67 +31,70 @@ class AddressForbidden(HttpError):
     """The guard does not let us connect to this address, or to what this name stands for."""
 
     kind = "forbidden"
+    told = "the upstream's address is not allowed"
 
 
 class NameUnknown(HttpError):
     """The upstream's name has no address."""
 
     kind = "name"
+    told = "the upstream's name is unknown"
 
 
 class Unreachable(HttpError):
     """No connection came about: no route, no answer from the network."""
 
     kind = "unreachable"
+    told = "the upstream cannot be reached"
 
 
 class Refused(HttpError):
     """Nothing listens there."""
 
     kind = "refused"
+    told = "the upstream refused the connection"
 
 
 class TlsFailed(HttpError):
     """The TLS handshake failed, or the certificate is not the upstream's."""
 
     kind = "tls"
+    told = "the upstream's certificate or TLS is wrong"
 
 
 class Reset(HttpError):
     """The upstream closed the connection before its answer was complete."""
 
     kind = "reset"
+    told = "the upstream broke the connection"
 
 
 class BadAnswer(HttpError):
     """What came is not HTTP, or does not keep to it."""
 
     kind = "bad-answer"
+    told = "the upstream's answer makes no sense"
 
 
 class TooLarge(HttpError):
     """The answer is larger than the limit, as sent or unpacked (S12)."""
 
     kind = "too-large"
+    told = "the upstream's answer is too large"
 
 
 class TooManyRedirects(HttpError):
     """More redirects than the limit, or one that is not followed."""
 
     kind = "redirects"
-
-
-class Overloaded(HttpError):
-    """As many requests as are allowed are under way already."""
-
-    kind = "overloaded"
-    status = 503
+    told = "the upstream redirects too often or to where it must not"
 
 
 class RequestBroken(HttpError):
     """The body that was being passed on ended early; it is its sender's fault."""
 
     kind = "request"
+    told = "the request ended early"
     status = 400
 
 
@@ -97,6 +102,7 @@ class HttpTimedOut(HttpError, TimedOut):
     """The upstream was too slow."""
 
     kind = "timeout"
+    told = "the upstream took too long"
     status = 504
 
 
@@ -104,18 +110,21 @@ class ConnectTimedOut(HttpTimedOut):
     """The connection, with its TLS handshake, took too long."""
 
     kind = "connect-timeout"
+    told = "connecting to the upstream took too long"
 
 
 class ReadTimedOut(HttpTimedOut):
     """Nothing came for too long."""
 
     kind = "read-timeout"
+    told = "the upstream stopped sending"
 
 
 class TotalTimedOut(HttpTimedOut):
     """The whole exchange took too long."""
 
     kind = "total-timeout"
+    told = "the upstream took too long"
 
 
 _MEANINGS: Final[tuple[tuple[type[BaseException], type[HttpError], str], ...]] = (

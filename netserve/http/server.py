@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 
-class DrainingHandler(web.RequestHandler[web.BaseRequest]):
+class DrainingHandler(web.RequestHandler):
     """One connection; `drain` lets the request in flight finish, then closes."""
 
     def drain(self) -> None:
@@ -23,21 +23,25 @@ class HttpServer:
 
     Arguments:
         handler: answers one request.
+        give_up: whether the handler is cancelled when its client is gone.
         options: for aiohttp's `RequestHandler`, such as ``max_line_size``.
     """
 
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        give_up: bool = False,
         **options: Any,
     ) -> None:
         self._handler = handler
+        self._give_up = give_up
         self._options = {"access_log": None, **options}
-        self._server: web.Server[web.BaseRequest] | None = None
+        self._server: web.Server | None = None
 
     def __call__(self) -> asyncio.Protocol:
         # Made with the first connection, when the loop runs: aiohttp's server holds on to it.
         loop = asyncio.get_running_loop()
         if self._server is None:
-            self._server = web.Server(self._handler, loop=loop)
+            self._server = web.Server(self._handler, handler_cancellation=self._give_up, loop=loop)
         return DrainingHandler(self._server, loop=loop, **self._options)

@@ -1,0 +1,401 @@
+"""Values in their places: what comes in never changes the shape of the request that goes out.
+
+A template is compiled once; each of its placeholders gets the encoder of the place that it stands
+in. Pure: no I/O.
+
+==============================  ==========================================================
+place                           what becomes of a value
+==============================  ==========================================================
+part of a URL's path            everything but unreserved characters is percent-encoded
+                                (RFC 3986, 2.3), ``/`` too; ``.`` and ``..`` are refused
+``{path}`` in a URL's path      ``/`` stays; ``?`` and ``#`` are encoded; ``.`` and ``..``
+                                are refused, also when they are encoded
+a URL's query                   everything but unreserved characters is percent-encoded
+``{query}`` and ``{target}``    the query that came; ``#`` and what is no URI are encoded
+a URL's host                    has to be one of the ``hosts`` that the file lists
+a URL's scheme, port, password  no placeholder is taken there
+a header                        control characters are refused (RFC 9110, 5.5)
+JSON                            a JSON string, its quotes added where they are missing
+a form                          percent-encoded, blanks as ``+``
+XML                             ``& < > " '`` as entities
+another body                    stays as it is
+==============================  ==========================================================
+
+What is refused is a `Misfit`: the fault of who sent the value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape
+
+from yarl import URL
+
+from netserve.errors import PeerError
+from netserve.wire.template import Encoder, Template
+
+Values: TypeAlias = Mapping[str, bytes | str]
+
+
+class Misfit(PeerError, ValueError):
+    """A value has no place where the template wants it."""
+
+
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]*")
+_PATH: Final = "/!$&'()*+,;=:@%"
+_QUERY: Final = f"{_PATH}?"
+_LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SEPARATOR: Final = r"(?:[/\\;]|%2f|%5c|%3b)"
+_DOT_SEGMENT: Final = re.compile(
+    rf"(?:^|{_SEPARATOR})(?:\.|%2e){{1,2}}(?:{_SEPARATOR}|$)", re.IGNORECASE
+)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_SCHEME: Final = re.compile(r"https?://", re.IGNORECASE)
+_AFTER_HOST: Final = re.compile(r"(?::[0-9]{1,5})?(?:[/?].*)?", re.DOTALL)
+_WHOLE_PATHS: Final = frozenset({"path", "target"})
+
+
+def url_part(value: str) -> str:
+    """A value inside of one segment of a path, or of a query."""
+    if _UNRESERVED.fullmatch(value):
+        return value
+    return quote(value, safe="", errors="surrogateescape")
+
+
+def inner_path(value: str) -> str:
+    """A path that goes on behind a ``/``; its own escapes stay."""
+    if _DOT_SEGMENT.search(value):
+        raise Misfit("a path with . or .. in it")
+    if not _UNRESERVED.fullmatch(value):
+        value = quote(_LONE_PERCENT.sub("%25", value), safe=_PATH, errors="surrogateescape")
+    return value.removeprefix("/")
+
+
+def whole_path(value: str) -> str:
+    """A path from its first ``/`` on."""
+    return f"/{inner_path(value)}"
+
+
+def whole_query(value: str) -> str:
+    """A query that has its own ``&`` and ``=``."""
+    return quote(_LONE_PERCENT.sub("%25", value), safe=_QUERY, errors="surrogateescape")
+
+
+def whole_target(value: str) -> str:
+    """A path with its query (RFC 9112, 3.2.1)."""
+    path, mark, query = value.partition("?")
+    return whole_path(path) + mark + whole_query(query)
+
+
+def header_value(value: str) -> str:
+    """A header's value."""
+    if _CONTROL.search(value):
+        raise Misfit("a control character, which a header can't hold")
+    return value
+
+
+def json_text(value: str) -> str:
+    """The inside of a JSON string (RFC 8259, 7)."""
+    return json_string(value)[1:-1]
+
+
+def json_string(value: str) -> str:
+    """A JSON string."""
+    return json.dumps(_utf8(value))
+
+
+def form_value(value: str) -> str:
+    """A value of a form (application/x-www-form-urlencoded)."""
+    return quote_plus(value, errors="surrogateescape")
+
+
+def xml_text(value: str) -> str:
+    """Text or an attribute's value in XML or HTML."""
+    if _CONTROL.search(_utf8(value)):
+        raise Misfit("a control character, which XML can't hold")
+    return escape(value, {'"': "&quot;", "'": "&apos;"})
+
+
+def _utf8(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Misfit("bytes that are not UTF-8") from None
+    return value
+
+
+def one_of(hosts: Collection[str]) -> Encoder:
+    """A host that the file lists."""
+    known = frozenset(host.lower() for host in hosts)
+
+    def encode(value: str) -> str:
+        host = value.lower()
+        if host not in known:
+            raise Misfit("a host that is not allowed")
+        return host
+
+    return encode
+
+
+@dataclass(frozen=True, slots=True)
+class UrlTemplate:
+    """The URL of the requests; made by `parse`.
+
+    Arguments:
+        template: the text.
+        encoders: one for each placeholder.
+        fixed: the URL itself, when there is no placeholder.
+    """
+
+    template: Template
+    encoders: tuple[Encoder, ...]
+    fixed: URL | None
+
+    @classmethod
+    def parse(cls, text: str, names: Collection[str], hosts: Collection[str] = ()) -> UrlTemplate:
+        """Compile a URL with placeholders.
+
+        Arguments:
+            text: as in the file.
+            names: the placeholders there are.
+            hosts: what a placeholder for the host may stand for.
+
+        Raises:
+            ValueError: it is no URL of HTTP, or has a placeholder where none is taken.
+        """
+        template = Template.parse(text, names)
+        encoders: list[Encoder] = []
+        scheme = _SCHEME.match(template.literals[0])
+        if scheme is None:
+            raise ValueError("begins with http:// or https://, without a placeholder in it")
+        before = template.literals[0][scheme.end() :]
+        for name, after in zip(template.names, template.literals[1:], strict=True):
+            encoder = _host_encoder(before, name, after, hosts) or _place(before, name, after)
+            encoders.append(encoder)
+            # What stands for the value tells later placeholders where they are.
+            before += ("/" if name in _WHOLE_PATHS else "x") + after
+        if "#" in before:
+            raise ValueError("has a fragment (#), which is not sent; write %23 for the character")
+        compiled = cls(template, tuple(encoders), None)
+        compiled._check(hosts)
+        return compiled if template.names else cls(template, (), compiled.render({}))
+
+    @property
+    def host(self) -> str | None:
+        """The host that stands in the text, or None when it is a placeholder."""
+        rest = self.template.literals[0].partition("://")[2]
+        return URL(f"http://{re.split('[/?]', rest)[0]}/").raw_host if rest else None
+
+    def render(self, values: Values) -> URL:
+        """The URL for a request.
+
+        Raises:
+            Misfit: a value has no place in it.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        text = self.template.render(values, self.encoders)
+        if "/." in text and _DOT_SEGMENT.search(text.partition("?")[0].partition("://")[2]):
+            raise Misfit("a path with . or .. in it")
+        return URL(text, encoded=True)
+
+    def _check(self, hosts: Collection[str]) -> None:
+        """See that it is a URL, with harmless values in it."""
+        harmless = dict.fromkeys(self.template.names, "x")
+        if self.template.names and self.host is None:
+            harmless[self.template.names[0]] = next(iter(hosts))
+        try:
+            url = self.render(harmless)
+            good = bool(url.host) and url.port is not None
+        except ValueError as error:
+            raise ValueError(f"is not a URL that can be asked: {error}") from None
+        if not good:
+            raise ValueError("is not a URL that can be asked: it has no host")
+        if url.raw_user is not None or url.raw_password is not None:
+            raise ValueError("has a password in it; send it in headers, as Authorization")
+
+
+def _host_encoder(before: str, name: str, after: str, hosts: Collection[str]) -> Encoder | None:
+    """The encoder for a placeholder in front of the path; None for one behind."""
+    if "/" in before or "?" in before or (before and name in _WHOLE_PATHS):
+        return None
+    if not before and hosts and _AFTER_HOST.fullmatch(after):
+        return one_of(hosts)
+    raise ValueError(
+        f"takes no placeholder in front of its path: {{{name}}} would choose where requests go;"
+        " list the hosts that it may be in hosts, and let it stand for the whole host"
+    )
+
+
+def _place(before: str, name: str, after: str) -> Encoder:
+    in_query = "?" in before
+    if name == "query" and in_query:
+        return whole_query
+    if name == "target":
+        if in_query or after or "/" in before:
+            raise ValueError("takes {target} right behind the host, and nothing behind it")
+        return whole_target
+    if name == "path" and not in_query:
+        return inner_path if before.endswith("/") else whole_path
+    return url_part
+
+
+@dataclass(frozen=True, slots=True)
+class BodyTemplate:
+    """The body of the requests; made by `parse_body`, `json_body` or `form_body`.
+
+    Arguments:
+        template: the text.
+        encoders: one for each placeholder; None where values stay as they are.
+        content_type: what is told of it when the file tells nothing else; may be empty.
+    """
+
+    template: Template
+    encoders: tuple[Encoder, ...] | None
+    content_type: str
+
+    def render(self, values: Values) -> bytes:
+        """The body for a request.
+
+        Raises:
+            Misfit: a value has no place in it.
+        """
+        if self.encoders is None:
+            return self.template.render_bytes(values)
+        return self.template.render(values, self.encoders).encode("utf-8", "surrogateescape")
+
+
+def parse_body(text: str, names: Collection[str], content_type: str) -> BodyTemplate:
+    """A body written out, encoded by its content type.
+
+    Arguments:
+        text: as in the file.
+        names: the placeholders there are.
+        content_type: its media type, with or without parameters; may be empty.
+
+    Raises:
+        ValueError: a placeholder is unknown, or the text is not JSON where it has to be.
+    """
+    template = Template.parse(text, names)
+    media = content_type.partition(";")[0].strip().lower()
+    if media == "application/json" or media.endswith("+json"):
+        encoders = tuple(
+            json_text if inside else json_string for inside in _inside_json_strings(template)
+        )
+        _check_json(template, encoders)
+        return BodyTemplate(template, encoders, content_type)
+    encoder = _BY_MEDIA.get(media, xml_text if media.endswith("+xml") else None)
+    return BodyTemplate(
+        template, (encoder,) * len(template.names) if encoder else None, content_type
+    )
+
+
+_BY_MEDIA: Final[dict[str, Callable[[str], str]]] = {
+    "application/x-www-form-urlencoded": form_value,
+    "application/xml": xml_text,
+    "text/xml": xml_text,
+    "text/html": xml_text,
+}
+
+
+def _inside_json_strings(template: Template) -> list[bool]:
+    """For each placeholder, whether it stands between the quotes of a JSON string."""
+    inside, escaped, places = False, False, []
+    for literal in template.literals[:-1]:
+        for character in literal:
+            if escaped:
+                escaped = False
+            elif character == "\\":
+                escaped = inside
+            elif character == '"':
+                inside = not inside
+        if escaped:
+            raise ValueError("is not JSON: a placeholder stands behind a backslash")
+        places.append(inside)
+    return places
+
+
+def _check_json(template: Template, encoders: tuple[Encoder, ...]) -> None:
+    try:
+        json.loads(template.render(dict.fromkeys(template.names, "x"), encoders))
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+
+
+def json_body(value: Any, names: Collection[str]) -> BodyTemplate:
+    """A JSON body from the values of the file; every text in them is a template.
+
+    Arguments:
+        value: mappings, lists, texts, numbers, true, false, null.
+        names: the placeholders there are.
+
+    Raises:
+        ValueError: a placeholder is unknown, or a value has no form in JSON.
+    """
+    parts = _Parts()
+    _add_json(parts, value, names)
+    return parts.body(json_text, "application/json")
+
+
+def form_body(fields: Mapping[str, str], names: Collection[str]) -> BodyTemplate:
+    """A form (application/x-www-form-urlencoded) from its fields; every value is a template.
+
+    Arguments:
+        fields: names and values.
+        names: the placeholders there are.
+
+    Raises:
+        ValueError: a placeholder is unknown.
+    """
+    parts = _Parts()
+    for index, (name, text) in enumerate(fields.items()):
+        parts.literals[-1] += ("&" if index else "") + form_value(name) + "="
+        parts.add(Template.parse(text, names), form_value)
+    return parts.body(form_value, "application/x-www-form-urlencoded")
+
+
+class _Parts:
+    """A template in the making."""
+
+    def __init__(self) -> None:
+        self.literals = [""]
+        self.names: list[str] = []
+
+    def add(self, template: Template, encode: Encoder) -> None:
+        first, *rest = (encode(literal) for literal in template.literals)
+        self.literals[-1] += first
+        self.literals += rest
+        self.names += template.names
+
+    def body(self, encode: Encoder, content_type: str) -> BodyTemplate:
+        template = Template(tuple(self.literals), tuple(self.names))
+        return BodyTemplate(template, (encode,) * len(self.names), content_type)
+
+
+def _add_json(parts: _Parts, value: Any, names: Collection[str]) -> None:
+    if isinstance(value, str):
+        parts.literals[-1] += '"'
+        parts.add(Template.parse(value, names), json_text)
+        parts.literals[-1] += '"'
+    elif isinstance(value, Mapping):
+        parts.literals[-1] += "{"
+        for index, (key, item) in enumerate(value.items()):
+            parts.literals[-1] += (", " if index else "") + json_string(str(key)) + ": "
+            _add_json(parts, item, names)
+        parts.literals[-1] += "}"
+    elif isinstance(value, (list, tuple)):
+        parts.literals[-1] += "["
+        for index, item in enumerate(value):
+            parts.literals[-1] += ", " if index else ""
+            _add_json(parts, item, names)
+        parts.literals[-1] += "]"
+    else:
+        try:
+            parts.literals[-1] += json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError(f"has no form in JSON: a {type(value).__name__}") from None

@@ -1,0 +1,319 @@
+"""Requests over HTTP: each is passed on as the settings say, and its answer comes back.
+
+Bodies are streamed both ways, within the limits of the settings, unless a template asks for them
+whole. Beside what aiohttp's parser refuses, what could be read in two ways by two servers is
+answered with 400 here (S13): more than one Host, more than one Content-Length, Content-Length
+with Transfer-Encoding. Replies keep the order of pipelined requests: a connection has one request
+at a time, and the parser waits.
+
+An answer that breaks off after its headers were passed on is broken off here too, by a reset, so
+that nobody takes it for whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import ClientResponse, web
+from multidict import CIMultiDict
+from yarl import URL
+
+from netserve.errors import PeerError
+from netserve.http import Body, HttpClient, HttpError
+from netserve.http.errors import BadAnswer, RequestBroken, TooLarge
+from netserve.http.server import HttpServer
+from netserve.plugin import Context
+from netserve.protocols.http_bridge.encode import Misfit
+from netserve.protocols.http_bridge.plan import HOP_BY_HOP, Plan, header_values
+
+if TYPE_CHECKING:
+    from netserve.protocols.http_bridge.settings import HttpBridgeSettings
+
+_OURS: Final = frozenset(
+    {"host", "content-length", "expect", "via", "x-forwarded-for", "x-forwarded-host",
+     "x-forwarded-proto"}
+)  # fmt: skip
+"""Headers that came and are not passed on as they are: they are made anew, or kept by us."""
+_WITHOUT_BODY: Final = frozenset({204, 304})
+
+
+class BadRequest(PeerError):
+    """A request that is not passed on.
+
+    Arguments:
+        text: why, for who sent it.
+        status: the reply's code.
+    """
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class HttpFront:
+    """Answers HTTP requests for one service, from its upstream.
+
+    Arguments:
+        plan: the settings, compiled.
+        client: the service's HTTP client.
+        context: the service's log and metrics.
+        settings: limits, and what becomes of forwarding headers.
+    """
+
+    def __init__(
+        self, plan: Plan, client: HttpClient, context: Context, settings: HttpBridgeSettings
+    ) -> None:
+        self._plan = plan
+        self._client = client
+        self._context = context
+        self._limits = settings.limits
+        self._forwarded = settings.forwarded
+        self._whole = settings.response is not None
+        self._replaced = frozenset(name.lower() for name, _ in plan.headers)
+        # Tells our own Via from others', so that a circle ends (RFC 9110, 7.6.3).
+        self._via = f"1.1 netserve-{context.random.getrandbits(48):012x}"
+        self.server = HttpServer(
+            self.answer,
+            give_up=True,
+            keepalive_timeout=settings.limits.idle_timeout,
+            auto_decompress=False,
+        )
+        self.under_way = 0
+        """How many requests have no complete reply yet."""
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Pass a request on, and give its answer."""
+        self._context.metrics.requests += 1
+        self.under_way += 1
+        try:
+            return await self._answer(request)
+        except BadRequest as error:
+            return self._refuse(request, "request", str(error), error.status)
+        except Misfit as misfit:
+            return self._refuse(request, "request", str(misfit), 400)
+        except HttpError as error:
+            self._context.log.warn(  # noqa: G010  # this is Twisted's logger
+                "no answer for {peer}: {reason}", peer=request.remote, reason=str(error)
+            )
+            return self._refuse(request, error.kind, error.told, error.status)
+        finally:
+            self.under_way -= 1
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        check(request)
+        method = self._plan.method or request.method
+        values = await self._values(request)
+        url = self._plan.url.render(values)
+        headers = self._request_headers(request, values)
+        body = self._plan.body.render(values) if self._plan.body else self._body(request, headers)
+        if self._whole:
+            answer = await self._client.fetch(method, url, headers=headers, body=body)
+            text = self._plan.reply(answer.status, answer.reason, answer.headers, answer.body)
+            return web.Response(status=_final(answer.status, url), body=text, headers=_TEXT)
+        async with self._client.stream(method, url, headers=headers, body=body) as upstream:
+            return await self._pass_on(request, upstream, url)
+
+    async def _values(self, request: web.BaseRequest) -> dict[str, bytes | str]:
+        """The placeholders' values, as far as they are used."""
+        names = self._plan.names
+        path, _, query = target_of(request).partition("?")
+        values: dict[str, bytes | str] = {
+            "method": request.method,
+            "path": path,
+            "query": query,
+            "target": f"{path}?{query}" if query else path,
+            "peer": request.remote or "",
+        }
+        values |= header_values(names, request.headers)
+        if "body" in names:
+            await _continue(request)
+            values["body"] = b"".join([piece async for piece in self._pieces(request)])
+        return values
+
+    def _request_headers(
+        self, request: web.BaseRequest, values: Mapping[str, bytes | str]
+    ) -> CIMultiDict[str]:
+        headers = passed_on(request.headers, _OURS | self._replaced)
+        via = request.headers.getall("Via", [])
+        if any(self._via in value for value in via):
+            raise BadRequest("this request has been here before: it goes in a circle", 508)
+        headers["Via"] = ", ".join([*via, self._via])
+        if self._forwarded != "none":
+            came = request.headers.getall("X-Forwarded-For", [])
+            known = came if self._forwarded == "append" else []
+            headers["X-Forwarded-For"] = ", ".join([*known, request.remote or "unknown"])
+            headers["X-Forwarded-Proto"] = request.scheme
+            headers["X-Forwarded-Host"] = request.headers.get("Host", "")
+        if not self._whole:
+            # The answer is passed on as it is: packed only as the client itself can unpack it.
+            headers.setdefault("Accept-Encoding", "identity")
+        else:
+            headers.popall("Accept-Encoding", None)
+        if self._plan.body is not None:
+            headers.popall("Content-Encoding", None)
+            headers.popall("Content-Type", None)
+        headers.update(self._plan.headers_for(values))
+        return headers
+
+    def _body(self, request: web.BaseRequest, headers: CIMultiDict[str]) -> Body:
+        """The body that came, to be streamed; its length, where it is known, goes along."""
+        if not request.body_exists:
+            return None
+        length = request.content_length
+        if length is not None:
+            if length > self._limits.request_size:
+                raise BadRequest("the request is too large", 413)
+            headers["Content-Length"] = str(length)
+        return self._continued(request)
+
+    async def _continued(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
+        await _continue(request)
+        async for piece in self._pieces(request):
+            yield piece
+
+    async def _pieces(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
+        """The body that came, within its limit."""
+        left = self._limits.request_size
+        try:
+            while piece := await request.content.readany():
+                left -= len(piece)
+                if left < 0:
+                    raise BadRequest("the request is too large", 413)
+                yield piece
+        except (OSError, web.RequestPayloadError) as error:
+            raise RequestBroken("the request ended early") from error
+
+    async def _pass_on(
+        self, request: web.BaseRequest, upstream: ClientResponse, url: URL
+    ) -> web.StreamResponse:
+        """Stream an answer to the client."""
+        status = _final(upstream.status, url)
+        response = web.StreamResponse(
+            status=status, reason=upstream.reason, headers=passed_on(upstream.headers)
+        )
+        response.headers.setdefault("Server", "netserve")
+        response.headers.add("Via", self._via)
+        if status in _WITHOUT_BODY or request.method == "HEAD":
+            await response.prepare(request)
+            return response
+        if (upstream.content_length or 0) > self._limits.streamed_size:
+            raise TooLarge(f"{url.raw_host}: its answer is larger than streamed_size")
+        return await self._stream(request, upstream, response)
+
+    async def _stream(
+        self, request: web.BaseRequest, upstream: ClientResponse, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        left = self._limits.streamed_size
+        pieces = self._client.pieces(upstream)
+        # The first piece is waited for before anything is said, so that an upstream that breaks
+        # right behind its headers still gives a clear error.
+        piece = await anext(pieces, b"")
+        await response.prepare(request)
+        try:
+            while piece:
+                left -= len(piece)
+                if left < 0:
+                    raise TooLarge(
+                        f"{upstream.url.raw_host}: its answer is larger than streamed_size"
+                    )
+                await response.write(piece)
+                piece = await anext(pieces, b"")
+        except HttpError as error:
+            self._context.metrics.errors[error.kind] += 1
+            self._context.log.warn(  # noqa: G010  # this is Twisted's logger
+                "half an answer for {peer}: {reason}", peer=request.remote, reason=str(error)
+            )
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+    def _refuse(
+        self, request: web.BaseRequest, kind: str, text: str, status: int
+    ) -> web.StreamResponse:
+        self._context.metrics.errors[kind] += 1
+        body = self._plan.error_reply(text, kind, status)
+        response = web.Response(status=status, body=body, headers=_TEXT)
+        if kind == "request" or not request.content.is_eof():
+            # What stands behind a request that was not understood, or read, is not looked at.
+            response.force_close()
+        return response
+
+
+_TEXT: Final = {"Content-Type": "text/plain; charset=utf-8", "Server": "netserve"}
+
+
+def check(request: web.BaseRequest) -> None:
+    """Refuse what two servers could understand in two ways (S13; RFC 9112, 3.2 and 6.3).
+
+    Raises:
+        BadRequest: it is such a request, or has a method that is not passed on.
+    """
+    headers = request.headers
+    hosts = headers.getall("Host", [])
+    if len(hosts) > 1 or (not hosts and request.version >= (1, 1)):
+        raise BadRequest("a request has one Host")
+    if len(headers.getall("Content-Length", [])) > 1:
+        raise BadRequest("a request has one Content-Length")
+    if "Transfer-Encoding" in headers and (
+        "Content-Length" in headers
+        or request.version < (1, 1)
+        or headers.getall("Transfer-Encoding") != ["chunked"]
+    ):
+        raise BadRequest("a request has a Content-Length, or is chunked and nothing else")
+    if request.method in {"CONNECT", "TRACE"}:
+        raise BadRequest(f"{request.method} is not passed on", 405)
+
+
+def target_of(request: web.BaseRequest) -> str:
+    """A request's path and query, whichever form its target has (RFC 9112, 3.2).
+
+    Raises:
+        BadRequest: it has no path.
+    """
+    target = request.raw_path
+    if not target.startswith("/"):
+        scheme, mark, rest = target.partition("://")
+        if not mark or scheme.lower() not in {"http", "https"}:
+            raise BadRequest("a request's target is a path")
+        slash = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
+        target = rest[slash:] if rest[slash : slash + 1] == "/" else f"/{rest[slash:]}"
+    if "#" in target:
+        raise BadRequest("a request's target has no fragment")
+    return target
+
+
+def passed_on(
+    headers: Mapping[str, str], without: frozenset[str] = frozenset()
+) -> CIMultiDict[str]:
+    """The headers that are passed on: neither hop-by-hop, nor named by Connection, nor in a set.
+
+    Arguments:
+        headers: as they came.
+        without: further names, in lower case.
+    """
+    multi = CIMultiDict(headers)
+    named = {
+        name.strip().lower()
+        for value in multi.getall("Connection", [])
+        for name in value.split(",")
+    }
+    # Nobody may take away what the message itself needs by naming it there.
+    dropped = HOP_BY_HOP | without | (named - {"content-length", "content-type", "host"})
+    return CIMultiDict(
+        (name, value) for name, value in multi.items() if name.lower() not in dropped
+    )
+
+
+async def _continue(request: web.BaseRequest) -> None:
+    """Ask for the body that a client holds back (RFC 9110, 10.1.1)."""
+    if request.version >= (1, 1) and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+def _final(status: int, url: URL) -> int:
+    """An answer's code; one that only begins an answer, or changes the protocol, is no answer."""
+    if not 200 <= status <= 599:
+        raise BadAnswer(f"{url.raw_host}: its answer has the status {status}")
+    return status

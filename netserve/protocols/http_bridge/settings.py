@@ -1,0 +1,152 @@
+"""The options of ``http-bridge``, which are the options' reference as well."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from netserve.config.types import Duration, FilePath, PositiveInt, Secret, Section, Size
+from netserve.http import AddressGuard
+from netserve.plugin import Limits, Settings
+from netserve.protocols.http_bridge.plan import Plan
+from netserve.wire.framing_settings import (
+    DelimiterFraming,
+    FixedFraming,
+    LengthPrefixFraming,
+    LineFraming,
+    NetstringFraming,
+    ShortForm,
+    UntilIdleFraming,
+)
+
+MEBIBYTE: Final = 1024 * 1024
+
+
+class HttpFraming(Section):
+    """Requests come in over HTTP."""
+
+    kind: Literal["http"] = "http"
+    """Requests come in over HTTP, and answers go back over it."""
+
+
+BridgeFraming: TypeAlias = Annotated[
+    Annotated[
+        LineFraming
+        | DelimiterFraming
+        | FixedFraming
+        | LengthPrefixFraming
+        | NetstringFraming
+        | UntilIdleFraming
+        | HttpFraming,
+        Field(discriminator="kind"),
+    ],
+    ShortForm(
+        lambda kind: {"kind": kind},
+        {"enum": ["http", "line", "length-prefix", "netstring", "until-idle"]},
+    ),
+]
+"""A framing of `netserve.wire`, or ``http``."""
+
+
+def _texts(value: object) -> object:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _are_upstreams(value: tuple[str, ...]) -> tuple[str, ...]:
+    AddressGuard.parse(value)
+    return value
+
+
+_ONE_OR_MANY: Final = WithJsonSchema(
+    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+)
+Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts), _ONE_OR_MANY]
+Upstreams: TypeAlias = Annotated[
+    tuple[str, ...], BeforeValidator(_texts), AfterValidator(_are_upstreams), _ONE_OR_MANY
+]
+PositiveDuration: TypeAlias = Annotated[Duration, Field(gt=0)]
+PositiveSize: TypeAlias = Annotated[Size, Field(ge=1)]
+
+
+class RequestSettings(Section):
+    """The HTTP request that each request becomes. Texts may have placeholders."""
+
+    method: Annotated[str, Field(pattern=r"^([A-Z]{1,32}|\{method\})$")] | None = None
+    """The method; without it `GET`, with a body `POST`, and over HTTP the one that came."""
+    url: str
+    """The URL; what placeholders stand for is encoded by the place that they stand in."""
+    hosts: Texts = ()
+    """What a placeholder in the place of the URL's host may stand for."""
+    headers: dict[str, str | Secret] = Field(default_factory=dict)
+    """Headers that are sent, over HTTP in place of those of the same name that came."""
+    body: str | None = None
+    """The body, encoded by its `Content-Type` in `headers`: JSON, a form, XML, or as it is."""
+    json_: dict[str, Any] | None = Field(default=None, alias="json")
+    """The body as JSON: a mapping in which every text may have placeholders."""
+    form: dict[str, str] | None = None
+    """The body as a form: names and values."""
+    timeout: PositiveDuration = 10.0
+    """Time for all of it, from the request to the end of the answer."""
+    connect_timeout: PositiveDuration = 5.0
+    """Time for a connection, with its TLS handshake."""
+    read_timeout: PositiveDuration = 10.0
+    """Time in which something has to come from the upstream."""
+    redirects: Annotated[int, Field(ge=0, le=20)] = 0
+    """How many redirects are followed; with 0 a redirect is an answer like another."""
+    ca: FilePath | None = None
+    """Certificates of those that may sign the upstream's, PEM, in place of the system's."""
+
+    @model_validator(mode="after")
+    def _one_body(self) -> RequestSettings:
+        bodies = {"body": self.body, "json": self.json_, "form": self.form}
+        given = [name for name, value in bodies.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: a request has one body")
+        return self
+
+
+class BridgeLimits(Limits):
+    """What one bridge may use."""
+
+    request_size: PositiveSize = MEBIBYTE
+    """The largest request that is taken."""
+    response_size: PositiveSize = 4 * MEBIBYTE
+    """The largest answer that is held in memory, compressed and unpacked."""
+    streamed_size: PositiveSize = 1024 * MEBIBYTE
+    """The largest answer that is passed on over HTTP as it comes."""
+    compression_ratio: PositiveInt = 100
+    """How many times its size an answer may unpack to."""
+    requests: PositiveInt = 100
+    """Requests to upstreams at one time, in all; further ones wait for their turn."""
+    requests_per_connection: PositiveInt = 16
+    """Requests of one connection at one time; further ones are not read yet."""
+
+
+class HttpBridgeSettings(Settings):
+    """Turns requests in any framing, or over HTTP, into HTTP requests."""
+
+    framing: BridgeFraming = LineFraming()
+    """How requests are told apart: `http`, or a framing of bytes."""
+    request: RequestSettings
+    """The HTTP request that each request becomes."""
+    response: str | None = None
+    """The reply, from `{status} {reason} {body} {header_NAME}`; without it the body that came."""
+    error: str = "error: {error}"
+    """The reply where there is no answer, from `{error} {kind} {status}`."""
+    allow_upstreams: Upstreams = ()
+    """Addresses, networks and host names that may be asked though they are not public."""
+    forwarded: Literal["set", "append", "none"] = "set"
+    """Over HTTP, what becomes of `X-Forwarded-For`: ours, ours behind what came, or none."""
+    limits: BridgeLimits = BridgeLimits()
+    """What the service may use."""
+
+    @model_validator(mode="after")
+    def _compiles(self) -> HttpBridgeSettings:
+        Plan.of(self)
+        return self
+
+    @property
+    def over_http(self) -> bool:
+        """Whether requests come in over HTTP."""
+        return isinstance(self.framing, HttpFraming)
