@@ -13,7 +13,9 @@ project = "netserve"
 author = "The netserve developers"
 copyright = "2026, The netserve developers"
 release = version = __version__
-extensions = ["myst_parser", "options_reference"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "options_reference"]
+default_role = "code"
+autodoc_typehints = "description"
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]

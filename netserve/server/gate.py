@@ -28,7 +28,7 @@ from netserve.server.admission import Admission
 from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic, kernel_traffic
 
 
-@implementer(IHandshakeListener)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class Gate(Protocol):
     """One connection of a service.
 
@@ -92,6 +92,21 @@ class Gate(Protocol):
         self.transport.received += len(data)
         self.inner.dataReceived(data)
 
+    def readConnectionLost(self) -> None:
+        """The peer has closed its side, as ``nc -N`` does behind its question.
+
+        A protocol that does not know half-closed connections may have written its answer just
+        now: it is sent before the connection is closed, where Twisted would drop it.
+        """
+        if IHalfCloseableProtocol.providedBy(self.inner):
+            self.inner.readConnectionLost()
+        else:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        if IHalfCloseableProtocol.providedBy(self.inner):
+            self.inner.writeConnectionLost()
+
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._stop_waiting_for_handshake()
         self.traffic()
@@ -128,17 +143,6 @@ class Gate(Protocol):
         self.seen = now
         self.seen_at = self._factory.clock.seconds()
         return True
-
-
-@implementer(IHalfCloseableProtocol)
-class HalfCloseableGate(Gate):
-    """A gate before a protocol that goes on when one direction is closed."""
-
-    def readConnectionLost(self) -> None:
-        self.inner.readConnectionLost()
-
-    def writeConnectionLost(self) -> None:
-        self.inner.writeConnectionLost()
 
 
 class Refused(Protocol):
@@ -230,8 +234,7 @@ class GateFactory:
         if inner is None:
             self._admission.release(peer)
             return None
-        kind = HalfCloseableGate if IHalfCloseableProtocol.providedBy(inner) else Gate
-        gate = kind(inner, self, peer, self._handshake_timeout)
+        gate = Gate(inner, self, peer, self._handshake_timeout)
         return gate if self._tls is None else self._tls.protocol(self._tls, gate)
 
     def opened(self, gate: Gate) -> None:

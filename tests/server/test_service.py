@@ -129,9 +129,7 @@ async def test_a_peer_that_does_not_read_is_closed_too() -> None:
         def connectionMade(self) -> None:
             self.transport.write(b"x" * 50_000_000)
 
-    service = await serve(
-        Hosted(stream=Factory.forProtocol(Pour)), limits={"idle_timeout": 0.5}
-    )
+    service = await serve(Hosted(stream=Factory.forProtocol(Pour)), limits={"idle_timeout": 0.5})
     with socket.create_connection(("127.0.0.1", service.port)):
         await until(lambda: service.metrics.connections_open == 1)
         await until(lambda: service.metrics.connections_open == 0, seconds=10)
@@ -194,9 +192,7 @@ async def test_tls_and_names_by_sni(certificate: dict[str, Any]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_handshake_that_does_not_come(certificate: dict[str, Any]) -> None:
     """S10: every listener has a handshake timeout."""
-    service = await serve(
-        echo(), tls=tls_options(certificate), limits={"handshake_timeout": 0.2}
-    )
+    service = await serve(echo(), tls=tls_options(certificate), limits={"handshake_timeout": 0.2})
     client = await connect(service.port)
     await client.closed
     assert service.metrics.errors == {"handshake_timeout": 1}
@@ -294,9 +290,7 @@ async def test_a_bug_in_a_factory_refuses_one_connection_only() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_datagrams_are_gated_and_counted() -> None:
-    service = await serve(
-        Hosted(datagram=EchoDatagrams), listen="udp:0:interface=127.0.0.1"
-    )
+    service = await serve(Hosted(datagram=EchoDatagrams), listen="udp:0:interface=127.0.0.1")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
         client.sendto(b"ping", ("127.0.0.1", service.port))
@@ -340,6 +334,9 @@ async def test_asyncio_protocols_feel_backpressure() -> None:
 
         def data_received(self, data: bytes) -> None:
             self.transport.write(b"x" * 20_000_000)
+
+        def eof_received(self) -> bool:
+            return True  # the sending side stays open
 
     service = await serve(Hosted(stream=Flow))
     assert (await exchange(service.port, b"go", seconds=30)).endswith(b"xdrained")

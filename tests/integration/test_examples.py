@@ -1,0 +1,105 @@
+"""The examples, as their readers would run them."""
+
+from __future__ import annotations
+
+import ftplib
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from netserve.testing.process import BIN, converse, free_port, running
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def copy(name: str, folder: Path) -> tuple[Path, list[int]]:
+    """A copy of an example with its ports moved to free ones, and these."""
+    target = folder / name
+    shutil.copytree(EXAMPLES / name, target)
+    config = target / "config.yaml"
+    ports: list[int] = []
+
+    def move(match: re.Match[str]) -> str:
+        ports.append(free_port())
+        return f"{match[1]}{ports[-1]}"
+
+    config.write_text(re.sub(r"(\b(?:tcp|udp):)\d+", move, config.read_text()))
+    return config, ports
+
+
+def test_a_plugin_in_one_file(tmp_path: Path) -> None:
+    config, ports = copy("shout", tmp_path)
+    lines = (EXAMPLES / "shout" / "shout.py").read_text().splitlines()
+    assert len(lines) <= 25
+    with running(config):
+        assert b"HELLO" in converse(ports[0], b"hello\r\n")
+
+
+def test_twisted_s_ftp_server_is_hosted(tmp_path: Path) -> None:
+    config, ports = copy("ftp", tmp_path)
+    with running(config):
+        client = ftplib.FTP()
+        client.connect("127.0.0.1", ports[0], timeout=10)
+        client.login()
+        names = client.nlst()
+        assert names
+        content = io.BytesIO()
+        client.retrbinary(f"RETR {names[0]}", content.write)
+        assert content.getvalue()
+        with pytest.raises(ftplib.error_perm):
+            client.storbinary("STOR new.txt", io.BytesIO(b"x"))
+        client.quit()
+
+
+@pytest.mark.slow
+def test_a_plugin_as_a_package(tmp_path: Path) -> None:
+    """Installed beside netserve it is listed with its package, and serves."""
+    config, ports = copy("packaged-plugin", tmp_path)
+    site = tmp_path / "site"
+    subprocess.run(
+        [
+            BIN / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--target",
+            site,
+            config.parent,
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    environment = {"PYTHONPATH": str(site)}
+    listed = subprocess.run(
+        [BIN / "netserve", "list"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", **environment},
+    ).stdout
+    assert "reverse" in listed
+    with running(config, environment=environment):
+        assert converse(ports[0], b"abc\r\n").startswith(b"cba")
+
+
+# The packaged plugin's needs its package; see test_a_plugin_as_a_package.
+CHECKED = sorted(set(EXAMPLES.glob("*/config.yaml")) - {EXAMPLES / "packaged-plugin/config.yaml"})
+
+
+@pytest.mark.parametrize("config", CHECKED, ids=lambda path: path.parent.name)
+def test_every_example_passes_the_check(config: Path) -> None:
+    checked = subprocess.run(
+        [BIN / "netserve", "check", config], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (checked.returncode, checked.stdout.strip()) == (0, "ok"), (
+        checked.stdout + checked.stderr
+    )
