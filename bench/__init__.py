@@ -1,0 +1,1 @@
+"""Measurements of netserve beside its peers: ``python -m bench``, see README.md here."""
