@@ -3,6 +3,27 @@
 pytest-twisted knows it as ``--reactor=asyncio``, of which it is a kind.
 """
 
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
 from netserve.reactor import install
 
 install()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run plain hypothesis tests without the reactor.
+
+    pytest-twisted runs each example of them in the reactor's greenlet, which takes longer than most
+    of the examples, and wraps a parametrised test once more for each parameter, which fails.
+    """
+    inner = getattr(getattr(pyfuncitem.obj, "hypothesis", None), "inner_test", None)
+    if inner is None or inspect.iscoroutinefunction(inner) or hasattr(inner, "__wrapped__"):
+        return None
+    arguments = inspect.signature(pyfuncitem.obj).parameters
+    pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in arguments})
+    return True

@@ -1,0 +1,115 @@
+"""Logs: one line a record (S16), levels, both forms."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import Logger, LogLevel, LogPublisher
+
+from netserve.ops.logs import Levels, LineObserver, escape, json_line, make_observer, text_line
+
+
+def logged(form: str, format_text: str, level: str = "info", **fields: Any) -> str:
+    out = io.StringIO()
+    logger = Logger(
+        namespace="netserve.service.mail", observer=LogPublisher(LineObserver(out, form))
+    )
+    logger.emit(LogLevel.lookupByName(level), format_text, **fields)
+    return out.getvalue()
+
+
+def test_text() -> None:
+    line = logged("text", "refused {peer}: {reason}", peer="192.0.2.1", reason="denied")
+    assert line.endswith("Z info [mail] refused 192.0.2.1: denied\n")
+
+
+def test_json_has_the_fields() -> None:
+    record = json.loads(logged("json", "took {size} bytes", size=42))
+    assert record["message"] == "took 42 bytes"
+    assert record["origin"] == "mail"
+    assert record["size"] == 42
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@given(text=st.text())
+def test_one_line_a_record(form: str, text: str) -> None:
+    """S16: whatever a peer has sent, a record is one line, and nothing in it is a control."""
+    line = logged(form, "got {text}", text=text)
+    assert line.endswith("\n")
+    assert len(line.splitlines()) == 1
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in line[:-1])
+
+
+def test_peers_data_is_never_a_format() -> None:
+    """S16: braces that a peer sent stay braces."""
+    assert "got {peer} {0.__class__}" in logged("text", "got {text}", text="{peer} {0.__class__}")
+
+
+def test_escapes() -> None:
+    assert escape("a\r\nb\x1b[31m\0\x85\u2028\u202e") == (
+        "a\\r\\nb\\x1b[31m\\x00\\x85\\u2028\\u202e"
+    )
+    assert escape("ümlaut 漢字") == "ümlaut 漢字"
+
+
+def test_a_traceback_is_one_line_without_values() -> None:
+    """S17: the values of variables, which may be secrets, are not in a traceback."""
+    out = io.StringIO()
+    logger = Logger(namespace="netserve", observer=LogPublisher(LineObserver(out, "text")))
+    password = "hunter2"
+    try:
+        raise RuntimeError(len(password))  # noqa: TRY301 - a failure with a frame is wanted
+    except RuntimeError:
+        logger.failure("a bug")
+    line = out.getvalue()
+    assert len(line.splitlines()) == 1
+    assert "RuntimeError: 7" in line
+    assert "hunter2" not in line
+
+
+def test_levels() -> None:
+    levels = Levels("warn", {"mail": "debug"})
+
+    def event(namespace: str, level: str) -> dict[str, Any]:
+        return {"log_namespace": namespace, "log_level": LogLevel.lookupByName(level)}
+
+    assert levels.keeps(event("netserve.service.mail", "debug"))
+    assert not levels.keeps(event("netserve.service.web", "info"))
+    assert levels.keeps(event("netserve.service.web", "error"))
+    twisted = event("twisted.internet.protocol.Factory", "info")
+    assert not Levels("info", {}).keeps(twisted)
+    assert Levels("debug", {}).keeps(twisted)
+
+
+def test_a_full_disk_stops_nothing() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    LineObserver(Full(), "text")({"log_time": 0.0, "log_format": "x"})
+
+
+def test_a_file_is_appended_to(tmp_path: Path) -> None:
+    observer, file = make_observer(
+        path=str(tmp_path / "log"), form="text", levels=Levels("info", {})
+    )
+    assert file is not None
+    logger = Logger(namespace="netserve", observer=observer)
+    logger.info("one")
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    file.reopen()
+    logger.info("two")
+    assert "one" in (tmp_path / "log.1").read_text()
+    assert "two" in (tmp_path / "log").read_text()
+
+
+def test_a_record_that_cannot_be_formatted_is_still_a_line() -> None:
+    event = {"log_time": 0.0, "log_format": "{missing", "log_level": LogLevel.info}
+    assert "\n" not in text_line(event)
+    assert json.loads(json_line(event))
