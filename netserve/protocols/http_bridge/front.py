@@ -75,6 +75,7 @@ class HttpFront:
         self._via = f"1.1 netserve-{context.random.getrandbits(48):012x}"
         self.server = HttpServer(
             self.answer,
+            log=context.log,
             give_up=True,
             keepalive_timeout=settings.limits.idle_timeout,
             auto_decompress=False,
