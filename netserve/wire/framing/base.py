@@ -103,7 +103,3 @@ class Framing(ABC):
     def from_datagram(self, data: bytes) -> bytes:
         """The frame in a datagram, which is one already: without a line's or delimiter's end."""
         return data
-
-    def to_datagram(self, frame: bytes, request: bytes) -> bytes:
-        """The frame as the answer to a datagram: it has an end if the request had one."""
-        return frame if self.from_datagram(request) == request else self.encode(frame)

@@ -1,0 +1,256 @@
+"""The wiring of connections: bytes to requests, replies to bytes, and pausing in between.
+
+`Connection` has three reasons not to take the next request: the peer does not read its replies
+(the transport pauses us as a producer), as many requests as allowed wait for their handler, or
+the connection is about to end. What was read by then waits in the backlog; nothing more is read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netserve.plugin import Metrics
+from netserve.protocols.request_response.handling import wait
+from netserve.protocols.request_response.ordered import ReplyQueue
+from netserve.protocols.request_response.responder import Pending, Responder
+from netserve.wire.framing import Event, Framing, FramingError
+
+BATCH: Final = 65536
+"""Bytes of replies that are written at once, so that a peer that does not read is noticed."""
+LINGER: Final = 2.0
+"""Seconds in which the rest of a broken stream is still read, so that the peer sees our reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """What all connections of a service have in common.
+
+    Arguments:
+        responder: gives replies with their framing.
+        framing: of the requests.
+        request_size: the most bytes of one.
+        pipeline: how many may wait for their handler.
+        timeout: seconds for a handler.
+        metrics: the service's counters.
+        clock: the reactor.
+    """
+
+    responder: Responder
+    framing: Framing
+    request_size: int
+    pipeline: int
+    timeout: float
+    metrics: Metrics
+    clock: Any
+
+
+def peer_text(address: Any) -> str:
+    """An address as it is written: ``127.0.0.1:4711``, ``[::1]:4711``, else ``unix``.
+
+    Arguments:
+        address: Twisted's address of a connection, or the pair of a datagram.
+    """
+    if isinstance(address, tuple):
+        host, port = address[0], address[1]
+    else:
+        host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if not isinstance(host, str):
+        return "unix"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Connection(Protocol):
+    """One connection.
+
+    Arguments:
+        options: of the service.
+    """
+
+    transport: Any
+
+    def __init__(self, options: StreamOptions) -> None:
+        self._options = options
+        self._respond = options.responder.respond
+        self._decoder = options.framing.decoder(options.request_size)
+        self._feed = self._decoder.feed
+        self._backlog: deque[Event] = deque()
+        self._replies = ReplyQueue()
+        self._cancels: dict[int, Callable[[], None]] = {}
+        self._idle_after = options.framing.idle_after
+        self._timer: Any = None
+        self._peer = ""
+        self._working = False
+        self._write_paused = False
+        self._read_paused = False
+        self._read_ended = False
+        self._finishing = False
+        self._broken = False
+        self._closed = False
+
+    def connectionMade(self) -> None:
+        self._peer = peer_text(self.transport.getPeer())
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        events = self._feed(data)
+        if self._idle_after is not None:
+            self._wait_for_pause(self._idle_after)
+        if events and not self._finishing:
+            self._backlog.extend(events)
+            self._work()
+
+    def _work(self) -> None:
+        """Reply to what is in the backlog, as far as may be; the only place that writes."""
+        if self._working or self._closed:
+            return
+        self._working = True
+        backlog, replies, peer = self._backlog, self._replies, self._peer
+        pipeline, respond = self._options.pipeline, self._respond
+        ready = replies.take() if replies else []
+        size, requests = 0, 0
+        while backlog and not self._write_paused and len(replies) < pipeline:
+            event = backlog.popleft()
+            requests += 1
+            if isinstance(event, bytes):
+                reply = respond(event, peer)
+            else:
+                reply = self._refuse(event)
+            if isinstance(reply, Pending):
+                self._begin(reply)
+                ready += replies.take()
+            elif replies:
+                replies.open().fill(reply)
+            elif reply is not None:
+                ready.append(reply)
+                size += len(reply)
+                if size >= BATCH:
+                    self.transport.write(b"".join(ready))
+                    ready.clear()
+                    size = 0
+        if ready:
+            self.transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
+        self._options.metrics.requests += requests
+        self._working = False
+        if backlog or self._read_paused or self._finishing:
+            self._regulate()
+
+    def _refuse(self, error: FramingError) -> bytes | None:
+        if error.fatal:
+            self._broken = self._finishing = True
+            self._backlog.clear()
+        return self._options.responder.refuse(error, self._peer)
+
+    def _begin(self, pending: Pending) -> None:
+        """Let a handler work; its reply gets the next place."""
+        slot = self._replies.open()
+        key = id(slot)
+
+        def done(reply: bytes | None) -> None:
+            self._cancels.pop(key, None)
+            slot.fill(reply)
+            self._work()
+
+        options = self._options
+        cancel = wait(
+            pending, options.responder, done, clock=options.clock, timeout=options.timeout
+        )
+        if slot.is_open:
+            self._cancels[key] = cancel
+
+    def _regulate(self) -> None:
+        """Read or do not, and close when everything is done."""
+        if self._finishing and not self._backlog and not self._replies:
+            self._close()
+            return
+        pause = bool(self._backlog) or (self._finishing and not self._broken)
+        if pause == self._read_paused or self._read_ended:
+            return
+        self._read_paused = pause
+        if pause:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
+    def _close(self) -> None:
+        """End the connection, behind what is still to be written.
+
+        To close while bytes of the peer are unread resets the connection, and the peer could lose
+        our last reply. So a broken stream is half-closed, and read to its end for a moment.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_timer()
+        self.transport.unregisterProducer()
+        if not self._broken or self._read_ended:
+            self.transport.loseConnection()
+            return
+        if not ISSLTransport.providedBy(self.transport):
+            self.transport.loseWriteConnection()
+        self._timer = self._options.clock.callLater(LINGER, self.transport.loseConnection)
+
+    def _wait_for_pause(self, seconds: float) -> None:
+        if self._finishing:
+            return
+        if self._timer is not None and self._timer.active():
+            self._timer.reset(seconds)
+        else:
+            self._timer = self._options.clock.callLater(seconds, self._paused)
+
+    def _paused(self) -> None:
+        self._backlog.extend(self._decoder.idle())
+        self._work()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def readConnectionLost(self) -> None:
+        """The peer has sent all; what it asked for is still answered."""
+        self._read_ended = True
+        if self._closed:
+            self._stop_timer()
+            self.transport.loseConnection()
+            return
+        self._stop_timer()
+        if not self._finishing:
+            self._backlog.extend(self._decoder.end())
+        self._finishing = True
+        self._work()
+
+    def writeConnectionLost(self) -> None:
+        """We closed our side, or the peer reads no more; the end follows."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._closed = self._finishing = True
+        self._stop_timer()
+        self._backlog.clear()
+        cancels, self._cancels = self._cancels, {}
+        for cancel in cancels.values():
+            cancel()
+
+    def drain(self) -> None:
+        """Take no more requests, finish those that were read, and close."""
+        self._finishing = True
+        self._work()
+
+    def pauseProducing(self) -> None:
+        """The peer does not read: no more replies for now."""
+        self._write_paused = True
+
+    def resumeProducing(self) -> None:
+        """The peer reads again."""
+        self._write_paused = False
+        self._work()
+
+    def stopProducing(self) -> None:
+        """The connection is lost; `connectionLost` follows."""
