@@ -6,8 +6,6 @@ socket gets a native transport.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from typing import Any
 
 from twisted.internet import tcp
@@ -23,49 +21,25 @@ class ClientStream(Stream):
     """A connection that this side has made.
 
     Args:
-        attempt: what has connected; the connector that it works for is told of the rest.
+        attempt: what has connected; its connector is told when the connection is lost.
+        protocol: what the connector's factory has built.
     """
 
-    __slots__ = ("_attempt", "addr", "connector", "realAddress")
+    __slots__ = ("addr", "connector", "realAddress")
 
     _tlsClientDefault = True
 
-    def __init__(self, reactor: Any, sock: socket.socket, attempt: Any) -> None:
-        super().__init__(reactor, sock, None)
-        self._attempt = attempt
+    def __init__(self, attempt: Any, protocol: Any) -> None:
+        super().__init__(attempt.reactor, attempt.socket, protocol)
         self.addr = attempt.addr
         self.realAddress = attempt.realAddress
-        self.connector: Any = None
-
-    def connection_made(self, native: asyncio.Transport) -> None:
-        if not hasattr(self._attempt, "connector"):
-            native.abort()  # given up since
-            return
-        self.connector = self._attempt.connector
-        # From here on the attempt can no longer fail.
-        del self._attempt.connector
-        super().connection_made(native)
-
-    def _connected(self) -> None:
-        self.connector.transport = self
-        protocol = self.connector.buildProtocol(self.getPeer())
-        if protocol is None:
-            self.protocol = Protocol()
-            self.loseConnection()
-        else:
-            self.protocol = protocol
-            protocol.makeConnection(self)
+        self.connector = attempt.connector
 
     def _disconnected(self, reason: Failure) -> None:
         try:
-            if self.protocol is not None:
-                super()._disconnected(reason)
+            super()._disconnected(reason)
         finally:
             self.connector.connectionLost(reason)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.connector is not None:
-            super().connection_lost(error)
 
     def getHost(self) -> Any:
         """See `ITransport.getHost`."""
@@ -79,16 +53,21 @@ class ClientStream(Stream):
         return f"{super().logPrefix()},client"
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} to {self.addr} at {id(self):x}>"
+        return f"<{type(self)} to {self.addr} at {id(self):x}>"
 
 
 class Attempt(tcp.Client):
-    """The attempt to connect."""
-
-    stream = ClientStream
+    """The attempt to connect. Once it has succeeded it is over, and no longer can fail."""
 
     def _connectDone(self) -> None:
-        attach(self.reactor.loop, self.socket, self.stream(self.reactor, self.socket, self))
+        connector = self.connector
+        protocol = connector.buildProtocol(self.getPeer())
+        stream = ClientStream(self, protocol or Protocol())
+        if protocol is None:
+            stream.loseConnection()
+        del self.connector
+        connector.transport = stream
+        attach(self.reactor.loop, self.socket, stream)
 
 
 class Connector(tcp.Connector):

@@ -21,8 +21,9 @@ class Consumer:
     """The consuming half of a transport, for the transports of this package.
 
     A subclass has `reactor`, `connected`, `disconnected`, `disconnecting`, and:
-    `_native`, the loop's transport; `_drained`, called when all is sent and no producer is
-    left to send more; `_failed`, called with what a producer raised.
+    `_native`, the loop's transport; `_pace`, called when a producer has come or gone;
+    `_drained`, called when all is sent and no producer is left to send more; `_failed`, called
+    with what a producer raised.
     """
 
     __slots__ = ("_buffer_size", "_full", "_pulling", "producer", "producerPaused",
@@ -42,6 +43,9 @@ class Consumer:
         self._pulling = False
         self._buffer_size = BUFFER_SIZE
 
+    def _pace(self) -> None:
+        raise NotImplementedError
+
     def _drained(self) -> None:
         raise NotImplementedError
 
@@ -59,7 +63,7 @@ class Consumer:
         if self.connected:
             self._native.set_write_buffer_limits(high=size)
 
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+    def _register(self, producer: IProducer, streaming: bool) -> None:
         """See `IConsumer.registerProducer`."""
         if self.producer is not None:
             raise RuntimeError(
@@ -70,21 +74,24 @@ class Consumer:
             producer.stopProducing()
             return
         self.producer = producer
-        self.streamingProducer = streaming
+        self.streamingProducer = bool(streaming)
         self.producerPaused = False
+        self._pace()
         if not streaming:
             self._native.set_write_buffer_limits(high=0)
             self._pull()
         elif self._full:
             self._pause_producer()
 
-    def unregisterProducer(self) -> None:
+    def _unregister(self) -> None:
         """See `IConsumer.unregisterProducer`."""
-        pulled = self.producer is not None and not self.streamingProducer
+        if self.producer is None:
+            return
         self.producer = None
+        self.streamingProducer = False
         if self.connected:
-            if pulled:
-                self._native.set_write_buffer_limits(high=self._buffer_size)
+            self._native.set_write_buffer_limits(high=self._buffer_size)
+            self._pace()
             self._drained()
 
     def _stop_producer(self) -> None:

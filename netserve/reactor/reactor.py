@@ -9,13 +9,13 @@ from typing import Any
 
 from twisted.internet import error
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.main import CONNECTION_LOST
-from twisted.python.failure import Failure
 
 from netserve.reactor.client import Connector
 from netserve.reactor.loop import new_loop
-from netserve.reactor.server import Port
+from netserve.reactor.server import Port, adopt
 from netserve.reactor.stream import Stream
+from netserve.reactor.tls import TLSFactory
+from netserve.reactor.unix import UNIXConnector, UNIXPort, adopt_unix
 
 
 class NetserveReactor(AsyncioSelectorReactor):
@@ -57,21 +57,91 @@ class NetserveReactor(AsyncioSelectorReactor):
         connector.connect()
         return connector
 
+    # IReactorUNIX
+
+    def listenUNIX(
+        self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
+    ) -> UNIXPort:
+        """See `IReactorUNIX.listenUNIX`."""
+        listening = UNIXPort(address, factory, backlog, mode, self, wantPID)
+        listening.startListening()
+        return listening
+
+    def connectUNIX(
+        self, address: Any, factory: Any, timeout: float = 30, checkPID: int = 0
+    ) -> UNIXConnector:
+        """See `IReactorUNIX.connectUNIX`."""
+        connector = UNIXConnector(address, factory, timeout, self, checkPID)
+        connector.connect()
+        return connector
+
+    # IReactorSSL
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> Port:
+        """See `IReactorSSL.listenSSL`."""
+        secured = TLSFactory(contextFactory, False, factory, self)
+        listening = self.listenTCP(port, secured, backlog, interface)
+        listening._type = "TLS"
+        return listening
+
+    def connectSSL(
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        contextFactory: Any,
+        timeout: float = 30.0,
+        bindAddress: Any = None,
+    ) -> Connector:
+        """See `IReactorSSL.connectSSL`."""
+        secured = TLSFactory(contextFactory, True, factory, self)
+        return self.connectTCP(host, port, secured, timeout, bindAddress)
+
     # IReactorSocket
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         """See `IReactorSocket.adoptStreamPort`."""
-        if addressFamily not in (socket.AF_INET, socket.AF_INET6):
-            return super().adoptStreamPort(fileDescriptor, addressFamily, factory)
-        listening = Port._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
+        self._check(addressFamily)
+        listening: Any
+        if addressFamily == socket.AF_UNIX:
+            listening = UNIXPort._fromListeningDescriptor(self, fileDescriptor, factory)
+        else:
+            listening = Port._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
         listening.startListening()
         return listening
+
+    def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
+        """See `IReactorSocket.adoptStreamConnection`."""
+        self._check(addressFamily)
+        if addressFamily == socket.AF_UNIX:
+            return adopt_unix(self, fileDescriptor, factory)
+        return adopt(self, fileDescriptor, addressFamily, factory)
+
+    def _check(self, family: int) -> None:
+        if family not in self._supportedAddressFamilies:
+            raise error.UnsupportedAddressFamily(family)
 
     # What the reactor knows of its connections.
 
     def getReaders(self) -> list[Any]:
         """See `IReactorFDSet.getReaders`."""
         return super().getReaders() + [s for s in self.streams if s.reading()]
+
+    def addReader(self, reader: Any) -> None:
+        """See `IReactorFDSet.addReader`."""
+        if isinstance(reader, Stream):
+            reader.startReading()
+        else:
+            super().addReader(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        """See `IReactorFDSet.removeReader`."""
+        if isinstance(reader, Stream):
+            reader.stopReading()
+        else:
+            super().removeReader(reader)
 
     def removeAll(self) -> list[Any]:
         """See `IReactorFDSet.removeAll`."""

@@ -33,12 +33,24 @@ def internet_address(address: tuple[Any, ...]) -> IPv4Address | IPv6Address:
 
 
 class ServerStream(Stream):
-    """A connection that was accepted, or given to the reactor as a descriptor."""
+    """A connection that was accepted, or given to the reactor as a descriptor.
+
+    Args:
+        client: the peer's socket address.
+        server: the port that accepted it, if one did.
+        session: its number there.
+    """
 
     __slots__ = ("client", "server", "sessionno")
 
     def __init__(
-        self, reactor: Any, sock: socket.socket, protocol: Any, client: Any, server: Any, session: int
+        self,
+        reactor: Any,
+        sock: socket.socket,
+        protocol: Any,
+        client: tuple[Any, ...],
+        server: Any,
+        session: int,
     ) -> None:
         super().__init__(reactor, sock, protocol)
         self.client = client
@@ -46,9 +58,9 @@ class ServerStream(Stream):
         self.sessionno = session
 
     @property
-    def hostname(self) -> str:
+    def hostname(self) -> Any:
         """The peer's address, without its port."""
-        return str(self.client[0])
+        return numeric(self.client)[0]
 
     def getHost(self) -> Any:
         """See `ITransport.getHost`."""
@@ -68,42 +80,62 @@ class ServerStream(Stream):
         return self.getHost().port
 
 
-class Port(tcp.Port):
-    """A listening TCP socket; see `IListeningPort`."""
+class Accepting:
+    """The part of a port that accepts connections, before one of Twisted's own ports."""
 
-    transport = ServerStream
     _log = Logger()
 
-    def doRead(self) -> None:
+    def doRead(self: Any) -> None:
         """Accept as many connections as came."""
         accepted = 0
         try:
             # No record is written while descriptors are short: an observer may need one.
-            with tcp._BuffersLogs(self._logger.namespace, self._logger.observer) as log:  # noqa: SLF001
-                for sock, address in tcp._accept(  # noqa: SLF001
-                    log, range(self.numberAccepts), self.socket, tcp._reservedFD  # noqa: SLF001
-                ):
+            with tcp._BuffersLogs(self._logger.namespace, self._logger.observer) as log:
+                rounds = range(self.numberAccepts)
+                for sock, address in tcp._accept(log, rounds, self.socket, tcp._reservedFD):
                     accepted += 1
                     self._accepted(sock, address)
         except Exception:  # noqa: BLE001 - it concerns one connection, not the port
-            self._log.failure("cannot accept a connection", Failure())
+            self._log.failure("cannot accept a connection")
         # A full round tells that more may wait.
-        self.numberAccepts = (
-            accepted + 20 if accepted == self.numberAccepts else max(1, accepted)
-        )
+        self.numberAccepts = accepted + 20 if accepted == self.numberAccepts else max(1, accepted)
 
-    def _accepted(self, sock: socket.socket, address: Any) -> None:
+    def _accepted(self: Any, sock: socket.socket, address: Any) -> None:
         protocol = self.factory.buildProtocol(self._buildAddr(address))
         if protocol is None:
             sock.close()
             return
         session = self.sessionno
         self.sessionno = session + 1
-        attach(
-            self.reactor.loop,
-            sock,
-            self.transport(self.reactor, sock, protocol, address, self, session),
-        )
+        self._serve(sock, protocol, address, session)
+
+    def _serve(self: Any, sock: socket.socket, protocol: Any, address: Any, session: int) -> None:
+        stream = self.transport(self.reactor, sock, protocol, address, self, session)
+        attach(self.reactor.loop, sock, stream)
+
+
+class Port(Accepting, tcp.Port):
+    """A listening TCP socket; see `IListeningPort`."""
+
+    transport = ServerStream
 
     def _buildAddr(self, address: Any) -> Any:
         return internet_address(address)
+
+
+def adopt(reactor: Any, descriptor: int, family: int, factory: Any) -> ServerStream | None:
+    """Take over a connected TCP socket; see `IReactorSocket.adoptStreamConnection`.
+
+    Returns:
+        the transport, which is connected in the loop's next turn; None if the factory has no
+        protocol for it.
+    """
+    sock = socket.fromfd(descriptor, family, socket.SOCK_STREAM)
+    client = sock.getpeername()
+    protocol = factory.buildProtocol(internet_address(client))
+    if protocol is None:
+        sock.close()
+        return None
+    stream = ServerStream(reactor, sock, protocol, client, None, client[1])
+    attach(reactor.loop, sock, stream)
+    return stream

@@ -37,8 +37,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.reactor.context import LogContext, contexts
 from netserve.reactor.flow import Consumer
 from netserve.reactor.held import Held
+from netserve.reactor.tls import start_tls
 
 _DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -67,7 +69,8 @@ class Stream(Consumer):
         protocol: gets what arrives; None until it is known.
     """
 
-    __slots__ = ("TLS", "__dict__", "__weakref__", "_held", "_native", "_paused", "_raw",
+    __slots__ = ("TLS", "__dict__", "__weakref__", "_contexts", "_held",
+                 "_log_context", "_native", "_paused", "_raw",
                  "_read_closed", "_reason", "_write", "_write_closing", "connected",
                  "disconnected", "disconnecting", "protocol", "reactor", "socket")  # fmt: skip
 
@@ -92,27 +95,39 @@ class Stream(Consumer):
     def connection_made(self, native: asyncio.Transport) -> None:
         """The loop has its transport ready."""
         self._native = native
-        self._write = self._raw = native.write
+        self._set_raw(native.write)
+        self._contexts = contexts()
+        self._log_context = LogContext(self)
         self.connected = 1
         self.reactor.streams.add(self)
+        ended, self.disconnecting = self.disconnecting, 0
         try:
-            self._connected()
+            self.protocol.makeConnection(self)
         except Exception:  # noqa: BLE001 - it is logged, and loses the connection
             self._failed(Failure())
-        if self._paused and not self.disconnecting:
+        if ended:
+            self._end_early()
+        elif self._paused and not self.disconnecting:
             self._held = Held.before_reading(self, native)
 
-    def _connected(self) -> None:
-        """Tell the protocol."""
-        self.protocol.makeConnection(self)
+    def _end_early(self) -> None:
+        """The connection was given up before the loop had it ready."""
+        if self._reason is not None:
+            self._lose(self._reason)
+        else:
+            self.loseConnection()
 
     def data_received(self, data: bytes) -> None:
         """Something has arrived."""
+        # What the protocol logs is this connection's.
+        self._contexts.append(self._log_context)
         try:
             # The name is looked up each time: some protocols assign to it as they go on.
             self.protocol.dataReceived(data)
         except Exception:  # noqa: BLE001 - it is logged, and loses the connection
             self._failed(Failure())
+        finally:
+            self._contexts.pop()
 
     def eof_received(self) -> bool:
         """The other side will send no more.
@@ -133,7 +148,7 @@ class Stream(Consumer):
             self._lose(_DONE)
             return True
         self.disconnecting = 1
-        self._write = self._raw = _drop
+        self._set_raw(_drop)
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -150,6 +165,8 @@ class Stream(Consumer):
         self.connected = 0
         self._write = self._raw = _drop
         self.reactor.streams.discard(self)
+        if self._reason is None:
+            self._shut_down()
         try:
             self._stop_producer()
             self._disconnected(reason)
@@ -158,11 +175,19 @@ class Stream(Consumer):
         finally:
             self.protocol = None
 
+    def _shut_down(self) -> None:
+        """End the connection for all that share its socket: copies of it, forked processes."""
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side was faster
+
     def _disconnected(self, reason: Failure) -> None:
         """Tell the protocol."""
         self.protocol.connectionLost(reason)
 
-    # Writing.
+    # Writing. `_write` takes what the protocol writes, `_raw` what goes to the loop; the two
+    # differ where TLS was started.
 
     def write(self, data: bytes) -> None:
         """See `ITransport.write`."""
@@ -178,32 +203,65 @@ class Stream(Consumer):
             raise TypeError("Data must be bytes") from None
         self._write(joined)
 
+    def _set_raw(self, raw: Callable[[bytes], object]) -> None:
+        self._raw = raw
+        if not self.TLS:
+            self._write = raw
+
+    def _pace(self) -> None:
+        self._set_raw(self._write_paced if self.streamingProducer else self._native.write)
+
+    def _write_paced(self, data: bytes) -> None:
+        """Write for a push producer: one that writes much at once waits for the next turn."""
+        self._native.write(data)
+        if len(data) > self._buffer_size and not self._full and self.producer is not None:
+            self._pause_producer()
+            self.reactor.loop.call_soon(self._resume_paced)
+
+    def _resume_paced(self) -> None:
+        if self.connected and not self._full:
+            self.resume_writing()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See `IConsumer.registerProducer`."""
+        if self.TLS:
+            self.protocol.registerProducer(producer, streaming)
+        else:
+            self._register(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """See `IConsumer.unregisterProducer`."""
+        if self.TLS:
+            self.protocol.unregisterProducer()
+        else:
+            self._unregister()
+
     # Closing.
 
     def loseConnection(self) -> None:
         """See `ITransport.loseConnection`."""
-        if self.TLS:
-            if self.connected and not self.disconnecting:
-                self.protocol.loseConnection()
-        else:
+        if not self.TLS:
             self._lose_connection()
+        elif self.connected and not self.disconnecting:
+            self.protocol.loseConnection()
 
     def _lose_connection(self) -> None:
-        if not self.connected or self.disconnecting:
+        if self.disconnected or self.disconnecting:
             return
         self.disconnecting = 1
-        self._native.pause_reading()
-        if self.producer is None:
-            self._drained()
+        if self.connected:
+            self._native.pause_reading()
+            if self.producer is None:
+                self._drained()
 
     def _drained(self) -> None:
         """No producer is left: do what was waiting for the last of the data."""
         if self.disconnecting:
-            self._write = self._raw = _drop
+            self._set_raw(_drop)
             self._native.close()
         elif self._write_closing and not self._native.get_write_buffer_size():
+            self._set_raw(_drop)
             self._native.write_eof()
-            self._write = self._raw = _drop
             self.reactor.loop.call_soon(self._write_connection_lost)
 
     def loseWriteConnection(self) -> None:
@@ -225,7 +283,7 @@ class Stream(Consumer):
 
     def abortConnection(self) -> None:
         """See `ITCPTransport.abortConnection`: the other side gets a reset."""
-        if not self.connected:
+        if self.disconnected or self._reason is not None:
             return
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -239,7 +297,8 @@ class Stream(Consumer):
             self._reason = reason
         self.disconnecting = 1
         self._write = self._raw = _drop
-        self._native.abort()
+        if self.connected:
+            self._native.abort()
 
     def _failed(self, reason: Failure) -> None:
         """The protocol, or its producer, raised an exception."""
@@ -300,6 +359,23 @@ class Stream(Consumer):
         """Whether the loop watches for input."""
         return bool(self.connected and self._native.is_reading())
 
+    # TLS.
+
+    def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
+        """See `ITLSTransport.startTLS`.
+
+        Args:
+            contextFactory: what `IReactorSSL` takes for this side.
+            normal: whether the side that connected is TLS's client.
+        """
+        start_tls(self, contextFactory, is_client=self._tlsClientDefault == bool(normal))
+
+    def _layer(self, protocol: Any) -> None:
+        """Put `protocol`, which does TLS, between the loop and this transport's protocol."""
+        self.protocol = protocol
+        self.TLS = True
+        self._write = protocol.write
+
     # What it is.
 
     def getHandle(self) -> Any:
@@ -316,6 +392,11 @@ class Stream(Consumer):
         if ILoggingContext.providedBy(protocol):
             return str(protocol.logPrefix())
         return type(protocol).__name__
+
+    @property
+    def logstr(self) -> str:
+        """The same, by the name that Twisted's own transports have for it."""
+        return self.logPrefix()
 
     def getTcpNoDelay(self) -> bool:
         """Whether small writes are sent at once; true from the start, as asyncio has it."""

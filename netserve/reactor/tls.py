@@ -1,0 +1,232 @@
+"""TLS over any Twisted transport: Twisted's own layer on OpenSSL, with a shorter way for data.
+
+Handshakes, certificates, closing and errors are `twisted.protocols.tls`. What differs is what a
+message costs:
+
+- OpenSSL is asked for as many records as have come, and for output only if there is some: each
+  question with no answer is an exception (`netserve.reactor.records`).
+- What a protocol writes while it gets data is encrypted and sent when it is done; what it writes
+  at other times, at the end of the loop's turn. All records of it are one write to the
+  transport, so that none waits for the acknowledgement of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
+from twisted.internet.interfaces import INegotiated
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer, providedBy
+
+from netserve.reactor.records import Records
+
+_RECORD = 16384
+"""The most that one record carries (RFC 8446, section 5.1)."""
+
+_BUFFER = 65536
+"""Bytes written beyond which the transport gets them at once."""
+
+
+class TLSProtocol(TLSMemoryBIOProtocol):
+    """See the module. Made by a `TLSFactory`."""
+
+    def __init__(
+        self, factory: TLSFactory, wrappedProtocol: Any, _connectWrapped: bool = True
+    ) -> None:
+        super().__init__(factory, wrappedProtocol, _connectWrapped)
+        self._records = Records()
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._corked = False  # somebody up the stack, or the loop, will call _uncork
+
+    # Receiving.
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of TLS have come."""
+        complete = self._records.feed(data)
+        corked, self._corked = self._corked, True
+        try:
+            if not self._handshakeDone or self._appSendBuffer:
+                super().dataReceived(data)
+            else:
+                self._tlsConnection.bio_write(data)
+                if complete:
+                    self._deliver(complete)
+        finally:
+            self._corked = corked
+            if not corked and self._pending:
+                self._uncork()
+
+    def _deliver(self, records: int) -> None:
+        """Hand the protocol what so many records hold."""
+        receive = self._tlsConnection.recv
+        while records and not self._lostTLSConnection:
+            records -= 1
+            try:
+                data = receive(_RECORD)
+            except WantReadError:
+                # Records without data, which may have wanted an answer.
+                self._flushSendBIO()
+                return
+            except (ZeroReturnError, Error):
+                # OpenSSL gives the same answer again to the one that knows what to do about it.
+                self._flushReceiveBIO()
+                return
+            if not self._aborted:
+                self.wrappedProtocol.dataReceived(data)
+
+    # Sending.
+
+    def write(self, data: bytes) -> None:
+        """See `ITransport.write`."""
+        if not isinstance(data, bytes):
+            raise TypeError("Data must be bytes")
+        if self.disconnecting and self._producer is None:
+            return
+        self._pending.append(data)
+        self._pending_size += len(data)
+        if self._pending_size > _BUFFER:
+            self._flush()
+        elif not self._corked:
+            self._corked = True
+            self.factory.call_soon(self._uncork)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """See `ITransport.writeSequence`."""
+        self.write(b"".join(data))
+
+    def _uncork(self) -> None:
+        self._corked = False
+        self._flush()
+
+    def _flush(self) -> None:
+        """Encrypt what was written, and send it."""
+        pending = self._pending
+        if pending:
+            data = pending[0] if len(pending) == 1 else b"".join(pending)
+            pending.clear()
+            self._pending_size = 0
+            if self._tlsConnection is not None:
+                self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self._lostTLSConnection:
+            return
+        if self._appSendBuffer:
+            self._bufferedWrite(data)
+            return
+        send = self._tlsConnection.send
+        sent = 0
+        try:
+            # OpenSSL takes one record's worth at a time.
+            while sent < len(data):
+                sent += send(memoryview(data)[sent:] if sent else data)
+        except WantReadError:
+            self._flushSendBIO()
+            self._bufferedWrite(data[sent:])
+        except Error:
+            self._tlsShutdownFinished(Failure())
+        else:
+            self._flushSendBIO()
+
+    def _flushSendBIO(self) -> None:
+        """Give the transport all that OpenSSL has for it."""
+        chunks = []
+        read = self._tlsConnection.bio_read
+        try:
+            while True:
+                chunk = read(_BUFFER + _RECORD)
+                chunks.append(chunk)
+                if len(chunk) < _BUFFER + _RECORD:
+                    break
+        except WantReadError:
+            pass
+        if chunks:
+            self.transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
+    # Closing: first what was written, then Twisted's way.
+
+    def loseConnection(self) -> None:
+        """See `ITransport.loseConnection`."""
+        if self.connected:
+            self._flush()
+        super().loseConnection()
+
+    def unregisterProducer(self) -> None:
+        """See `IConsumer.unregisterProducer`."""
+        self._flush()
+        super().unregisterProducer()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The transport's connection is lost."""
+        self._flush()
+        super().connectionLost(reason)
+
+
+class TLSFactory(TLSMemoryBIOFactory):
+    """Does TLS for the protocols of another factory: as `TLSMemoryBIOFactory`, and in its place.
+
+    Args:
+        contextFactory: what `IReactorSSL` takes, such as `ssl.CertificateOptions`.
+        isClient: whether this side begins the handshake.
+        wrappedFactory: makes the protocols that see what was decrypted.
+        reactor: what it runs on.
+    """
+
+    protocol = TLSProtocol
+
+    def __init__(
+        self, contextFactory: Any, isClient: bool, wrappedFactory: Any, reactor: Any
+    ) -> None:
+        super().__init__(contextFactory, isClient, wrappedFactory, reactor)
+        loop = getattr(reactor, "loop", None)
+        self.call_soon: Callable[[Callable[[], None]], Any]
+        if loop is not None:
+            self.call_soon = loop.call_soon
+        else:
+            self.call_soon = lambda call: reactor.callLater(0, call)
+
+
+class _Beneath:
+    """A transport as it is beneath the TLS that was started on it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, data: bytes) -> None:
+        self._stream._raw(data)  # noqa: SLF001 - it is a part of the stream
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self._stream._raw(b"".join(data))  # noqa: SLF001 - it is a part of the stream
+
+    def loseConnection(self) -> None:
+        self._stream._lose_connection()  # noqa: SLF001 - it is a part of the stream
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._stream._register(producer, streaming)  # noqa: SLF001 - it is a part of the stream
+
+    def unregisterProducer(self) -> None:
+        self._stream._unregister()  # noqa: SLF001 - it is a part of the stream
+
+
+def start_tls(stream: Any, context_factory: Any, *, is_client: bool) -> None:
+    """Put TLS between a connected `netserve.reactor.stream.Stream` and its protocol."""
+    producer, streaming = stream.producer, stream.streamingProducer
+    if producer is not None:
+        stream.unregisterProducer()
+    factory = TLSFactory(context_factory, is_client, None, stream.reactor)
+    layer = TLSProtocol(factory, stream.protocol, _connectWrapped=False)
+    stream.getHandle = layer.getHandle
+    stream.getPeerCertificate = layer.getPeerCertificate
+    directlyProvides(stream, INegotiated)
+    stream._layer(layer)  # noqa: SLF001 - it is a part of the stream
+    layer.makeConnection(_Beneath(stream))
+    if producer is not None:
+        stream.registerProducer(producer, streaming)
