@@ -86,7 +86,7 @@ class Decompressor:
             self._held = data
             return
         full = False
-        while data or full:
+        while data or (full and not self._inflate.eof):
             if self._inflate.eof:
                 self._begin_member()
             piece = self._decompress(data)
