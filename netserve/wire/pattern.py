@@ -9,6 +9,7 @@ Bytes in, bytes out: a pattern is matched as UTF-8 or Latin-1 without the frame 
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Pattern:
         ValueError: it is not valid, or too large; with RE2's reason.
     """
 
-    __slots__ = ("_compiled", "_groups", "_high", "_low", "text")
+    __slots__ = ("_compiled", "_groups", "_start", "text")
 
     def __init__(self, text: str, encoding: Encoding = "utf-8") -> None:
         if len(text) > MAX_PATTERN:
@@ -60,18 +61,22 @@ class Pattern:
             raise ValueError(f"the pattern has a character that {encoding} has not") from None
         self.text = text
         self._groups = {name.decode(): at for name, at in self._compiled.groupindex.items()}
-        self._low, self._high = self._range()
+        self._start = self._find_start()
 
-    def _range(self) -> tuple[bytes, bytes | None]:
-        """What everything that matches lies between, so that most of the rest costs nothing."""
-        if _ANCHORED.fullmatch(self.text):
-            try:
-                low, high = self._compiled.possiblematchrange(_RANGE_BYTES)
-            except re2.error:
-                pass
-            else:
-                return low, high
-        return b"", None
+    def _find_start(self) -> bytes:
+        """What all that matches begins with, so that to refuse the rest costs nothing.
+
+        All that an anchored pattern matches lies between two texts, in the order of bytes, so
+        it begins with what the two have in common.
+        """
+        if not _ANCHORED.fullmatch(self.text):
+            return b""
+        try:
+            low, high = self._compiled.possiblematchrange(_RANGE_BYTES)
+        except re2.error:
+            return b""
+        start: bytes = os.path.commonprefix([low, high])  # noqa: RUF071 - bytes, not paths
+        return start
 
     @property
     def names(self) -> frozenset[str]:
@@ -80,7 +85,7 @@ class Pattern:
 
     def match(self, data: bytes) -> Mapping[str, bytes] | None:
         """The named groups (empty where one took no part), or None where it does not match."""
-        if self._high is not None and not self._low <= data <= self._high:
+        if not data.startswith(self._start):
             return None
         found = self._compiled.search(data)
         if found is None:
