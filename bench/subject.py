@@ -1,0 +1,45 @@
+"""netserve as it is measured: from a config, through its own command, in a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from bench.processes import SERVER_CORES, BenchError, Server
+
+
+def command() -> str:
+    """The path of the `netserve` command of this environment.
+
+    Raises:
+        BenchError: it is not installed.
+    """
+    beside = Path(sys.executable).with_name("netserve")
+    found = str(beside) if beside.exists() else shutil.which("netserve")
+    if found is None:
+        raise BenchError("the netserve command is not installed")
+    return found
+
+
+def netserve(
+    folder: Path, config: str, port: int, *, cores: frozenset[int] = SERVER_CORES
+) -> Server:
+    """netserve with this config, its state and log in a folder.
+
+    Arguments:
+        folder: made here; the config's relative paths start there.
+        config: the text of the file.
+        port: a port that it listens on; it is there once that one answers.
+        cores: the cores that it may use.
+    """
+    folder.mkdir()
+    file = folder / "config.yaml"
+    file.write_text(config)
+    return Server(
+        [command(), "run", str(file)],
+        port=port,
+        log=folder / "output.log",
+        cores=cores,
+        folder=folder,
+    )
