@@ -131,7 +131,11 @@ class Transaction:
         """
         if self._refusal is not None:
             reply, remote, self._refusal = self._refusal, None, None
-        outcome = Outcome(kind_of(reply.code), reply, self._remote if remote is None else remote)
+        kind = kind_of(reply.code)
+        report: Literal["", "relayed"] = ""
+        if kind == "delivered" and not self._extensions.dsn:
+            report = "relayed"
+        outcome = Outcome(kind, reply, self._remote if remote is None else remote, report)
         self._outcomes = [outcome if known is None else known for known in self._outcomes]
 
     @property
