@@ -8,8 +8,11 @@ import time
 from typing import Any
 
 from twisted.internet import error
+from twisted.internet._signals import _MultiSignalHandling
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.base import ReactorBase
 
+from netserve.reactor.children import ChildSignals
 from netserve.reactor.client import Connector
 from netserve.reactor.loop import new_loop
 from netserve.reactor.server import Port, adopt
@@ -34,6 +37,11 @@ class NetserveReactor(AsyncioSelectorReactor):
         self.loop = loop
         self.streams: set[Stream] = set()
         super().__init__(loop)
+
+    def _signalsFactory(self) -> Any:
+        # Past PosixReactorBase, which adds its own listening for children.
+        signals = ReactorBase._signalsFactory(self)
+        return _MultiSignalHandling((signals, ChildSignals(self.loop)))
 
     def seconds(self) -> float:
         """The time that delayed calls go by; a clock that is set changes none of them."""

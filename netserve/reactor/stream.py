@@ -261,7 +261,10 @@ class Stream(Consumer):
             self._native.close()
         elif self._write_closing and not self._native.get_write_buffer_size():
             self._set_raw(_drop)
-            self._native.write_eof()
+            try:
+                self._native.write_eof()
+            except OSError:
+                pass  # the other side has closed; the loop will tell
             self.reactor.loop.call_soon(self._write_connection_lost)
 
     def loseWriteConnection(self) -> None:

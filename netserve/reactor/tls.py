@@ -18,7 +18,11 @@ from typing import Any
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
 from twisted.internet.interfaces import INegotiated
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import (
+    BufferingTLSTransport,
+    TLSMemoryBIOFactory,
+    TLSMemoryBIOProtocol,
+)
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
@@ -31,13 +35,17 @@ _BUFFER = 65536
 """Bytes written beyond which the transport gets them at once."""
 
 
-class TLSProtocol(TLSMemoryBIOProtocol):
-    """See the module. Made by a `TLSFactory`."""
+class TLSProtocol(BufferingTLSTransport):
+    """See the module. Made by a `TLSFactory`.
+
+    It is a `BufferingTLSTransport` for those who look for one; the buffer is its own, and all
+    else is that class's base, `TLSMemoryBIOProtocol`.
+    """
 
     def __init__(
         self, factory: TLSFactory, wrappedProtocol: Any, _connectWrapped: bool = True
     ) -> None:
-        super().__init__(factory, wrappedProtocol, _connectWrapped)
+        TLSMemoryBIOProtocol.__init__(self, factory, wrappedProtocol, _connectWrapped)
         self._records = Records()
         self._pending: list[bytes] = []
         self._pending_size = 0
@@ -51,7 +59,7 @@ class TLSProtocol(TLSMemoryBIOProtocol):
         corked, self._corked = self._corked, True
         try:
             if not self._handshakeDone or self._appSendBuffer:
-                super().dataReceived(data)
+                TLSMemoryBIOProtocol.dataReceived(self, data)
             else:
                 self._tlsConnection.bio_write(data)
                 if complete:
@@ -154,17 +162,17 @@ class TLSProtocol(TLSMemoryBIOProtocol):
         """See `ITransport.loseConnection`."""
         if self.connected:
             self._flush()
-        super().loseConnection()
+        TLSMemoryBIOProtocol.loseConnection(self)
 
     def unregisterProducer(self) -> None:
         """See `IConsumer.unregisterProducer`."""
         self._flush()
-        super().unregisterProducer()
+        TLSMemoryBIOProtocol.unregisterProducer(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport's connection is lost."""
         self._flush()
-        super().connectionLost(reason)
+        TLSMemoryBIOProtocol.connectionLost(self, reason)
 
 
 class TLSFactory(TLSMemoryBIOFactory):

@@ -133,7 +133,7 @@ class UNIXServerStream(_Descriptors, ServerStream):
     @property
     def hostname(self) -> Any:
         """The path of the listening socket, while the connection lasts."""
-        return self.socket.getsockname() if self.connected else ""
+        return self.socket.getsockname() if self.socket.fileno() >= 0 else ""
 
     def _listening_on(self) -> Any:
         return self.socket.getsockname()
