@@ -19,10 +19,9 @@ class Stuffer:
 
     def encode(self, data: bytes) -> bytes:
         """What to send for the next chunk."""
-        tail = self._tail
-        joined = tail + data
-        self._tail = joined[-2:]
-        return joined.replace(b"\n.", b"\n..")[len(tail) :]
+        before = self._tail[-1:]  # one byte only: what it began is not stuffed twice
+        self._tail = (self._tail + data[-2:])[-2:]
+        return (before + data).replace(b"\n.", b"\n..")[len(before) :]
 
     def finish(self) -> bytes:
         """What to send behind the last chunk; nothing may follow it."""

@@ -113,6 +113,8 @@ class Transaction:
         """The reply to the next RCPT."""
         index = self.named[self._at]
         self._at += 1
+        if self._refusal is not None:
+            return  # a 503, which says nothing more
         if raw.code // 100 == 2:
             self._accepted.append(index)
             return
@@ -130,7 +132,7 @@ class Transaction:
             remote: who said so, if not the server.
         """
         if self._refusal is not None:
-            reply, remote, self._refusal = self._refusal, None, None
+            reply, remote = self._refusal, None
         kind = kind_of(reply.code)
         report: Literal["", "relayed"] = ""
         if kind == "delivered" and not self._extensions.dsn:
@@ -141,4 +143,6 @@ class Transaction:
     @property
     def outcomes(self) -> list[Outcome]:
         """One for each recipient, in their order, once all are decided."""
+        if self._refusal is not None:
+            self.settle(self._refusal)
         return [outcome for outcome in self._outcomes if outcome is not None]
