@@ -7,6 +7,7 @@ ConfigError        the file's author       all of it printed, the start is refus
 StartError         the machine's state     printed in one line, the start is refused
 PeerError          who talks to us         the protocol's own error reply, one line
 UpstreamError      whom we talk to         the configured error reply, one line
+PluginError        a plugin's author       told where the file names the plugin
 =================  ======================  =========================================
 
 Anything else is a bug of ours: a temporary failure to the peer, the detail in the log.
@@ -33,6 +34,8 @@ class Problem:
         path: the dotted way to the value, such as ``services.mail.limits.size``.
         what: what is wrong, and what would be right.
         source: the line of the file, with secrets masked, or an empty string.
+        caret: where in `source` the column is, counted from 1; 0 where they are the same.
+            Masking and shortening a line moves it.
     """
 
     file: str
@@ -41,13 +44,15 @@ class Problem:
     path: str
     what: str
     source: str = ""
+    caret: int = 0
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         path = f"{self.path}: " if self.path else ""
         text = f"{where}: {path}{self.what}"
         if self.source:
-            margin = "".join(c if c == "\t" else " " for c in self.source[: self.column - 1])
+            caret = self.caret or self.column
+            margin = "".join(c if c == "\t" else " " for c in self.source[: caret - 1])
             text += f"\n    {self.source}\n    {margin}^"
         return text
 
@@ -74,3 +79,7 @@ class PeerError(NetserveError):
 
 class UpstreamError(NetserveError):
     """A server that we are a client of is down, slow, or does not make sense."""
+
+
+class PluginError(NetserveError):
+    """A protocol plugin is unknown, cannot be imported, or is none; the text is one line."""

@@ -1,0 +1,70 @@
+"""Whether two addresses of a file are the same, so that one of the two binds would fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from netserve.config.document import Document, Way, dotted
+from netserve.config.types import Listen
+
+_ANY: Final = frozenset({"", "0.0.0.0", "::"})
+_TRANSPORTS: Final = {"tcp": "tcp", "tcp6": "tcp", "ssl": "tcp", "udp": "udp"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Socket:
+    """What the kernel would be asked for; where it is the same twice, the second one fails."""
+
+    transport: str
+    family: int
+    interface: str
+    name: str
+
+    def clashes(self, other: _Socket) -> bool:
+        if (self.transport, self.family, self.name) != (other.transport, other.family, other.name):
+            return False
+        return self.interface == other.interface or bool(_ANY & {self.interface, other.interface})
+
+
+def report_clashes(document: Document, addresses: Iterable[tuple[Way, Listen]]) -> None:
+    """Note each address that an earlier one of the file has already."""
+    taken: dict[tuple[str, str], list[tuple[_Socket, Way]]] = {}
+    for way, listen in addresses:
+        socket = _socket(listen)
+        if socket is None:
+            continue
+        others = taken.setdefault((socket.transport, socket.name), [])
+        for other, earlier in others:
+            if socket.clashes(other):
+                line, own_line = document.line_of(earlier), document.line_of(way)
+                where = dotted(document.known(earlier))
+                there = "on the same line" if line == own_line else f"on line {line}"
+                what = f"{listen} is already taken by {where} {there}"
+                document.report(way, what)
+                break
+        else:
+            others.append((socket, way))
+
+
+def _socket(listen: Listen) -> _Socket | None:
+    """The socket of an address; None where the kernel picks a free one."""
+    if listen.kind == "haproxy":
+        return _socket_inside(listen.description.partition(":")[2])
+    if listen.port is not None:
+        if listen.port == 0:
+            return None
+        family = 6 if listen.kind == "tcp6" or ":" in listen.interface else 4
+        return _Socket(_TRANSPORTS[listen.kind], family, listen.interface, str(listen.port))
+    if listen.kind in {"unix", "unixgram"}:
+        path = listen.arguments[0] if listen.arguments else listen.options.get("address", "")
+        return _Socket(listen.kind, 0, "", path)
+    return _Socket("other", 0, "", listen.description)
+
+
+def _socket_inside(description: str) -> _Socket | None:
+    try:
+        return _socket(Listen(description))
+    except ValueError:
+        return _Socket("other", 0, "", description)

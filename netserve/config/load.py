@@ -1,0 +1,205 @@
+"""``config.yaml`` -> a `Configuration`, or a `ConfigError` with every problem of the file.
+
+It goes in two stages: first the envelope (``netserve:``, and the names of the services), then
+each service by the model of its own protocol. Only the plugins that the file names are
+imported, and nothing is opened: what the network or the file system has to say comes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from netserve.config import tags
+from netserve.config.addresses import report_clashes
+from netserve.config.document import Document, Way
+from netserve.config.envelope import SERVICE_NAME, Envelope, ProcessSettings
+from netserve.config.explain import explain, hide_secrets
+from netserve.config.nodes import Unreadable, compose
+from netserve.config.sentences import kind_of, nearest
+from netserve.config.shapes import Shape
+from netserve.config.source import read_text
+from netserve.config.types import Listen
+from netserve.errors import ConfigError, PluginError, Problem
+from netserve.plugin import ProtocolPlugin, Settings
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Plugins(Protocol):
+    """Where protocols are found; `netserve.registry.Registry` is the one in use."""
+
+    def find(self, name: str, folder: Path) -> ProtocolPlugin[Any]:
+        """The protocol of this name; raises PluginError."""
+
+    def names(self) -> Sequence[str]:
+        """Every protocol that has a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfiguration:
+    """One service of the file.
+
+    Arguments:
+        name: its name.
+        plugin: its protocol.
+        settings: its options, an instance of the plugin's model.
+    """
+
+    name: str
+    plugin: ProtocolPlugin[Any]
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A file that has been checked.
+
+    Arguments:
+        file: its path as the user gave it.
+        folder: the absolute folder that it is in.
+        process: the section ``netserve:``.
+        services: in the order of the file.
+        document: the text and what stands where.
+    """
+
+    file: Path
+    folder: Path
+    process: ProcessSettings
+    services: tuple[ServiceConfiguration, ...]
+    document: Document = field(repr=False)
+
+    def problem(self, path: Way, what: str) -> Problem:
+        """A problem that shows when the file is put to use, at its place in the file.
+
+        Arguments:
+            path: the keys and indexes to the value, such as ``("services", "echo", "listen", 1)``;
+                where the file lacks it (a default), the nearest one above is pointed at.
+            what: what is wrong, and what would be right.
+        """
+        return self.document.problem(path, what)
+
+
+def load(path: Path, plugins: Plugins) -> Configuration:
+    """Read and check a config file.
+
+    Arguments:
+        path: the file.
+        plugins: where its protocols are found.
+
+    Raises:
+        ConfigError: everything that is wrong with it.
+    """
+    text = read_text(path)
+    return load_text(text, path, plugins, tags.for_file(path.absolute().parent))
+
+
+def load_text(text: str, path: Path, plugins: Plugins, known_tags: tags.Tags) -> Configuration:
+    """Check the text of a config file.
+
+    Arguments:
+        text: all of the file.
+        path: its path, for messages, and for its folder.
+        plugins: where its protocols are found.
+        known_tags: resolve ``!env`` and its like.
+
+    Raises:
+        ConfigError: everything that is wrong with it.
+    """
+    document = Document(str(path), text)
+    try:
+        compose(document, known_tags)
+    except Unreadable:
+        raise ConfigError(document.problems()) from None
+    folder = path.absolute().parent
+    loader = _Loader(document, plugins, folder)
+    process, services = loader.load()
+    problems = document.problems()
+    if problems or process is None:
+        raise ConfigError(problems)
+    return Configuration(path, folder, process, services, document)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loader:
+    """Turns the tree of one document into models."""
+
+    document: Document
+    plugins: Plugins
+    folder: Path
+
+    def load(self) -> tuple[ProcessSettings | None, tuple[ServiceConfiguration, ...]]:
+        data = self.document.root.plain() if self.document.root else None
+        if not isinstance(data, dict):
+            what = "the file has to be a mapping with the keys netserve and services"
+            self.document.report((), what if data is not None else f"the file is empty; {what}")
+            return None, ()
+        envelope = self._validate((), Envelope, data)
+        services = data.get("services")
+        loaded: list[ServiceConfiguration] = []
+        if isinstance(services, dict):
+            if not services:
+                self.document.report(("services",), "no service here; there has to be one", "key")
+            for name, options in services.items():
+                service = self._service(name, options)
+                loaded += [service] if service else []
+        process = envelope.netserve if envelope else None
+        report_clashes(self.document, _addresses(process, loaded))
+        return process, tuple(loaded)
+
+    def _validate(self, way: Way, model: type[M], data: Mapping[str, Any]) -> M | None:
+        hide_secrets(self.document, way, Shape(model), data)
+        try:
+            return model.model_validate(data, context={"folder": self.folder})
+        except ValidationError as error:
+            explain(self.document, way, Shape(model), data, error)
+            return None
+
+    def _service(self, name: str, options: object) -> ServiceConfiguration | None:
+        way = ("services", name)
+        if not SERVICE_NAME.fullmatch(name):
+            what = (
+                "not a name for a service; it begins with a small letter, and has small letters,"
+                " digits, - and _, 63 at most"
+            )
+            self.document.report(way, what, "key")
+        if not isinstance(options, dict):
+            what = "a service is a mapping with protocol and listen"
+            self.document.report(way, f"{what}, not {kind_of(options)}" if options else what)
+            return None
+        plugin = self._plugin(way, options)
+        if plugin is None:
+            for key in options.keys() - {"protocol"}:
+                self.document.hide((*way, key))
+            return None
+        settings = self._validate(way, plugin.settings, options)
+        return ServiceConfiguration(name, plugin, settings) if settings is not None else None
+
+    def _plugin(self, way: Way, options: Mapping[str, Any]) -> ProtocolPlugin[Any] | None:
+        name = options.get("protocol")
+        if not isinstance(name, str) or not name:
+            known = nearest("", self.plugins.names())
+            if "protocol" in options:
+                self.document.report((*way, "protocol"), f"expected a protocol's name; {known}")
+            else:
+                self.document.report(way, f"protocol is missing; {known}", "key")
+            return None
+        try:
+            return self.plugins.find(name, self.folder)
+        except PluginError as error:
+            self.document.report((*way, "protocol"), str(error))
+            return None
+
+
+def _addresses(
+    process: ProcessSettings | None, services: Sequence[ServiceConfiguration]
+) -> Iterator[tuple[Way, Listen]]:
+    if process and process.status:
+        yield ("netserve", "status"), process.status
+    for service in services:
+        for index, listen in enumerate(service.settings.listen):
+            yield ("services", service.name, "listen", index), listen

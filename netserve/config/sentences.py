@@ -1,0 +1,161 @@
+"""What is wrong with a value, and what would be right, in a plain sentence for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Final
+
+from netserve.config.faults import NO_BRANCH, Fault
+from netserve.config.shapes import Shape, choice_text, fields, shape_of_key
+
+_YES_AND_NO: Final = {
+    "yes": "true", "y": "true", "on": "true", "no": "false", "n": "false", "off": "false",
+}  # fmt: skip
+
+_KINDS: Final = (
+    (bool, "true or false"), (int, "a number"), (float, "a number"), (str, "a text"),
+    (tuple, "a list"), (Mapping, "a mapping"),
+)  # fmt: skip
+
+_EXPECTED: Final = {
+    "string_type": "a text",
+    "bytes_type": "a text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "set_type": "a list",
+    "frozen_set_type": "a list",
+    "none_required": "nothing",
+}
+
+# What a constraint can say, with the names of pydantic's context in it.
+_CONSTRAINTS: Final = {
+    "greater_than": "too small; it has to be more than {gt}",
+    "greater_than_equal": "too small; the least is {ge}",
+    "less_than": "too large; it has to be less than {lt}",
+    "less_than_equal": "too large; the most is {le}",
+    "multiple_of": "not a multiple of {multiple_of}",
+    "finite_number": "not a finite number",
+    "string_too_short": "too short; the least is {min_length} characters",
+    "string_too_long": "too long; the most is {max_length} characters",
+    "string_pattern_mismatch": "not of the form {pattern}",
+    "too_short": "too few items; the least is {min_length}",
+    "too_long": "too many items; the most is {max_length}",
+}
+
+
+def sentence(fault: Fault) -> str:
+    """One line about a fault. Of the value it has at most what a validator of its own says."""
+    kind = fault.kind
+    if kind in {"value_error", "assertion_error"}:
+        return _one_line(str(fault.context.get("error") or "not a value that fits"))
+    if kind == "missing":
+        return _missing(fault)
+    if kind == "extra_forbidden":
+        return f"unknown key; {nearest(str(fault.way[-1]), _siblings(fault))}"
+    if kind in {"literal_error", "enum"}:
+        return _not_a_choice(fault)
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        return _not_tagged(fault)
+    if kind in _EXPECTED or kind == NO_BRANCH:
+        return _wrong_type(fault)
+    if kind in _CONSTRAINTS:
+        return _CONSTRAINTS[kind].format_map(fault.context)
+    return _one_line(fault.message[:1].lower() + fault.message[1:])
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """``did you mean X?``, or the list of what is known."""
+    if near := get_close_matches(word.lower(), known, n=1, cutoff=0.6):
+        return f"did you mean {near[0]}?"
+    return f"known are {', '.join(known)}" if known else "none is known here"
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in a file's terms: ``a text``, ``a list``."""
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "empty")
+
+
+def _siblings(fault: Fault) -> list[str]:
+    model = fault.parent.model if fault.parent else None
+    return [name for name, _ in fields(model)] if model else []
+
+
+def _missing(fault: Fault) -> str:
+    key = str(fault.way[-1])
+    shape = shape_of_key(fault.parent.model, key) if fault.parent and fault.parent.model else None
+    return f"{key} is missing; it takes {_takes(shape)}" if shape else f"{key} is missing"
+
+
+def _not_a_choice(fault: Fault) -> str:
+    choices = [choice_text(choice) for choice in fault.shape.choices] if fault.shape else []
+    if not choices:
+        return f"not one of {fault.context.get('expected', 'the known values')}"
+    if isinstance(fault.value, str):
+        near = get_close_matches(fault.value.lower(), choices, n=1, cutoff=0.6)
+        if near and len(choices) > 1:
+            return f"not one of {', '.join(choices)}; did you mean {near[0]}?"
+    if len(choices) == 1:
+        return f"only {choices[0]} is allowed here"
+    return f"not one of {', '.join(choices)}"
+
+
+def _not_tagged(fault: Fault) -> str:
+    key = str(fault.context.get("discriminator", "")).strip("'")
+    known = str(fault.context.get("expected_tags", "")).replace("'", "")
+    if fault.kind == "union_tag_not_found" and key.isidentifier():
+        return f"{key} is missing, which tells what this is"
+    if key.isidentifier():
+        return f"the value of {key} is unknown; known are {known}"
+    return f"it cannot be told what this is; {_right(fault.shape)}" if fault.shape else "unknown"
+
+
+def _wrong_type(fault: Fault) -> str:
+    expected = _EXPECTED.get(fault.kind) or (_right(fault.shape) if fault.shape else "another")
+    if fault.kind == "bool_type" and (right := _YES_AND_NO.get(str(fault.value).lower())):
+        return f"expected true or false; {fault.value} is a text, write {right}"
+    if fault.kind in {"model_type", "model_attributes_type"} and fault.shape and fault.shape.model:
+        names = [name for name, _ in fields(fault.shape.model)]
+        expected += f" with {', '.join(names)}"
+    what = f"expected {expected}, not {kind_of(fault.value)}"
+    if fault.value is None:
+        what = f"no value; expected {expected}"
+    if fault.kind == "string_type" and isinstance(fault.value, (bool, int, float)):
+        what += "; put it in quotes"
+    return what
+
+
+def _right(shape: Shape) -> str:
+    """What may stand where a union is expected: ``a text or a list``."""
+    words = [
+        {"mapping": _mapping_words(leaf), "list": "a list", "scalar": _takes(leaf)}[leaf.accepts]
+        for leaf in shape.leaves
+    ]
+    return " or ".join(dict.fromkeys(words))
+
+
+def _mapping_words(shape: Shape) -> str:
+    if shape.model is None:
+        return "a mapping"
+    return f"a mapping with {', '.join(name for name, _ in fields(shape.model))}"
+
+
+def _takes(shape: Shape) -> str:
+    if shape.choices:
+        return f"one of {', '.join(choice_text(choice) for choice in shape.choices)}"
+    words = shape.words()
+    if words[:7] in {"list of", "true or", "nothing", "anythin"} or ":" in words:
+        return words if words[:7] != "list of" else f"a {words}"
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,115 @@
+"""What the YAML parser complains about, in the words of someone who writes config files.
+
+PyYAML says where it stopped; where the mistake began is often in its context mark. Each of its
+sentences is known here by the piece that does not change.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import yaml
+
+from netserve.config.document import Document
+from netserve.config.secrets import looks_secret
+
+# The piece of PyYAML's problem, whether the place is where the context began, and our sentence.
+_SENTENCES: Final = (
+    ("found character '\\t'", False, "a tab; YAML is indented with spaces only"),
+    (
+        "mapping values are not allowed",
+        False,
+        "a colon where no key can be; put a text that has ': ' in it in quotes",
+    ),
+    (
+        "could not find expected ':'",
+        True,
+        "neither a key nor a text; behind a key comes a colon and a space: `key: value`",
+    ),
+    (
+        "but found '<block mapping start>'",
+        False,
+        "wrong indentation: this line is deeper than the entries that it should stand beside",
+    ),
+    ("expected <block end>, but found '-'", False, "a list item where a `key: value` should be"),
+    (
+        "expected <block end>, but found '<scalar>'",
+        False,
+        "text behind a value that has ended; put the whole value in quotes",
+    ),
+    (
+        "expected <block end>",
+        False,
+        "wrong indentation: this line does not stand under the entries before it",
+    ),
+    ("expected ',' or ']'", True, "this list is not closed; a comma or ] is missing"),
+    ("expected ',' or '}'", True, "this mapping is not closed; a comma or } is missing"),
+    ("found unexpected end of stream", True, "this quote is not closed"),
+    ("found unexpected document separator", True, "this quote is not closed"),
+    ("found unknown escape character", False, ""),
+    ("expected escape sequence", False, "not an escape; write \\x41, \\u0041 or \\U00000041"),
+    ("sequence entries are not allowed", False, "a list cannot begin here; put it on a new line"),
+    ("mapping keys are not allowed", False, "a key cannot begin here; put it on a new line"),
+    ("expected the node content", False, "a value is missing here"),
+    ("expected <document start>", False, "text behind the end of the file's mapping"),
+    ("found undefined tag handle", False, "an unknown tag; known are !env, !file, !credential"),
+    ("chomping or indentation indicators", False, "text behind | or >; it begins on the next line"),
+    ("cannot start any token", False, ""),
+    ("found duplicate YAML directive", False, "a second %YAML line"),
+    ("found incompatible YAML document", False, "not YAML 1.2"),
+)
+_ESCAPE: Final = re.compile(r"found unknown escape character (.+)")
+_CHARACTER: Final = re.compile(r"found character (.+) that cannot start any token")
+
+
+def report_syntax_error(document: Document, error: yaml.MarkedYAMLError) -> None:
+    """Note what the parser stopped at, and hide what may be a secret on the lines shown."""
+    problem = error.problem or "not valid YAML"
+    for piece, at_context, sentence in _SENTENCES:
+        if piece in problem:
+            mark = error.context_mark if at_context and error.context_mark else error.problem_mark
+            what = sentence or _with_character(problem)
+            break
+    else:
+        mark, what = error.problem_mark or error.context_mark, f"not valid YAML: {problem}"
+    index = mark.index if mark else 0
+    document.broken = True
+    _hide_values_of_secret_keys(document)
+    document.report_at(_last_character(document.text, index), (), what)
+
+
+def _with_character(problem: str) -> str:
+    if match := _ESCAPE.fullmatch(problem):
+        return (
+            f"a backslash before {match[1]} means nothing in double quotes;"
+            " write \\\\ for a backslash, or use single quotes"
+        )
+    if match := _CHARACTER.fullmatch(problem):
+        return f"a text cannot begin with {match[1]}; put it in quotes"
+    return f"not valid YAML: {problem}"
+
+
+def _last_character(text: str, index: int) -> int:
+    """The index, or where it is the end of the text, the end of the last line with anything."""
+    return index if index < len(text) else len(text.rstrip("\n\r \t"))
+
+
+def _hide_values_of_secret_keys(document: Document) -> None:
+    """Hide from each key that looks secret to the next key, by the tokens up to the error."""
+    secret_from: int | None = None
+    is_key = False
+    try:
+        for token in yaml.scan(document.text, Loader=yaml.SafeLoader):
+            if isinstance(token, yaml.KeyToken):
+                if secret_from is not None:
+                    document.hide_text(secret_from, token.start_mark.index)
+                is_key, secret_from = True, None
+            elif isinstance(token, yaml.ScalarToken) and is_key:
+                is_key = False
+                if looks_secret(token.value):
+                    secret_from = token.end_mark.index + 1
+    except (yaml.YAMLError, ValueError, OverflowError):
+        pass  # it is the error that is being reported
+    if secret_from is not None:
+        document.hide_text(secret_from, len(document.text))
