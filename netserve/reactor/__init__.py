@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Any
 
@@ -13,16 +12,13 @@ from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor
 
 from netserve.errors import StartError
+from netserve.reactor.loop import new_loop
+from netserve.reactor.reactor import NetserveReactor
 
+__all__ = ["NetserveReactor", "install", "new_loop"]
 
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's loop, or the standard one where uvloop is not installed."""
-    try:
-        import uvloop  # noqa: PLC0415
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
+# Where it is found, by those who look for `install` beside a reactor's class.
+NetserveReactor.__module__ = __name__
 
 
 def install() -> Any:
@@ -39,9 +35,6 @@ def install() -> Any:
             f"netserve runs on its own reactor, but {type(installed).__name__} is installed;"
             " leave out --reactor, or give --reactor netserve"
         )
-    loop = new_loop()
-    # Without it, tasks that are made before the loop runs never wake.
-    asyncio.set_event_loop(loop)
-    reactor = AsyncioSelectorReactor(loop)
+    reactor = NetserveReactor()
     installReactor(reactor)  # type: ignore[no-untyped-call]  # Twisted has no annotation here
     return reactor

@@ -12,7 +12,6 @@ from twisted.internet import tcp
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
-from netserve.reactor.loop import attach
 from netserve.reactor.server import internet_address
 from netserve.reactor.stream import Stream
 
@@ -60,14 +59,19 @@ class Attempt(tcp.Client):
     """The attempt to connect. Once it has succeeded it is over, and no longer can fail."""
 
     def _connectDone(self) -> None:
-        connector = self.connector
-        protocol = connector.buildProtocol(self.getPeer())
-        stream = ClientStream(self, protocol or Protocol())
-        if protocol is None:
-            stream.loseConnection()
-        del self.connector
-        connector.transport = stream
-        attach(self.reactor.loop, self.socket, stream)
+        connect(self, ClientStream)
+
+
+def connect(attempt: Any, kind: type[ClientStream]) -> None:
+    """Begin the connection that `attempt` has made."""
+    connector = attempt.connector
+    protocol = connector.buildProtocol(attempt.getPeer())
+    stream = kind(attempt, protocol or Protocol())
+    del attempt.connector
+    connector.transport = stream
+    stream.begin()
+    if protocol is None:
+        stream.loseConnection()
 
 
 class Connector(tcp.Connector):

@@ -7,7 +7,6 @@ asked for more each time that nothing is left to send.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from twisted.internet.interfaces import IProducer
@@ -22,14 +21,14 @@ class Consumer:
 
     A subclass has `reactor`, `connected`, `disconnected`, `disconnecting`, and:
     `_native`, the loop's transport; `_pace`, called when a producer has come or gone;
-    `_drained`, called when all is sent and no producer is left to send more; `_failed`, called
+    `_drained`, called when all is sent and no producer is left to send more; `_producer_failed`, called
     with what a producer raised.
     """
 
     __slots__ = ("_buffer_size", "_full", "_pulling", "producer", "producerPaused",
                  "streamingProducer")  # fmt: skip
 
-    _native: asyncio.Transport
+    _native: Any  # asyncio.Transport, or what stands for it
     reactor: Any
     connected: int
     disconnected: int
@@ -49,7 +48,7 @@ class Consumer:
     def _drained(self) -> None:
         raise NotImplementedError
 
-    def _failed(self, reason: Failure) -> None:
+    def _producer_failed(self, reason: Failure) -> None:
         raise NotImplementedError
 
     @property
@@ -122,9 +121,13 @@ class Consumer:
         try:
             call()
         except Exception:  # noqa: BLE001 - it is logged, and loses the connection
-            self._failed(Failure())
+            self._producer_failed(Failure())
 
     # What the loop calls.
+
+    def is_full(self) -> bool:
+        """Whether the loop's write buffer has filled, and not yet drained."""
+        return self._full
 
     def pause_writing(self) -> None:
         """The loop's write buffer has filled."""

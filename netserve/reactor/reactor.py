@@ -11,6 +11,8 @@ from twisted.internet import error
 from twisted.internet._signals import _MultiSignalHandling
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import ReactorBase
+from twisted.internet.main import CONNECTION_LOST
+from twisted.python.failure import Failure
 
 from netserve.reactor.children import ChildSignals
 from netserve.reactor.client import Connector
@@ -49,9 +51,7 @@ class NetserveReactor(AsyncioSelectorReactor):
 
     # IReactorTCP
 
-    def listenTCP(
-        self, port: int, factory: Any, backlog: int = 50, interface: str = ""
-    ) -> Port:
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Port:
         """See `IReactorTCP.listenTCP`."""
         listening = Port(port, factory, backlog, interface, self)
         listening.startListening()
@@ -152,8 +152,15 @@ class NetserveReactor(AsyncioSelectorReactor):
             super().removeReader(reader)
 
     def removeAll(self) -> list[Any]:
-        """See `IReactorFDSet.removeAll`."""
-        streams = list(self.streams)
-        for stream in streams:
+        """See `IReactorFDSet.removeAll`; connections that wait for nothing are left."""
+        active = [s for s in self.streams if s.active()]
+        for stream in active:
+            self.streams.remove(stream)
             stream.stopReading()
-        return super().removeAll() + streams
+        return super().removeAll() + active
+
+    def disconnectAll(self) -> None:
+        """Lose all connections, as the reactor stops."""
+        super().disconnectAll()
+        for stream in list(self.streams):
+            stream.connectionLost(Failure(CONNECTION_LOST))

@@ -14,7 +14,6 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netserve.reactor.loop import attach
 from netserve.reactor.stream import Stream
 
 
@@ -110,8 +109,7 @@ class Accepting:
         self._serve(sock, protocol, address, session)
 
     def _serve(self: Any, sock: socket.socket, protocol: Any, address: Any, session: int) -> None:
-        stream = self.transport(self.reactor, sock, protocol, address, self, session)
-        attach(self.reactor.loop, sock, stream)
+        self.transport(self.reactor, sock, protocol, address, self, session).begin()
 
 
 class Port(Accepting, tcp.Port):
@@ -127,8 +125,7 @@ def adopt(reactor: Any, descriptor: int, family: int, factory: Any) -> ServerStr
     """Take over a connected TCP socket; see `IReactorSocket.adoptStreamConnection`.
 
     Returns:
-        the transport, which is connected in the loop's next turn; None if the factory has no
-        protocol for it.
+        the transport; None if the factory has no protocol for it.
     """
     sock = socket.fromfd(descriptor, family, socket.SOCK_STREAM)
     client = sock.getpeername()
@@ -137,5 +134,5 @@ def adopt(reactor: Any, descriptor: int, family: int, factory: Any) -> ServerStr
         sock.close()
         return None
     stream = ServerStream(reactor, sock, protocol, client, None, client[1])
-    attach(reactor.loop, sock, stream)
+    stream.begin()
     return stream

@@ -7,8 +7,7 @@ transport by one call; all else here happens once in a connection's life, or whe
 States, by their flags, which are Twisted's own::
 
     flag            set by                                   then
-    (none)          -                                        not yet connected: nothing is sent
-    connected       connection_made                          reading and writing
+    connected       begin                                    reading and writing
     disconnecting   loseConnection, end of input             unsent data goes out; nothing is read
     disconnected    connection_lost, connectionLost          over; every call does nothing
 """
@@ -40,6 +39,7 @@ from zope.interface import implementer
 from netserve.reactor.context import LogContext, contexts
 from netserve.reactor.flow import Consumer
 from netserve.reactor.held import Held
+from netserve.reactor.pending import Pending
 from netserve.reactor.tls import start_tls
 
 _DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
@@ -90,32 +90,34 @@ class Stream(Consumer):
         self._paused = self._read_closed = self._write_closing = False
         self._held: Held | None = None
 
-    # What the loop calls. `pause_writing` and `resume_writing` are the consumer's.
-
-    def connection_made(self, native: asyncio.Transport) -> None:
-        """The loop has its transport ready."""
-        self._native = native
-        self._set_raw(native.write)
+    def begin(self) -> None:
+        """Tell the protocol of the connection, and have the loop get its transport ready."""
+        self.connected = 1
+        self._native = pending = Pending(self)
+        self._set_raw(pending.write)
         self._contexts = contexts()
         self._log_context = LogContext(self)
-        self.connected = 1
         self.reactor.streams.add(self)
-        ended, self.disconnecting = self.disconnecting, 0
         try:
             self.protocol.makeConnection(self)
         except Exception:  # noqa: BLE001 - it is logged, and loses the connection
             self._failed(Failure())
-        if ended:
-            self._end_early()
-        elif self._paused and not self.disconnecting:
-            self._held = Held.before_reading(self, native)
+        pending.attach()
 
-    def _end_early(self) -> None:
-        """The connection was given up before the loop had it ready."""
-        if self._reason is not None:
-            self._lose(self._reason)
-        else:
-            self.loseConnection()
+    # What the loop calls. `pause_writing` and `resume_writing` are the consumer's.
+
+    def connection_made(self, native: asyncio.Transport) -> None:
+        """The loop has its transport ready."""
+        pending = self._native
+        self._native = native
+        if self._raw == pending.write:
+            self._set_raw(native.write)
+        if self.disconnected:
+            native.abort()
+            return
+        pending.repeat(native)
+        if self._paused and not self.disconnecting:
+            self._held = Held.before_reading(self, native)
 
     def data_received(self, data: bytes) -> None:
         """Something has arrived."""
@@ -246,13 +248,12 @@ class Stream(Consumer):
             self.protocol.loseConnection()
 
     def _lose_connection(self) -> None:
-        if self.disconnected or self.disconnecting:
+        if not self.connected or self.disconnecting:
             return
         self.disconnecting = 1
-        if self.connected:
-            self._native.pause_reading()
-            if self.producer is None:
-                self._drained()
+        self._native.pause_reading()
+        if self.producer is None:
+            self._drained()
 
     def _drained(self) -> None:
         """No producer is left: do what was waiting for the last of the data."""
@@ -286,7 +287,7 @@ class Stream(Consumer):
 
     def abortConnection(self) -> None:
         """See `ITCPTransport.abortConnection`: the other side gets a reset."""
-        if self.disconnected or self._reason is not None:
+        if not self.connected or self._reason is not None:
             return
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -300,13 +301,17 @@ class Stream(Consumer):
             self._reason = reason
         self.disconnecting = 1
         self._write = self._raw = _drop
-        if self.connected:
-            self._native.abort()
+        self._native.abort()
 
     def _failed(self, reason: Failure) -> None:
-        """The protocol, or its producer, raised an exception."""
+        """The protocol raised an exception."""
+        self._log_failure(reason)
+        self.connectionLost(reason)
+
+    def _producer_failed(self, reason: Failure) -> None:
         self._log_failure(reason)
         if self.connected:
+            # Not at once: it may be the protocol's own write that went to the producer.
             self._lose(reason)
 
     def _log_failure(self, reason: Failure) -> None:
@@ -359,8 +364,13 @@ class Stream(Consumer):
     startReading = resumeProducing
 
     def reading(self) -> bool:
-        """Whether the loop watches for input."""
-        return bool(self.connected and self._native.is_reading())
+        """Whether input is watched for."""
+        idle = self._paused or self._read_closed
+        return bool(self.connected and not idle and self._native.is_reading())
+
+    def active(self) -> bool:
+        """Whether input is watched for, or output waits."""
+        return self.reading() or bool(self.connected and self._native.get_write_buffer_size())
 
     # TLS.
 
@@ -407,6 +417,8 @@ class Stream(Consumer):
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """See `ITCPTransport.setTcpNoDelay`."""
+        if type(self._native) is Pending:
+            self._native.no_delay = enabled  # the loop is yet to set its own
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(enabled))
 
     def getTcpKeepAlive(self) -> bool:

@@ -15,12 +15,10 @@ from twisted.internet import unix
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import FileDescriptorOverrun
 from twisted.internet.interfaces import IFileDescriptorReceiver, IUNIXTransport
-from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netserve.reactor.client import ClientStream
-from netserve.reactor.loop import attach
+from netserve.reactor.client import ClientStream, connect
 from netserve.reactor.server import Accepting, ServerStream
 from netserve.reactor.stream import Stream
 
@@ -172,19 +170,15 @@ class UNIXAttempt(unix.Client):
     def _connectDone(self) -> None:
         connector = self.connector
         protocol = connector.buildProtocol(self.getPeer())
-        if IFileDescriptorReceiver.providedBy(protocol):
-            self.protocol = protocol
-            self.connected = 1
-            self.logstr = f"{self._getLogPrefix(protocol)},client"
-            self.startReading()
-            protocol.makeConnection(self)
-            return
-        stream = UNIXClientStream(self, protocol or Protocol())
-        if protocol is None:
-            stream.loseConnection()
-        del self.connector
-        connector.transport = stream
-        attach(self.reactor.loop, self.socket, stream)
+        # It is built already when the connector is asked for it.
+        connector.buildProtocol = lambda _address: protocol
+        try:
+            if IFileDescriptorReceiver.providedBy(protocol):
+                super()._connectDone()
+            else:
+                connect(self, UNIXClientStream)
+        finally:
+            del connector.buildProtocol
 
 
 class UNIXConnector(unix.Connector):
@@ -198,8 +192,7 @@ def adopt_unix(reactor: Any, descriptor: int, factory: Any) -> Any:
     """Take over a connected UNIX socket; see `IReactorSocket.adoptStreamConnection`.
 
     Returns:
-        the transport, which is connected in the loop's next turn; None if the factory has no
-        protocol for it.
+        the transport; None if the factory has no protocol for it.
     """
     sock = socket.fromfd(descriptor, socket.AF_UNIX, socket.SOCK_STREAM)
     protocol = factory.buildProtocol(UNIXAddress(sock.getsockname()))
@@ -212,5 +205,5 @@ def adopt_unix(reactor: Any, descriptor: int, factory: Any) -> Any:
         protocol.makeConnection(server)
         return server
     stream = UNIXServerStream(reactor, sock, protocol, sock.getpeername(), None, 0)
-    attach(reactor.loop, sock, stream)
+    stream.begin()
     return stream
