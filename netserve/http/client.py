@@ -13,7 +13,6 @@ others cross over by `netserve.crossing`.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -37,7 +36,8 @@ from netserve.http.resolver import GuardedConnector
 
 Body: TypeAlias = bytes | AsyncIterable[bytes] | None
 
-_READ_SIZE: Final = 64 * 1024
+_NO_GUESSES: Final = ("Content-Type",)
+"""What aiohttp is not to make up for a body."""
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, HttpError)
 
 
@@ -191,7 +191,6 @@ class HttpClient:
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": options.user_agent, "Accept-Encoding": ACCEPTED},
-            skip_auto_headers=("Content-Type",),
             auto_decompress=False,
             trust_env=False,
         )
@@ -201,13 +200,19 @@ class HttpClient:
         self, method: str, url: URL, headers: Mapping[str, str] | None, body: Body
     ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
+        begun = session.loop.time() if self.options.redirects else 0.0
         response = await session.request(
-            method, url, headers=headers, data=body, allow_redirects=False
+            method,
+            url,
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            skip_auto_headers=None if body is None else _NO_GUESSES,
         )
-        if response.status in following.STATUSES and self.options.redirects:
-            return await self._follow(
-                session, response, following.Hop(method, url, headers or {}), body
-            )
+        if self.options.redirects and response.status in following.STATUSES:
+            hop = following.Hop(method, url, headers or {})
+            deadline = begun + self.options.total_timeout
+            return await self._follow(session, response, hop, body, deadline)
         return response
 
     async def _follow(
@@ -216,10 +221,9 @@ class HttpClient:
         response: aiohttp.ClientResponse,
         hop: following.Hop,
         body: Body,
+        deadline: float,
     ) -> aiohttp.ClientResponse:
-        """Follow redirects, in the time that one request has."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.options.total_timeout
+        """Follow redirects, until a deadline on the loop's clock."""
         for _ in range(self.options.redirects):
             location = response.headers.get("Location")
             if response.status not in following.STATUSES or location is None:
@@ -237,7 +241,8 @@ class HttpClient:
                 headers=hop.headers,
                 data=body if hop.keeps_body else None,
                 allow_redirects=False,
-                timeout=_timeouts(self.options, max(deadline - loop.time(), 0.001)),
+                skip_auto_headers=_NO_GUESSES,
+                timeout=_timeouts(self.options, max(deadline - session.loop.time(), 0.001)),
             )
         if response.status in following.STATUSES and "Location" in response.headers:
             response.close()
@@ -329,9 +334,9 @@ def place(url: URL) -> str:
 
 def _timeouts(options: ClientOptions, total: float) -> aiohttp.ClientTimeout:
     # sock_connect and not connect: to wait for the pool is not the upstream's slowness.
-    return aiohttp.ClientTimeout(
-        total=total, sock_connect=options.connect_timeout, sock_read=options.read_timeout
-    )
+    # A read timeout that the total one comes before is left out: its timer costs, and never ends.
+    read = options.read_timeout if options.read_timeout < total else None
+    return aiohttp.ClientTimeout(total=total, sock_connect=options.connect_timeout, sock_read=read)
 
 
 def _verified_by(ca: Path) -> ssl.SSLContext:

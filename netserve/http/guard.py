@@ -24,7 +24,6 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -190,19 +189,14 @@ class AddressGuard:
         Arguments:
             host: as it stands in the URL, without brackets.
         """
-        return _host_refusal(self, host)
+        if ":" not in host and not _ENDS_IN_A_NUMBER.fullmatch(host):
+            return None if host else "a URL without a host"
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return f"{host} is not an address in its usual form"
+        return self.refusal(address)
 
 
 PUBLIC_ONLY: Final = AddressGuard()
 """What holds without ``allow_upstreams``."""
-
-
-@lru_cache(maxsize=4096)
-def _host_refusal(guard: AddressGuard, host: str) -> str | None:
-    if ":" not in host and not _ENDS_IN_A_NUMBER.fullmatch(host):
-        return None if host else "a URL without a host"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return f"{host} is not an address in its usual form"
-    return guard.refusal(address)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
+
+
+_REMEMBERED: Final = 1024
+"""Hosts of URLs that are known to be fine: a guard never changes."""
 
 
 class GuardedResolver(AbstractResolver):
@@ -76,20 +81,22 @@ class GuardedConnector(TCPConnector):
     def __init__(self, guard: AddressGuard, resolver: AbstractResolver, **options: Any) -> None:
         super().__init__(resolver=GuardedResolver(guard, resolver), **options)
         self._guard = guard
+        self._passed: set[str] = set()
 
-    async def connect(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: ClientTimeout,  # noqa: ASYNC109  # the signature is aiohttp's
-    ) -> Connection:
+    def connect(
+        self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout
+    ) -> Coroutine[Any, Any, Connection]:
         """A connection for a request, after the look at its host.
 
         Raises:
             AddressForbidden: the host is an address that may not be connected to.
         """
         host = req.url.raw_host or ""
-        refusal = self._guard.host_refusal(host)
-        if refusal is not None:
-            raise AddressForbidden(f"{host}: not allowed: {refusal}")
-        return await super().connect(req, traces, timeout)
+        if host not in self._passed:
+            refusal = self._guard.host_refusal(host)
+            if refusal is not None:
+                raise AddressForbidden(f"{host}: not allowed: {refusal}")
+            if len(self._passed) >= _REMEMBERED:
+                self._passed.clear()
+            self._passed.add(host)
+        return super().connect(req, traces, timeout)
