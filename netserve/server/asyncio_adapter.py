@@ -56,6 +56,8 @@ class AsyncioTransport(asyncio.Transport):
     def close(self) -> None:
         if not self._closing:
             self._closing = True
+            # A transport with a producer waits for it to end, and what comes after is nobody's.
+            self._transport.unregisterProducer()
             self._transport.loseConnection()
 
     def abort(self) -> None:

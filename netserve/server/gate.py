@@ -98,6 +98,8 @@ class Gate(Protocol):
         A protocol that does not know half-closed connections may have written its answer just
         now: it is sent before the connection is closed, where Twisted would drop it.
         """
+        if isinstance(self._traffic, TCPTraffic):
+            self._traffic.ended = True
         if IHalfCloseableProtocol.providedBy(self.inner):
             self.inner.readConnectionLost()
         else:

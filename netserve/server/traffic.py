@@ -19,6 +19,7 @@ _OFFSET_NOT_SENT = 144
 _OFFSET_SENT = 200
 _OFFSET_RETRANSMITTED = 208
 _LENGTH = 216
+_FIN_RECEIVED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 
@@ -37,9 +38,11 @@ class TCPTraffic:
         handle: the transport's socket.
     """
 
-    __slots__ = ("_handle", "_last")
+    __slots__ = ("_handle", "_last", "ended")
 
     def __init__(self, handle: Any) -> None:
+        self.ended = False
+        """Set when the peer has closed its side, which the kernel counts as one byte."""
         self._handle = handle
         self._last = Traffic(0, 0)
 
@@ -54,6 +57,8 @@ class TCPTraffic:
             again = _U64.unpack_from(info, _OFFSET_RETRANSMITTED)[0]
             waiting = _U32.unpack_from(info, _OFFSET_NOT_SENT)[0]
             received = _U64.unpack_from(info, _OFFSET_RECEIVED)[0]
+            if self.ended or info[0] in _FIN_RECEIVED:
+                received -= 1
             self._last = Traffic(received, sent - again + waiting)
         return self._last
 
