@@ -13,6 +13,7 @@ others cross over by `netserve.crossing`.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -200,7 +201,7 @@ class HttpClient:
         self, method: str, url: URL, headers: Mapping[str, str] | None, body: Body
     ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
-        begun = session.loop.time() if self.options.redirects else 0.0
+        deadline = asyncio.get_running_loop().time() + self.options.total_timeout
         response = await session.request(
             method,
             url,
@@ -211,7 +212,6 @@ class HttpClient:
         )
         if self.options.redirects and response.status in following.STATUSES:
             hop = following.Hop(method, url, headers or {})
-            deadline = begun + self.options.total_timeout
             return await self._follow(session, response, hop, body, deadline)
         return response
 
@@ -224,6 +224,7 @@ class HttpClient:
         deadline: float,
     ) -> aiohttp.ClientResponse:
         """Follow redirects, until a deadline on the loop's clock."""
+        loop = asyncio.get_running_loop()
         for _ in range(self.options.redirects):
             location = response.headers.get("Location")
             if response.status not in following.STATUSES or location is None:
@@ -242,7 +243,7 @@ class HttpClient:
                 data=body if hop.keeps_body else None,
                 allow_redirects=False,
                 skip_auto_headers=_NO_GUESSES,
-                timeout=_timeouts(self.options, max(deadline - session.loop.time(), 0.001)),
+                timeout=_timeouts(self.options, max(deadline - loop.time(), 0.001)),
             )
         if response.status in following.STATUSES and "Location" in response.headers:
             response.close()

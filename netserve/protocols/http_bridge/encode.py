@@ -60,8 +60,19 @@ _AFTER_HOST: Final = re.compile(r"(?::[0-9]{1,5})?(?:[/?].*)?", re.DOTALL)
 _WHOLE_PATHS: Final = frozenset({"path", "target"})
 
 
-def url_part(value: str) -> str:
-    """A value inside of one segment of a path, or of a query."""
+def path_part(value: str) -> str:
+    """A value inside of one segment of a path.
+
+    A ``..`` between slashes is refused though the slashes get encoded: not every server looks
+    for it before it decodes them.
+    """
+    if ".." in value and _DOT_SEGMENT.search(value):
+        raise Misfit("a path with . or .. in it")
+    return query_part(value)
+
+
+def query_part(value: str) -> str:
+    """A value inside of a query."""
     if _UNRESERVED.fullmatch(value):
         return value
     return quote(value, safe="", errors="surrogateescape")
@@ -242,7 +253,7 @@ def _place(before: str, name: str, after: str) -> Encoder:
         return whole_target
     if name == "path" and not in_query:
         return inner_path if before.endswith("/") else whole_path
-    return url_part
+    return query_part if in_query else path_part
 
 
 @dataclass(frozen=True, slots=True)
