@@ -146,15 +146,17 @@ def _read(path: Path, option: tuple[str | int, ...]) -> bytes:
 
 
 def _certificates(path: Path, option: tuple[str | int, ...]) -> list[x509.Certificate]:
+    pem = _read(path, option)
     try:
-        return x509.load_pem_x509_certificates(_read(path, option))
+        return x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise TLSError(option, f"{path}: no certificate in PEM form in it") from None
 
 
 def _private_key(path: Path, option: tuple[str | int, ...]) -> Any:
+    pem = _read(path, option)
     try:
-        return load_pem_private_key(_read(path, option), password=None)
+        return load_pem_private_key(pem, password=None)
     except TypeError:
         raise TLSError(option, f"{path}: the key has a passphrase; give one without") from None
     except ValueError:
