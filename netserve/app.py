@@ -79,10 +79,10 @@ class TwistdDaemon(Daemon):
             # twistd drops the privileges after privilegedStartService, and before startService.
             process: Any = IProcess(parent)
             process.uid, process.gid = self._user
-        super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted's
+        super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
-        super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's
+        super().privilegedStartService()
         if self._user is not None:
             state = self.configuration.process.state
             make_state_folder(state)

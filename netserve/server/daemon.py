@@ -172,7 +172,7 @@ class Daemon(Service):
 
     def startService(self) -> None:
         """Start what is bound; see IService."""
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted's
+        super().startService()
         self._starting = ensure_deferred(self._start())
         self._starting.addErrback(self._start_failed)
 
@@ -195,7 +195,7 @@ class Daemon(Service):
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, drain, close; see IService."""
-        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
+        super().stopService()
         return ensure_deferred(self._stop())
 
     async def _stop(self) -> None:

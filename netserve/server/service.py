@@ -20,13 +20,13 @@ from typing import Any, Literal
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from netserve.config.types import Listen
 from netserve.crossing import ensure_deferred
 from netserve.errors import StartError
 from netserve.plugin import Hosted, Metrics, Settings
+from netserve.reactor.tls import TLSFactory
 from netserve.server.access import AccessRules
 from netserve.server.admission import Admission
 from netserve.server.asyncio_adapter import AsyncioFactory
@@ -90,7 +90,7 @@ class HostedService:
         around: Any = None
         if tls is not None and not self.hosted.starts_tls:
             # Only its settings are used; the gate factory makes what is inside.
-            around = TLSMemoryBIOFactory(tls, False, stream)  # type: ignore[arg-type]  # zope
+            around = TLSFactory(tls, False, stream, self._reactor)
         return GateFactory(
             stream,
             admission=Admission(
