@@ -90,14 +90,6 @@ class TooManyRedirects(HttpError):
     told = "the upstream redirects too often or to where it must not"
 
 
-class RequestBroken(HttpError):
-    """The body that was being passed on ended early; it is its sender's fault."""
-
-    kind = "request"
-    told = "the request ended early"
-    status = 400
-
-
 class HttpTimedOut(HttpError, TimedOut):
     """The upstream was too slow."""
 

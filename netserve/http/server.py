@@ -29,8 +29,12 @@ class DrainingHandler(web.RequestHandler):
 
     def drain(self) -> None:
         """Called by the hosting layer when the service stops."""
+        quiet = self._waiter is not None
         self.close()
         self.keep_alive(False)
+        if quiet:
+            # aiohttp leaves a connection open that waits for its next request.
+            self.force_close()
 
     def handle_error(
         self,

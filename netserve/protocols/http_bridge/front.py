@@ -6,26 +6,33 @@ answered with 400 here (S13): more than one Host, more than one Content-Length, 
 with Transfer-Encoding. Replies keep the order of pipelined requests: a connection has one request
 at a time, and the parser waits.
 
-An answer that breaks off after its headers were passed on is broken off here too, by a reset, so
-that nobody takes it for whole.
+An answer that breaks off after its headers were passed on is broken off here too: the connection
+ends without the end of the body, so that nobody takes it for whole. A client that closes its
+sending side is taken to be gone, as HTTP's servers do, and its request is given up.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import ClientResponse, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from netserve.errors import PeerError
 from netserve.http import Body, HttpClient, HttpError
-from netserve.http.errors import BadAnswer, RequestBroken, TooLarge
+from netserve.http.errors import BadAnswer, TooLarge
 from netserve.http.server import HttpServer
 from netserve.plugin import Context
 from netserve.protocols.http_bridge.encode import Misfit
-from netserve.protocols.http_bridge.plan import HOP_BY_HOP, Plan, header_values
+from netserve.protocols.http_bridge.incoming import (
+    BadRequest,
+    Upload,
+    check,
+    passed_on,
+    target_of,
+)
+from netserve.protocols.http_bridge.plan import Plan, header_values
 
 if TYPE_CHECKING:
     from netserve.protocols.http_bridge.settings import HttpBridgeSettings
@@ -36,19 +43,6 @@ _OURS: Final = frozenset(
 )  # fmt: skip
 """Headers that came and are not passed on as they are: they are made anew, or kept by us."""
 _WITHOUT_BODY: Final = frozenset({204, 304})
-
-
-class BadRequest(PeerError):
-    """A request that is not passed on.
-
-    Arguments:
-        text: why, for who sent it.
-        status: the reply's code.
-    """
-
-    def __init__(self, text: str, status: int = 400) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class HttpFront:
@@ -103,11 +97,24 @@ class HttpFront:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         check(request)
-        method = self._plan.method or request.method
         values = await self._values(request)
         url = self._plan.url.render(values)
         headers = self._request_headers(request, values)
-        body = self._plan.body.render(values) if self._plan.body else self._body(request, headers)
+        if self._plan.body is not None:
+            return await self._ask(request, url, headers, self._plan.body.render(values))
+        upload = self._upload(request, headers)
+        try:
+            return await self._ask(request, url, headers, upload)
+        except HttpError:
+            if upload is not None and upload.error is not None:
+                # The request broke first, and the upstream's connection with it.
+                raise upload.error from None
+            raise
+
+    async def _ask(
+        self, request: web.BaseRequest, url: URL, headers: CIMultiDict[str], body: Body
+    ) -> web.StreamResponse:
+        method = self._plan.method or request.method
         if self._whole:
             answer = await self._client.fetch(method, url, headers=headers, body=body)
             text = self._plan.reply(answer.status, answer.reason, answer.headers, answer.body)
@@ -128,8 +135,8 @@ class HttpFront:
         }
         values |= header_values(names, request.headers)
         if "body" in names:
-            await _continue(request)
-            values["body"] = b"".join([piece async for piece in self._pieces(request)])
+            upload = Upload(request, self._limits.request_size)
+            values["body"] = b"".join([piece async for piece in upload])
         return values
 
     def _request_headers(
@@ -157,33 +164,14 @@ class HttpFront:
         headers.update(self._plan.headers_for(values))
         return headers
 
-    def _body(self, request: web.BaseRequest, headers: CIMultiDict[str]) -> Body:
+    def _upload(self, request: web.BaseRequest, headers: CIMultiDict[str]) -> Upload | None:
         """The body that came, to be streamed; its length, where it is known, goes along."""
         if not request.body_exists:
             return None
-        length = request.content_length
-        if length is not None:
-            if length > self._limits.request_size:
-                raise BadRequest("the request is too large", 413)
-            headers["Content-Length"] = str(length)
-        return self._continued(request)
-
-    async def _continued(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
-        await _continue(request)
-        async for piece in self._pieces(request):
-            yield piece
-
-    async def _pieces(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
-        """The body that came, within its limit."""
-        left = self._limits.request_size
-        try:
-            while piece := await request.content.readany():
-                left -= len(piece)
-                if left < 0:
-                    raise BadRequest("the request is too large", 413)
-                yield piece
-        except (OSError, web.RequestPayloadError) as error:
-            raise RequestBroken("the request ended early") from error
+        upload = Upload(request, self._limits.request_size)
+        if request.content_length is not None:
+            headers["Content-Length"] = str(request.content_length)
+        return upload
 
     async def _pass_on(
         self, request: web.BaseRequest, upstream: ClientResponse, url: URL
@@ -242,75 +230,6 @@ class HttpFront:
 
 
 _TEXT: Final = {"Content-Type": "text/plain; charset=utf-8", "Server": "netserve"}
-
-
-def check(request: web.BaseRequest) -> None:
-    """Refuse what two servers could understand in two ways (S13; RFC 9112, 3.2 and 6.3).
-
-    Raises:
-        BadRequest: it is such a request, or has a method that is not passed on.
-    """
-    headers = request.headers
-    hosts = headers.getall("Host", [])
-    if len(hosts) > 1 or (not hosts and request.version >= (1, 1)):
-        raise BadRequest("a request has one Host")
-    if len(headers.getall("Content-Length", [])) > 1:
-        raise BadRequest("a request has one Content-Length")
-    if "Transfer-Encoding" in headers and (
-        "Content-Length" in headers
-        or request.version < (1, 1)
-        or headers.getall("Transfer-Encoding") != ["chunked"]
-    ):
-        raise BadRequest("a request has a Content-Length, or is chunked and nothing else")
-    if request.method in {"CONNECT", "TRACE"}:
-        raise BadRequest(f"{request.method} is not passed on", 405)
-
-
-def target_of(request: web.BaseRequest) -> str:
-    """A request's path and query, whichever form its target has (RFC 9112, 3.2).
-
-    Raises:
-        BadRequest: it has no path.
-    """
-    target = request.raw_path
-    if not target.startswith("/"):
-        scheme, mark, rest = target.partition("://")
-        if not mark or scheme.lower() not in {"http", "https"}:
-            raise BadRequest("a request's target is a path")
-        slash = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
-        target = rest[slash:] if rest[slash : slash + 1] == "/" else f"/{rest[slash:]}"
-    if "#" in target:
-        raise BadRequest("a request's target has no fragment")
-    return target
-
-
-def passed_on(
-    headers: Mapping[str, str], without: frozenset[str] = frozenset()
-) -> CIMultiDict[str]:
-    """The headers that are passed on: neither hop-by-hop, nor named by Connection, nor in a set.
-
-    Arguments:
-        headers: as they came.
-        without: further names, in lower case.
-    """
-    multi = CIMultiDict(headers)
-    named = {
-        name.strip().lower()
-        for value in multi.getall("Connection", [])
-        for name in value.split(",")
-    }
-    # Nobody may take away what the message itself needs by naming it there.
-    dropped = HOP_BY_HOP | without | (named - {"content-length", "content-type", "host"})
-    return CIMultiDict(
-        (name, value) for name, value in multi.items() if name.lower() not in dropped
-    )
-
-
-async def _continue(request: web.BaseRequest) -> None:
-    """Ask for the body that a client holds back (RFC 9110, 10.1.1)."""
-    if request.version >= (1, 1) and request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
 
 
 def _final(status: int, url: URL) -> int:

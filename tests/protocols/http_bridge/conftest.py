@@ -38,14 +38,15 @@ class Bridged:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
-    async def exchange(self, *pieces: bytes) -> bytes:
-        """Send all, close the sending side, give all that comes."""
+    async def exchange(self, *pieces: bytes, end: bool = True) -> bytes:
+        """Send all, close the sending side unless told otherwise, give all that comes."""
         reader, writer = await self.connect()
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(0)
-        writer.write_eof()
+        if end:
+            writer.write_eof()
         received = await reader.read()
         writer.close()
         return received
@@ -116,7 +117,7 @@ class Remembering(Factory):
 
 @pytest.fixture
 def bridge() -> Callable[..., Any]:
-    """What starts a bridge, as an asynchronous context manager; its options are those of the file."""
+    """What starts a bridge, as a context manager; its options are those of the file."""
     return running
 
 

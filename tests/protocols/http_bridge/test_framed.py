@@ -1,0 +1,424 @@
+"""Requests by a framing, over real sockets: order, limits, and upstreams that fail."""
+
+import asyncio
+import gzip
+import json
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netserve.protocols.http_bridge.framed import fitting
+from netserve.testing.upstream import in_asyncio, raw_upstream, upstream
+from netserve.wire.framing import Delimiter, Event, Fixed, Framing, Line, Netstring
+
+Bridge = Callable[..., Any]
+
+
+async def tell(request: web.BaseRequest) -> web.StreamResponse:
+    body = (await request.read()).decode()
+    return web.Response(text=" ".join(filter(None, [request.method, request.raw_path, body])))
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - it waits for what has no event
+            await asyncio.sleep(0.005)
+
+
+@in_asyncio
+async def test_a_line_becomes_a_request(bridge: Bridge) -> None:
+    async with (
+        upstream(tell) as url,
+        bridge(
+            framing="line", request={"url": f"{url}/{{request}}"}, response="{status} {body}"
+        ) as web_service,
+    ):
+        assert await web_service.exchange(b"healthz\r\n") == b"200 GET /healthz\r\n"
+        assert await web_service.exchange(b"a/b?c\n") == b"200 GET /a%2Fb%3Fc\r\n"
+        assert await web_service.exchange(b"no end") == b"200 GET /no%20end\r\n"
+        assert web_service.metrics.requests == 3
+        assert not web_service.lines
+
+
+@pytest.mark.parametrize(
+    ("framing", "sent", "received"),
+    [
+        ("netstring", b"1:a,1:b,", b"6:GET /a,6:GET /b,"),
+        ("length-prefix", b"\0\0\0\1a\0\0\0\1b", b"\0\0\0\6GET /a\0\0\0\6GET /b"),
+        ({"kind": "delimiter", "delimiter": "|"}, b"a|b|", b"GET /a|GET /b|"),
+        ({"kind": "fixed", "size": 6, "pad": " "}, b"aaaaaa", b"no    "),
+        ({"kind": "until-idle", "idle": "50ms"}, b"a", b"GET /a"),
+    ],
+)  # fmt: skip
+@in_asyncio
+async def test_other_framings(bridge: Bridge, framing: Any, sent: bytes, received: bytes) -> None:
+    async with (
+        upstream(tell) as url,
+        bridge(framing=framing, request={"url": f"{url}/{{request}}"}, error="no") as web_service,
+    ):
+        assert await web_service.exchange(sent) == received
+
+
+@in_asyncio
+async def test_a_json_api(bridge: Bridge) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.headers["Content-Type"] == "application/json"
+        assert request.headers["X-From"] == "127.0.0.1"
+        return web.json_response({"got": json.loads(await request.read())}, status=201)
+
+    request = {"json": {"text": "{request}", "n": [1]}, "headers": {"X-From": "{peer}"}}
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="line",
+            request={"url": f"{url}/", **request},
+            response="{status} {reason} {header_content_type}: {body}",
+        ) as web_service,
+    ):
+        received = await web_service.exchange(b'say "hi", {"x": 1}\n\xff\n')
+    first, second = received.splitlines()
+    head, _, body = first.partition(b": ")
+    assert head == b"201 Created application/json; charset=utf-8"
+    assert json.loads(body) == {"got": {"text": 'say "hi", {"x": 1}', "n": [1]}}
+    assert second == b"error: bytes that are not UTF-8"
+
+
+@in_asyncio
+async def test_replies_keep_the_order_of_pipelined_requests(bridge: Bridge) -> None:
+    """S13: the first answer comes last, and is the first reply all the same."""
+    begun: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        number = int(request.path[1:])
+        begun.append(request.path)
+        await asyncio.sleep(0.01 * (8 - number))
+        return web.Response(text=str(number))
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="line", request={"url": f"{url}/{{request}}"}) as web_service,
+    ):
+        sent = b"".join(b"%d\n" % number for number in range(8))
+        assert (await web_service.exchange(sent)).split() == [b"%d" % n for n in range(8)]
+        assert len(begun) == 8
+
+
+@pytest.mark.parametrize("at_one_time", [1, 3])
+@in_asyncio
+async def test_no_more_requests_of_a_connection_at_one_time(
+    bridge: Bridge, at_one_time: int
+) -> None:
+    """S8: further ones are not begun, and lose nothing."""
+    most = now = 0
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.002)
+        now -= 1
+        return web.Response(text=request.path[1:])
+
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="line",
+            request={"url": f"{url}/{{request}}"},
+            limits={"requests_per_connection": at_one_time},
+        ) as web_service,
+    ):
+        sent = [b"%d\n" % number for number in range(50)]
+        assert (await web_service.exchange(*sent)).split() == [b"%d" % n for n in range(50)]
+        assert most == at_one_time
+
+
+@in_asyncio
+async def test_no_more_requests_in_all_at_one_time(bridge: Bridge) -> None:
+    """S8: further ones wait for their turn, whichever connection they are of."""
+    most = now = 0
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.005)
+        now -= 1
+        return web.Response(text="ok")
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="line", request={"url": str(url)}, limits={"requests": 2}) as web_service,
+    ):
+        results = await asyncio.gather(*(web_service.exchange(b"a\nb\n") for _ in range(5)))
+        assert results == [b"ok\r\nok\r\n"] * 5
+        assert most == 2
+
+
+@in_asyncio
+async def test_a_client_that_reads_nothing_is_not_read(bridge: Bridge) -> None:
+    """S8: replies that pile up stop the reading, so what waits is bounded."""
+    count = 0
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        nonlocal count
+        count += 1
+        return web.Response(body=b"x" * 200_000)
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="line", request={"url": str(url)}) as web_service,
+    ):
+        reader, writer = await web_service.connect()
+        writer.transport.pause_reading()
+        total = 500
+        writer.write(b"a\n" * total)
+        seen = -1
+        while seen != count:
+            seen = count
+            await asyncio.sleep(0.3)
+        assert count < 200
+        writer.transport.resume_reading()
+        for _ in range(total):
+            assert (await reader.readexactly(200_002)).endswith(b"x\r\n")
+        writer.close()
+
+
+@in_asyncio
+async def test_a_client_that_closes_its_side_gets_what_is_due(bridge: Bridge) -> None:
+    released = asyncio.Event()
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        await released.wait()
+        return web.Response(text="late")
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="line", request={"url": str(url)}) as web_service,
+    ):
+        reader, writer = await web_service.connect()
+        writer.write(b"a\nb")
+        writer.write_eof()
+        await until(lambda: web_service.metrics.requests == 2)
+        released.set()
+        assert await reader.read() == b"late\r\nlate\r\n"
+        writer.close()
+
+
+@in_asyncio
+async def test_a_client_that_is_gone_has_its_request_given_up(bridge: Bridge) -> None:
+    gone = asyncio.Event()
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        try:
+            await asyncio.sleep(20)
+        finally:
+            gone.set()
+        return web.Response()
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="line", request={"url": str(url)}) as web_service,
+    ):
+        _, writer = await web_service.connect()
+        writer.write(b"a\n")
+        await until(lambda: web_service.hosted.state() == "1 request under way")
+        await asyncio.sleep(0.05)
+        no_goodbye = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_goodbye)
+        writer.transport.abort()
+        await asyncio.wait_for(gone.wait(), 5)
+        await until(lambda: web_service.hosted.state() == "0 requests under way")
+
+
+@in_asyncio
+async def test_drain_answers_what_is_in_flight_and_closes(bridge: Bridge) -> None:
+    released = asyncio.Event()
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        await released.wait()
+        return web.Response(text="done")
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="line", request={"url": str(url)}) as web_service,
+    ):
+        busy_reader, busy = await web_service.connect()
+        quiet_reader, quiet = await web_service.connect()
+        busy.write(b"a\n")
+        await until(lambda: web_service.metrics.requests == 1 and len(web_service.protocols) == 2)
+        for protocol in web_service.protocols:
+            protocol.drain()
+        assert await quiet_reader.read() == b""
+        busy.write(b"too late\n")
+        released.set()
+        assert await busy_reader.read() == b"done\r\n"
+        busy.close()
+        quiet.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@in_asyncio
+async def test_nothing_listens(bridge: Bridge) -> None:
+    port = free_port()
+    async with bridge(
+        framing="line",
+        request={"url": f"http://127.0.0.1:{port}/{{request}}"},
+        error="{status} {kind}: {error}",
+    ) as web_service:
+        received = await web_service.exchange(b"secret\n")
+        assert received == b"502 refused: the upstream refused the connection\r\n"
+        assert web_service.lines == [
+            f"no answer for 127.0.0.1: 127.0.0.1:{port}: refused the connection"
+        ]
+        assert web_service.metrics.errors == {"refused": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "reply", "kind"),
+    [
+        (None, b"error: the upstream took too long", "total-timeout"),
+        (b"", b"error: the upstream broke the connection", "reset"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+         b"error: the upstream broke the connection", "reset"),
+        (b"nonsense\r\n\r\n", b"error: the upstream's answer makes no sense", "bad-answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
+         b"error: the upstream's answer is too large", "too-large"),
+    ],
+)  # fmt: skip
+@in_asyncio
+async def test_upstreams_that_fail(
+    bridge: Bridge, said: bytes | None, reply: bytes, kind: str
+) -> None:
+    """Slow, closed, broken off, nonsense, huge: the error reply in time, and one log line."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if said is None:
+            await asyncio.sleep(20)
+        writer.write(said)
+
+    async with (
+        raw_upstream(talk) as url,
+        bridge(framing="line", request={"url": str(url), "timeout": "300ms"}) as web_service,
+    ):
+        assert await web_service.exchange(b"a\n") == reply + b"\r\n"
+        assert len(web_service.lines) == 1
+        assert web_service.metrics.errors == {kind: 1}
+        assert await web_service.exchange(b"..\n") != b""
+
+
+@in_asyncio
+async def test_a_bomb(bridge: Bridge) -> None:
+    """S12: 200 KB that unpack to 200 MB are an error reply; a packed answer is unpacked."""
+    packed = {"/bomb": gzip.compress(bytes(200_000_000)), "/good": gzip.compress(b"good")}
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=packed[request.path], headers={"Content-Encoding": "gzip"})
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="line", request={"url": f"{url}/{{request}}"}) as web_service,
+    ):
+        assert await web_service.exchange(b"bomb\ngood\n") == (
+            b"error: the upstream's answer is too large\r\ngood\r\n"
+        )
+
+
+@in_asyncio
+async def test_a_frame_that_is_too_long_has_an_error_reply_in_its_turn(bridge: Bridge) -> None:
+    """S8: past the limit of a request."""
+    async with (
+        upstream(tell) as url,
+        bridge(
+            framing="line",
+            request={"url": f"{url}/{{request}}"},
+            limits={"request_size": 10},
+        ) as web_service,
+    ):
+        received = await web_service.exchange(b"a\n" + b"x" * 11 + b"\nb\n")
+        assert received == b"GET /a\r\nerror: a frame of more than 10 bytes\r\nGET /b\r\n"
+
+
+@in_asyncio
+async def test_what_does_not_fit_the_framing_ends_the_connection(bridge: Bridge) -> None:
+    async with (
+        upstream(tell) as url,
+        bridge(framing="netstring", request={"url": f"{url}/{{request}}"}) as web_service,
+    ):
+        received = await web_service.exchange(b"1:a,nonsense")
+        assert received.startswith(b"6:GET /a,")
+        assert b"error: a netstring begins with" in received
+
+
+@in_asyncio
+async def test_an_answer_that_the_framing_has_no_place_for(bridge: Bridge) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"x" * int(request.path[1:]))
+
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing={"kind": "length-prefix", "bytes": 1},
+            request={"url": f"{url}/{{request}}"},
+            error="no",
+        ) as web_service,
+    ):
+        received = await web_service.exchange(b"\x03255\x03256")
+        assert received == b"\xff" + b"x" * 255 + b"\x02no"
+
+
+@in_asyncio
+async def test_a_bug_of_ours_is_a_reply_and_in_the_log(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from netserve.protocols.http_bridge.plan import Plan
+
+    monkeypatch.setattr(Plan, "reply", lambda *_: 1 / 0)
+    async with (
+        upstream(tell) as url,
+        bridge(framing="line", request={"url": str(url)}) as web_service,
+    ):
+        assert await web_service.exchange(b"a\n") == b"error: an internal error\r\n"
+        assert web_service.lines == ["the request of 127.0.0.1 failed"]
+
+
+@in_asyncio
+async def test_an_upstream_that_is_not_allowed_stops_the_start(bridge: Bridge) -> None:
+    """S11: said when the service is built, where the file itself names the address."""
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1 is loopback; list it in allow_upstreams"):
+        async with bridge(
+            framing="line", request={"url": "http://127.0.0.1:1/"}, allow_upstreams=[]
+        ):
+            pass
+
+
+FRAMINGS = [Line(), Delimiter(b"|"), Delimiter(b"\r\n"), Delimiter(b"aa"), Delimiter(b" "),
+            Delimiter(b"a b"), Netstring()]  # fmt: skip
+
+
+@pytest.mark.parametrize("framing", FRAMINGS, ids=repr)
+@given(reply=st.one_of(st.binary(max_size=30), st.text("a b|\r\n", max_size=12).map(str.encode)))
+def test_a_reply_is_one_frame_whatever_the_body_has_in_it(framing: Framing, reply: bytes) -> None:
+    """A body with line ends can't become two replies."""
+    fitted = fitting(framing)(reply)
+    frames: list[Event] = framing.decoder(1000).feed(framing.encode(fitted))
+    assert len(frames) == 1
+    assert isinstance(frames[0], bytes)
+
+
+def test_a_body_of_several_lines_becomes_one_line() -> None:
+    fit = fitting(Line())
+    assert fit(b'200 {\r\n  "a": 1\r\n}\r\n') == b'200 {   "a": 1 }'
+    assert fit(b"plain") == b"plain"
+    assert fitting(Fixed(3))(b"\r\n") == b"\r\n"
