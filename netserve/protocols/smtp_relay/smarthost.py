@@ -291,7 +291,10 @@ class SmarthostConnection(Protocol):
             self.transport.startTLS(self._tls)
 
     def _on_ready(self) -> None:
-        if not self.opened.called:
+        if not self.usable:
+            # The server said more than it was asked, so its next reply could be about anything.
+            self.abort(Reply(451, "4.5.0", "the server spoke without being asked"))
+        elif not self.opened.called:
             self.opened.callback(self)
         else:
             self._owner.connection_ready(self)

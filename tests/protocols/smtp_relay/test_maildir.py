@@ -105,7 +105,7 @@ def test_the_file_is_synced_before_it_is_seen(
     fsync, link = os.fsync, os.link
 
     def traced_fsync(descriptor: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
         calls.append(f"fsync {path.relative_to(tmp_path)}")
         fsync(descriptor)
 
