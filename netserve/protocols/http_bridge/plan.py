@@ -22,15 +22,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from netserve.config.types import Secret
-from netserve.protocols.http_bridge.encode import (
+from netserve.protocols.http_bridge.bodies import (
     BodyTemplate,
-    UrlTemplate,
-    Values,
     form_body,
-    header_value,
     json_body,
     parse_body,
 )
+from netserve.protocols.http_bridge.encode import UrlTemplate, Values, header_value
 from netserve.wire.template import Template
 
 if TYPE_CHECKING:

@@ -11,14 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from netserve.protocols.http_bridge.encode import (
-    Misfit,
-    UrlTemplate,
-    form_body,
-    header_value,
-    json_body,
-    parse_body,
-)
+from netserve.protocols.http_bridge.bodies import form_body, json_body, parse_body
+from netserve.protocols.http_bridge.encode import Misfit, UrlTemplate, header_value
 
 NAMES = {"request", "path", "query", "target", "host", "peer"}
 NASTY = st.one_of(
