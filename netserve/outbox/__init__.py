@@ -1,1 +1,40 @@
-"""The durable queue: model, store, schedule, agent."""
+"""The durable queue: model, store, schedule, agent.
+
+`Outbox` is the queue; what comes in is an `Incoming`; what delivers is a `Courier`.
+"""
+
+from netserve.outbox.courier import Courier
+from netserve.outbox.errors import (
+    BodyMissing,
+    NoSuchMessage,
+    OutboxError,
+    OutOfSpace,
+    StorageFailed,
+)
+from netserve.outbox.incoming import Incoming
+from netserve.outbox.model import (
+    BodyReader,
+    Destination,
+    QueuedMessage,
+    QueuedRecipient,
+    State,
+)
+from netserve.outbox.outbox import Outbox
+from netserve.outbox.schedule import Schedule
+
+__all__ = [
+    "BodyMissing",
+    "BodyReader",
+    "Courier",
+    "Destination",
+    "Incoming",
+    "NoSuchMessage",
+    "OutOfSpace",
+    "Outbox",
+    "OutboxError",
+    "QueuedMessage",
+    "QueuedRecipient",
+    "Schedule",
+    "State",
+    "StorageFailed",
+]

@@ -1,0 +1,181 @@
+"""Bodies that are too large for the database: one file each, published by its name.
+
+A body is written as it comes into a file without a name (O_TMPFILE; where the file system has
+none, into a named one that ends in ``.tmp``). Its life:
+
+==========  =================================================  =======================
+state       on disk                                            after a crash
+==========  =================================================  =======================
+writing     no name, or ``ID.tmp``                             gone, or removed
+synced      the same; its data is durable                      gone, or removed
+published   ``ID``, durable after `BodyFolder.sync`            removed: it has no row
+committed   ``ID``, and a row of the database says so          kept
+==========  =================================================  =======================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from netserve.outbox.errors import BodyMissing, storage_error
+from netserve.outbox.ids import decode_id, encode_id
+
+_NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+_TEMPORARY: Final = ".tmp"
+
+
+class BodyFolder:
+    """The folder of body files, open as long as the queue is.
+
+    Arguments:
+        path: must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Let the folder go; reading goes on to work."""
+        os.close(self._folder)
+
+    def create(self, number: int) -> BodyFile:
+        """A new, empty body for a message.
+
+        Raises:
+            OutboxError: the system refuses it.
+        """
+        name = encode_id(number)
+        try:
+            file = self._create_nameless()
+            temporary = None
+            if file is None:
+                temporary = name + _TEMPORARY
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                file = os.open(temporary, flags, 0o600, dir_fd=self._folder)
+        except OSError as error:
+            raise storage_error(error) from error
+        return BodyFile(self._folder, file, name, temporary)
+
+    def _create_nameless(self) -> int | None:
+        try:
+            return os.open(self.path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        except AttributeError:  # macOS has no O_TMPFILE
+            return None
+        except OSError as error:
+            if error.errno in _NO_TMPFILE:
+                return None
+            raise
+
+    def sync(self) -> None:
+        """Make published names durable."""
+        os.fsync(self._folder)
+
+    def remove(self, number: int) -> None:
+        """Remove a body; one that is gone already is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(encode_id(number), dir_fd=self._folder)
+
+    def remove_temporary(self) -> int:
+        """Remove what a crash left half written, and say how many there were."""
+        names = [name for name in self._names() if name.endswith(_TEMPORARY)]
+        for name in names:
+            os.unlink(name, dir_fd=self._folder)
+        return len(names)
+
+    def numbers(self) -> array[int]:
+        """The numbers of all published bodies, in order; eight bytes each, so a million is fine."""
+        found = array("q")
+        for name in self._names():
+            with contextlib.suppress(ValueError):
+                found.append(decode_id(name))
+        return array("q", sorted(found))
+
+    def _names(self) -> Iterator[str]:
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                yield entry.name
+
+    def open(self, number: int, size: int) -> IO[bytes]:
+        """Open a body for reading.
+
+        Raises:
+            BodyMissing: it is not there, or has not the size that it should have.
+        """
+        path = self.path / encode_id(number)
+        try:
+            reader = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            raise BodyMissing(f"the body {path} is missing") from None
+        length = os.fstat(reader.fileno()).st_size
+        if length != size:
+            reader.close()
+            raise BodyMissing(f"the body {path} has {length} bytes instead of {size}")
+        return reader
+
+
+class BodyFile:
+    """A body that is being written.
+
+    Arguments:
+        folder: descriptor of the folder.
+        file: descriptor of the file; it is owned.
+        name: the name under which it is published.
+        temporary: its name until then, or None where it has none.
+    """
+
+    __slots__ = ("_file", "_folder", "_name", "_published", "_temporary")
+
+    def __init__(self, folder: int, file: int, name: str, temporary: str | None) -> None:
+        self._folder = folder
+        self._file = file
+        self._name = name
+        self._temporary = temporary
+        self._published = False
+
+    def write(self, data: bytes) -> None:
+        """Append; the data is in the page cache afterwards.
+
+        Raises:
+            OutboxError: the disk is full, or failed.
+        """
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError as error:
+            raise storage_error(error) from error
+
+    def sync(self) -> None:
+        """Make the data durable; called by the writer thread."""
+        os.fdatasync(self._file)
+
+    def publish(self) -> None:
+        """Give the file its name, which is durable after the folder's `sync`."""
+        if self._temporary is None:
+            # Without dst_dir_fd Python calls link(), which takes the /proc name for the file.
+            os.link(f"/proc/self/fd/{self._file}", self._name, dst_dir_fd=self._folder)
+        else:
+            folder = self._folder
+            os.rename(self._temporary, self._name, src_dir_fd=folder, dst_dir_fd=folder)
+        self._published = True
+
+    def close(self) -> None:
+        """End the writing and keep what is published."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def discard(self) -> None:
+        """Leave nothing behind; harmless when called again."""
+        name = self._name if self._published else self._temporary
+        if self._file >= 0 and name is not None:
+            with contextlib.suppress(OSError):  # what stays is removed at the next start
+                os.unlink(name, dir_fd=self._folder)
+        self.close()

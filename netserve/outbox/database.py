@@ -1,0 +1,150 @@
+"""The database: its tables, and how a connection to it is opened.
+
+One connection writes and checkpoints, and nobody but its thread uses it: SQLite 3.7.0 to 3.51.2
+can lose a commit when two connections write and checkpoint at once. A second one only reads.
+
+Checkpoints are not left to SQLite, which passes over their errors: see commit.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from netserve.errors import StartError
+
+APPLICATION: Final = 0x6E736F62
+"""Stands in the file's header, so that another program's database is not taken for ours."""
+VERSION: Final = 1
+"""The version of the tables."""
+_CACHED_STATEMENTS: Final = 256
+
+SCHEMA: Final = """
+CREATE TABLE message(
+    id INTEGER PRIMARY KEY,         -- see ids.py
+    service TEXT NOT NULL,
+    created REAL NOT NULL,          -- unix seconds
+    took REAL NOT NULL,             -- seconds from the first byte to the commit
+    sender TEXT NOT NULL COLLATE NOCASE,
+    body_type TEXT NOT NULL,
+    smtputf8 INTEGER NOT NULL,
+    ret TEXT NOT NULL,
+    envid TEXT NOT NULL,
+    user TEXT NOT NULL,
+    client TEXT NOT NULL,
+    trace TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,    -- how many rows of the table below
+    in_file INTEGER NOT NULL        -- the body is a file, else a row of the table body
+);
+CREATE INDEX message_sender ON message(sender);
+CREATE INDEX message_in_file ON message(id) WHERE in_file = 1;
+CREATE TABLE body(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE recipient(
+    message INTEGER NOT NULL,
+    n INTEGER NOT NULL,             -- from 0 up
+    state INTEGER NOT NULL,         -- model.State
+    lane TEXT NOT NULL,             -- where it went last, or would have gone: only a hint
+    next_at REAL NOT NULL,          -- unix seconds
+    attempts INTEGER NOT NULL,
+    warned INTEGER NOT NULL,        -- the delay notice was sent
+    address TEXT NOT NULL COLLATE NOCASE,
+    domain TEXT NOT NULL COLLATE NOCASE,
+    notify TEXT NOT NULL,
+    original TEXT NOT NULL,
+    last TEXT NOT NULL,             -- the last reply, or why it is held
+    PRIMARY KEY(message, n)
+) WITHOUT ROWID;
+CREATE INDEX recipient_due ON recipient(lane, next_at) WHERE state = 0;
+CREATE INDEX recipient_held ON recipient(message) WHERE state = 1;
+CREATE INDEX recipient_address ON recipient(address);
+CREATE INDEX recipient_domain ON recipient(domain);
+CREATE TABLE attempt(
+    message INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    number INTEGER NOT NULL,        -- from 1 up
+    at REAL NOT NULL,
+    outcome TEXT NOT NULL,
+    reply TEXT NOT NULL,
+    remote TEXT NOT NULL,
+    PRIMARY KEY(message, n, number)
+) WITHOUT ROWID;
+"""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the one connection that writes; a new database is made where there is none.
+
+    Raises:
+        StartError: it is damaged, another program's, or a newer netserve's; it is left as it is.
+    """
+    fresh = not path.exists()
+    try:
+        connection = _connect(path, "rwc")
+        if not fresh:
+            _check_header(connection, path)
+        connection.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
+            "PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = OFF;"
+        )
+        if fresh:
+            _create(connection)
+            _sync_folder(path.parent)
+    except (sqlite3.Error, OSError) as error:
+        raise StartError(f"cannot open the queue's database {path}: {error}") from error
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open a connection that reads what was committed, beside the one that writes.
+
+    It must be closed after the writer's where that one's last sync has failed: then nothing
+    is checkpointed, and so no failed sync is passed over.
+    """
+    connection = _connect(path, "ro")
+    connection.execute("PRAGMA cache_size = -8192")
+    return connection
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,  # it is opened by one thread, then used by another alone
+        cached_statements=_CACHED_STATEMENTS,
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {SCHEMA}"
+        f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+    )
+
+
+def _check_header(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if (application, version) == (0, 0) and not connection.execute(
+        "SELECT count(*) FROM sqlite_schema"
+    ).fetchone()[0]:
+        _create(connection)  # a crash came between making the file and its tables
+    elif application != APPLICATION:
+        raise StartError(f"{path} is not the database of a netserve queue")
+    elif version != VERSION:
+        raise StartError(
+            f"{path} has version {version} of the tables, this netserve needs {VERSION}"
+        )
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,74 @@
+"""How much is in the queue, for metrics: counted in the background, at hand at once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+_COUNT: Final = """
+SELECT (SELECT count(*) FROM recipient INDEXED BY recipient_due WHERE state = 0),
+    (SELECT count(*) FROM recipient INDEXED BY recipient_held WHERE state = 1)
+"""
+_LEAST: Final = 1.0
+_PART: Final = 50.0
+"""Counting takes at most one part in so many of the time."""
+
+
+class Depth:
+    """The number of recipients that are queued and held.
+
+    Counting a long queue takes some milliseconds, so it is done by the reading thread, only when
+    something has changed, and the less often the longer it takes.
+
+    Arguments:
+        reactor: the clock.
+        read: runs a function with the reading connection.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        read: Callable[[Callable[[sqlite3.Connection], Any]], Deferred[Any]],
+    ) -> None:
+        self.queued = 0
+        self.held = 0
+        self._reactor = reactor
+        self._read = read
+        self._timer: Any = None
+        self._counting = False
+        self._stopped = False
+        self._wait = _LEAST
+
+    def changed(self) -> None:
+        """Count soon."""
+        if self._timer is None and not self._counting and not self._stopped:
+            self._timer = self._reactor.callLater(self._wait, self.count)
+
+    def count(self) -> Deferred[None]:
+        """Count now."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        self._counting = True
+        began = self._reactor.seconds()
+
+        def counted(row: tuple[int, int]) -> None:
+            self.queued, self.held = row
+
+        def ended(result: Any) -> Any:
+            self._counting = False
+            self._wait = max(_LEAST, (self._reactor.seconds() - began) * _PART)
+            return result
+
+        counting = self._read(lambda connection: connection.execute(_COUNT).fetchone())
+        return counting.addBoth(ended).addCallback(counted)
+
+    def stop(self) -> None:
+        """Count no more."""
+        self._stopped = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

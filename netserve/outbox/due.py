@@ -1,0 +1,140 @@
+"""What is read of the database to deliver: the lanes, and pages of what is due in one of them.
+
+It is read by the writer's connection, between its transactions. A row that a page shows has
+therefore no outcome on its way to the disk, unless the agent still knows it as its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from netserve.outbox.bodies import BodyFolder
+from netserve.outbox.model import QueuedMessage, QueuedRecipient
+from netserve.outbox.rows import (
+    body_source,
+    json_list,
+    message_of,
+    recipient_of,
+    small_bodies,
+)
+
+PAGE: Final = 100
+"""Recipients in a page."""
+_KEYS: Final = 1000
+
+Position = tuple[float, int, int]
+START: Final[Position] = (-inf, 0, 0)
+
+_LANES: Final = """
+WITH RECURSIVE lanes(lane) AS (
+    SELECT min(lane) FROM recipient INDEXED BY recipient_due WHERE state = 0
+    UNION ALL
+    SELECT (SELECT min(lane) FROM recipient INDEXED BY recipient_due
+            WHERE state = 0 AND lane > lanes.lane)
+    FROM lanes WHERE lane IS NOT NULL
+)
+SELECT lane, (SELECT min(next_at) FROM recipient INDEXED BY recipient_due
+              WHERE state = 0 AND lane = lanes.lane)
+FROM lanes WHERE lane IS NOT NULL
+"""
+_DUE: Final = """
+SELECT next_at, message, n FROM recipient INDEXED BY recipient_due
+WHERE state = 0 AND lane = ? AND next_at <= ? AND (next_at, message, n) > (?, ?, ?)
+ORDER BY next_at, message, n LIMIT ?
+"""
+_NEXT: Final = """
+SELECT min(next_at) FROM recipient INDEXED BY recipient_due
+WHERE state = 0 AND lane = ? AND next_at > ?
+"""
+_MESSAGES: Final = "SELECT * FROM message WHERE id IN (SELECT value FROM json_each(?))"
+_RECIPIENT: Final = """
+SELECT n, address, notify, original, attempts, warned, last FROM recipient
+WHERE message = ? AND n = ? AND state = 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DuePage:
+    """A part of what is due in a lane.
+
+    Arguments:
+        rows: the recipients by message, the longest due first.
+        position: where the next page begins, or None where this was the last one.
+        next_at: unix seconds of the first one that is not due yet; infinity for none, or where
+            this was not the last page.
+    """
+
+    rows: list[tuple[QueuedMessage, list[QueuedRecipient]]]
+    position: Position | None
+    next_at: float
+
+
+def recipient_key(message: int, n: int) -> int:
+    """One number for a recipient, so that a set of them is small."""
+    return message << 20 | n
+
+
+def lanes(connection: sqlite3.Connection) -> Iterator[tuple[str, float]]:
+    """Every lane that has queued recipients, with its first time in unix seconds.
+
+    It goes from lane to lane in the index, so its cost does not grow with the recipients.
+    """
+    return connection.execute(_LANES)
+
+
+def due_page(
+    connection: sqlite3.Connection,
+    bodies: BodyFolder,
+    lane: str,
+    now: float,
+    position: Position,
+    inside: Container[int],
+) -> DuePage:
+    """The next page of what is due in a lane.
+
+    Arguments:
+        connection: the writer's.
+        bodies: where body files are.
+        lane: its name.
+        now: unix seconds.
+        position: where the last page ended.
+        inside: the keys of what the agent has in memory already; it is not read again.
+    """
+    keys: list[tuple[int, int]] = []
+    seen: int = 0
+    for next_at, message, n in connection.execute(_DUE, (lane, now, *position, _KEYS)):
+        position = (next_at, message, n)
+        seen += 1
+        if recipient_key(message, n) not in inside:
+            keys.append((message, n))
+            if len(keys) == PAGE:
+                break
+    rows = _load(connection, bodies, keys)
+    if len(keys) == PAGE or seen == _KEYS:
+        return DuePage(rows, position, inf)
+    (next_at,) = connection.execute(_NEXT, (lane, now)).fetchone()
+    return DuePage(rows, None, inf if next_at is None else next_at)
+
+
+def _load(
+    connection: sqlite3.Connection, bodies: BodyFolder, keys: list[tuple[int, int]]
+) -> list[tuple[QueuedMessage, list[QueuedRecipient]]]:
+    numbers = list(dict.fromkeys(message for message, _ in keys))
+    small = small_bodies(connection, numbers)
+    messages = {
+        row[0]: message_of(row, body_source(row, small, bodies))
+        for row in connection.execute(_MESSAGES, (json_list(numbers),))
+    }
+    recipients: dict[int, list[QueuedRecipient]] = {}
+    for key in keys:
+        for row in connection.execute(_RECIPIENT, key):
+            recipients.setdefault(key[0], []).append(recipient_of(row))
+    return [
+        (messages[number], recipients[number])
+        for number in numbers
+        if number in messages and number in recipients
+    ]

@@ -1,0 +1,181 @@
+"""A message that comes in: memory at first, a file when it grows, nothing when it is given up."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from netserve.mail.envelope import Envelope
+from netserve.outbox.bodies import BodyFile, BodyFolder
+from netserve.outbox.ids import encode_id
+from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
+
+IN_MEMORY: Final = 64 * 1024
+"""A body that is longer goes to a file."""
+
+Accept = Callable[["Finished"], None]
+
+
+class Finished:
+    """A message that is complete and waits for its commit.
+
+    Arguments:
+        message: as it will be in the queue.
+        recipients: all of them.
+        data: the body where it is small, else None.
+        file: the body where it is large, else None.
+        committed: fires with the queue id after the commit.
+    """
+
+    __slots__ = ("committed", "data", "file", "message", "recipients")
+
+    def __init__(
+        self,
+        message: QueuedMessage,
+        recipients: tuple[QueuedRecipient, ...],
+        data: bytes | None,
+        file: BodyFile | None,
+    ) -> None:
+        self.message = message
+        self.recipients = recipients
+        self.data = data
+        self.file = file
+        self.committed: Deferred[str] = Deferred()
+
+
+class Incoming:
+    """A message while it comes in. Made by `Outbox.incoming`.
+
+    Either `commit` or `abort` ends it; `abort` may be called at any time, also after either.
+
+    Arguments:
+        number: its key, given before the commit so that it can stand in the Received: field.
+        bodies: where a large body goes.
+        now: unix seconds.
+        accept: is given the complete message, and sees to the commit.
+    """
+
+    __slots__ = ("_accept", "_began", "_bodies", "_file", "_now", "_number", "_parts", "id", "size")
+
+    def __init__(
+        self, number: int, bodies: BodyFolder, *, now: Callable[[], float], accept: Accept
+    ) -> None:
+        self.id = encode_id(number)
+        """The queue id."""
+        self.size = 0
+        """Bytes so far."""
+        self._number = number
+        self._bodies = bodies
+        self._now = now
+        self._accept = accept
+        self._began = now()
+        self._parts: list[bytes] | None = []
+        self._file: BodyFile | None = None
+
+    def write(self, data: bytes) -> None:
+        """Append to the message, its header first; lines are ended by CRLF.
+
+        Raises:
+            OutOfSpace: the disk is full (452 4.3.1); call `abort`.
+            StorageFailed: the disk fails (451 4.3.0); call `abort`.
+        """
+        if self._parts is None:
+            raise RuntimeError("the message has ended")
+        self.size += len(data)
+        if self._file is not None:
+            self._file.write(data)
+            return
+        self._parts.append(data)
+        if self.size > IN_MEMORY:
+            self._file = self._bodies.create(self._number)
+            self._file.write(b"".join(self._parts))
+            self._parts = []
+
+    def commit(self, service: str, envelope: Envelope) -> Deferred[str]:
+        """Make the message durable.
+
+        Arguments:
+            service: the name of the service that takes it in.
+            envelope: who it is from and for.
+
+        Errors:
+            OutOfSpace: from the Deferred: 452 4.3.1; nothing is left behind.
+            StorageFailed: from the Deferred: 451 4.3.0.
+            ValueError: raised at once; there is no recipient, or a text is not Unicode.
+        """
+        if self._parts is None:
+            raise RuntimeError("the message has ended")
+        data = None if self._file is not None else b"".join(self._parts)
+        now = self._now()
+        source: Callable[[], BodyReader]
+        if data is None:
+            source = partial(self._bodies.open, self._number, self.size)
+        else:
+            source = partial(io.BytesIO, data)
+        message = message_from(
+            envelope,
+            number=self._number,
+            service=service,
+            created=now,
+            size=self.size,
+            took=now - self._began,
+            in_file=data is None,
+            open_body=source,
+        )
+        finished = Finished(message, recipients_from(envelope), data, self._file)
+        self._parts, self._file = None, None
+        self._accept(finished)
+        return finished.committed
+
+    def abort(self) -> None:
+        """Leave nothing behind; harmless after `commit`, which it does not undo."""
+        self._parts = None
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+
+def message_from(envelope: Envelope, *, number: int, **known: Any) -> QueuedMessage:
+    """The message of an envelope; `known` are the other fields of `QueuedMessage`.
+
+    Raises:
+        ValueError: there is no recipient, or a text is not Unicode.
+    """
+    texts = (envelope.sender, envelope.envid, envelope.user, envelope.client, envelope.trace)
+    "".join(texts).encode()
+    return QueuedMessage(
+        id=encode_id(number),
+        number=number,
+        sender=envelope.sender,
+        body_type=envelope.body,
+        smtputf8=envelope.smtputf8,
+        ret=envelope.ret,
+        envid=envelope.envid,
+        user=envelope.user,
+        client=envelope.client,
+        trace=envelope.trace,
+        recipients=len(envelope.recipients),
+        **known,
+    )
+
+
+def recipients_from(envelope: Envelope) -> tuple[QueuedRecipient, ...]:
+    """The recipients of an envelope, numbered.
+
+    Raises:
+        ValueError: there is none, or a text is not Unicode.
+    """
+    recipients = envelope.recipients
+    if not recipients:
+        raise ValueError("a message needs a recipient")
+    for recipient in recipients:
+        recipient.address.encode()
+        recipient.original.encode()
+    return tuple(
+        QueuedRecipient(n, recipient.address, recipient.notify, recipient.original)
+        for n, recipient in enumerate(recipients)
+    )

@@ -1,0 +1,156 @@
+"""One lane for each destination, so that a slow or dead one does not slow the others. Pure.
+
+A lane has deliveries in memory, and more of its recipients in the database, which are read when
+there is room. How many run at one time adapts: one more after each delivery that reached its
+destination, up to what that allows; half after one that reached nobody. When several in a row
+reached nobody, the lane rests, and then begins with one delivery.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final
+
+from netserve.mail.envelope import Outcome
+from netserve.outbox.due import START, Position
+from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+
+LANE_BYTES: Final = 8 * 1024 * 1024
+"""Bodies that wait in memory in one lane."""
+TOTAL_BYTES: Final = 32 * 1024 * 1024
+"""Bodies that wait in memory in all lanes. Each may have a few beyond it; see `Lane.has_room`."""
+_OVERHEAD: Final = 2048
+_REST_AFTER: Final = 3
+_FIRST_CONCURRENCY: Final = 5
+_FIRST_REST: Final = 30.0
+_LONGEST_REST: Final = 900.0
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """Recipients of one message that go to one destination together.
+
+    Arguments:
+        message: the message.
+        recipients: not more than the destination's batch.
+        destination: where they go.
+        started: when its attempt began, in unix seconds.
+        withdrawn: the message was dropped meanwhile; its outcome is only logged.
+    """
+
+    message: QueuedMessage
+    recipients: Sequence[QueuedRecipient]
+    destination: Destination
+    started: float = 0.0
+    withdrawn: bool = False
+
+    @property
+    def weight(self) -> int:
+        """About the bytes that it takes in memory."""
+        message = self.message
+        return _OVERHEAD if message.in_file else _OVERHEAD + message.size
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The deliveries to one destination.
+
+    Arguments:
+        name: what stands in the database: the service, a space, the destination's key.
+        limit: the most deliveries at one time.
+        next_at: unix seconds of the first recipient that is in the database and not in memory,
+            as far as is known; infinity for none.
+    """
+
+    name: str
+    limit: int
+    next_at: float = inf
+    waiting: deque[Delivery] = field(default_factory=deque)
+    bytes: int = 0
+    running: int = 0
+    recipients: int = 0
+    reading: bool = False
+    pumping: bool = False
+    position: Position = START
+    window: float = _FIRST_CONCURRENCY
+    unreached: int = 0
+    last: Outcome | None = None
+    rests_until: float = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in memory, and nothing known in the database."""
+        return not (self.waiting or self.running or self.reading or self.next_at < inf)
+
+    def may_start(self, now: float) -> bool:
+        """Whether one more delivery may begin now (in unix seconds)."""
+        return self.running < min(int(self.window), self.limit) and now >= self.rests_until
+
+    def has_room(self, total: int, share: float = 1.0) -> bool:
+        """Whether one more delivery may wait here.
+
+        Arguments:
+            total: the bytes that wait in all lanes.
+            share: the part of this lane's bytes that may be used.
+        """
+        if len(self.waiting) < self.limit:
+            return True
+        return self.bytes < LANE_BYTES * share and total < TOTAL_BYTES
+
+    def put(self, delivery: Delivery) -> None:
+        """Let a delivery wait."""
+        self.waiting.append(delivery)
+        self.bytes += delivery.weight
+        self.recipients += len(delivery.recipients)
+
+    def take(self, now: float) -> Delivery:
+        """The delivery that has waited longest; it runs from now on."""
+        delivery = self.waiting.popleft()
+        self.bytes -= delivery.weight
+        self.running += 1
+        delivery.started = now
+        return delivery
+
+    def remove(self, delivery: Delivery) -> None:
+        """Forget one that waits."""
+        self.waiting.remove(delivery)
+        self.bytes -= delivery.weight
+        self.recipients -= len(delivery.recipients)
+
+    def ended(self, delivery: Delivery, outcomes: Mapping[int, Outcome], now: float) -> None:
+        """A delivery has its outcomes, at a time in unix seconds."""
+        self.running -= 1
+        self.recipients -= len(delivery.recipients)
+        unreached = _unreached(outcomes)
+        if unreached is None:
+            self.unreached = 0
+            self.window = min(self.window + 1, self.limit)
+            return
+        self.last = unreached
+        self.unreached += 1
+        self.window = max(self.window / 2, 1.0)
+        if self.unreached >= _REST_AFTER:
+            self.window = 1.0
+            times = min(self.unreached - _REST_AFTER, 10)
+            self.rests_until = now + min(_FIRST_REST * 2**times, _LONGEST_REST)
+
+    def rests(self, now: float) -> bool:
+        """Whether it waits for a destination that did not answer."""
+        return now < self.rests_until
+
+    def wake(self) -> None:
+        """Do not rest any longer: somebody asks for an attempt now."""
+        self.unreached = 0
+        self.rests_until = 0.0
+
+
+def _unreached(outcomes: Mapping[int, Outcome]) -> Outcome | None:
+    """The outcome where nobody answered, else None."""
+    outcome: Outcome | None = None
+    for outcome in outcomes.values():
+        if outcome.kind != "deferred" or outcome.remote:
+            return None
+    return outcome

@@ -1,0 +1,50 @@
+"""One spool belongs to one process: a lock that the kernel lets go when the process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+from netserve.errors import StartError
+
+
+class SpoolLock:
+    """An flock on a file that holds the process id of its owner, for people to read.
+
+    Arguments:
+        path: the file; it stays when the lock is let go, since removing it would race.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            StartError: another process has it, or the file cannot be made.
+        """
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(f"cannot open {self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(file, 32).decode("ascii", "replace").strip()
+            os.close(file)
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise StartError(f"the queue {self._path.parent} is in use by {who}") from error
+        with contextlib.suppress(OSError):  # the number is a courtesy; a full disk stops no start
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        self._file = file
+
+    def release(self) -> None:
+        """Let the lock go; harmless without it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

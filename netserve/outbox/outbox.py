@@ -1,0 +1,260 @@
+"""The queue as the rest of the process sees it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from netserve.outbox.agent import Agent
+from netserve.outbox.clock import Clock
+from netserve.outbox.courier import Courier
+from netserve.outbox.depth import Depth
+from netserve.outbox.due import lanes
+from netserve.outbox.errors import OutboxError, StorageFailed
+from netserve.outbox.ids import IdSource
+from netserve.outbox.incoming import Finished, Incoming
+from netserve.outbox.ledger import Ledger
+from netserve.outbox.recovery import Recovery
+from netserve.outbox.routing import Attached, Routed, Routing, insertion
+from netserve.outbox.schedule import Schedule
+from netserve.outbox.store import Store
+from netserve.outbox.verbs import Verbs
+
+T = TypeVar("T")
+
+PATIENCE: Final = 10.0
+"""Seconds that deliveries have to end when the queue is closed."""
+_SPACE_AGE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What exists while the queue is open."""
+
+    store: Store
+    readers: ThreadPool
+    clock: Clock
+    ids: IdSource
+    routing: Routing
+    agent: Agent
+    depth: Depth
+    verbs: Verbs
+
+
+class Outbox:
+    """The durable queue of a process. Nothing is opened before `open`.
+
+    Arguments:
+        folder: its own; it is made where it is missing.
+        reactor: for timers and threads.
+        log: gets one line a delivery, and what goes wrong.
+        random: the source of jitter.
+        wall: unix seconds; tests give another clock.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        reactor: Any,
+        log: Logger,
+        random: Random,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.folder = folder
+        self._reactor = reactor
+        self._log = log
+        self._random = random
+        self._wall = wall
+        self._services: dict[str, Attached] = {}
+        self._parts: _Parts | None = None
+        self._space = (float("-inf"), 0)
+
+    def attach(self, service: str, courier: Courier, schedule: Schedule) -> None:
+        """Let a service use the queue; before `open`.
+
+        Arguments:
+            service: its name, without a space.
+            courier: delivers its messages.
+            schedule: when they are tried.
+
+        Raises:
+            ValueError: the name has a space.
+        """
+        if " " in service:
+            raise ValueError("the name of a service that uses the queue has no space")
+        self._services[service] = Attached(courier, schedule)
+
+    async def open(self) -> None:
+        """Lock and repair the folder, and begin to deliver what is in it.
+
+        Raises:
+            StartError: it is locked by another process, unwritable, or damaged.
+        """
+        readers = ThreadPool(0, 1, "outbox-reader")
+        readers.start()
+        store = Store(
+            self.folder, post=self._reactor.callFromThread, broke=self._broke, log=self._log
+        )
+        try:
+            recovery = await deferToThreadPool(self._reactor, readers, store.open)
+        except BaseException:
+            readers.stop()
+            raise
+        self._tell(recovery)
+        self._parts = self._make(store, readers, recovery)
+        found: Deferred[list[tuple[str, float]]] = Deferred()
+        store.call(lambda connection, _: list(lanes(connection)), found.callback, found.errback)
+        self._parts.agent.begin(await found)
+        await self._parts.depth.count()
+
+    def _make(self, store: Store, readers: ThreadPool, recovery: Recovery) -> _Parts:
+        reactor, log = self._reactor, self._log
+        clock = Clock(reactor, self._wall)
+        ids = IdSource(clock.now, recovery.last)
+        routing = Routing(self._services, log)
+
+        def read(function: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+            return deferToThreadPool(reactor, readers, function, store.reader)
+
+        depth = Depth(reactor, read)
+        ledger = Ledger(
+            store,
+            self._services,
+            routing,
+            ids,
+            clock=clock,
+            reactor=reactor,
+            random=self._random,
+            log=log,
+            changed=depth.changed,
+        )
+        agent = Agent(store, self._services, routing, ledger, clock=clock, reactor=reactor, log=log)
+        verbs = Verbs(store, agent, read, now=clock.now, changed=depth.changed)
+        return _Parts(store, readers, clock, ids, routing, agent, depth, verbs)
+
+    def _tell(self, recovery: Recovery) -> None:
+        for message in recovery.quarantined:
+            self._log.critical("{id} is held: its body is missing", id=message)
+        if recovery.orphans or recovery.temporary:
+            self._log.info(
+                "removed {orphans} bodies without a message and {temporary} half written ones",
+                orphans=recovery.orphans,
+                temporary=recovery.temporary,
+            )
+
+    def _broke(self, error: OutboxError) -> None:
+        self._log.critical(
+            "the queue {folder} takes no more mail: {error}; see to the disk, and start again",
+            folder=str(self.folder),
+            error=str(error),
+        )
+        if self._parts is not None:
+            self._parts.agent.halted = True
+
+    async def close(self) -> None:
+        """Let deliveries end within a bound, write what waits, close the files.
+
+        It does nothing where the queue is not open.
+        """
+        if self._parts is None:
+            return
+        parts, self._parts = self._parts, None
+        await parts.agent.stop(PATIENCE)
+        parts.depth.stop()
+        await deferToThreadPool(self._reactor, parts.readers, parts.store.close)
+        parts.readers.stop()
+
+    @property
+    def broken(self) -> str | None:
+        """Why the queue takes no mail, in a few words, or None when it does."""
+        if self._parts is None:
+            return "the queue is closed"
+        error = self._parts.store.broken
+        return None if error is None else f"the queue's storage failed: {error}"
+
+    @property
+    def commits(self) -> int:
+        """Transactions since it was opened; each holds all that waited at its time."""
+        return self._open_parts().store.commits
+
+    @property
+    def verbs(self) -> Verbs:
+        """What operators ask for: list, show, why, retry, hold, release, drop, export."""
+        return self._open_parts().verbs
+
+    def _open_parts(self) -> _Parts:
+        if self._parts is None:
+            raise StorageFailed("the queue is closed")
+        return self._parts
+
+    def incoming(self) -> Incoming:
+        """A message that begins to come in; it has its id at once.
+
+        Raises:
+            StorageFailed: the queue is closed, or has failed.
+        """
+        parts = self._open_parts()
+        if parts.store.broken is not None:
+            raise StorageFailed(str(parts.store.broken))
+        return Incoming(
+            parts.ids.next(), parts.store.bodies, now=parts.clock.now, accept=self._accept
+        )
+
+    def _accept(self, finished: Finished) -> None:
+        parts = self._parts
+        if parts is None:
+            if finished.file is not None:
+                finished.file.discard()
+            finished.committed.errback(StorageFailed("the queue is closed"))
+            return
+        message = finished.message
+        ways = parts.routing.ways(message, finished.recipients)
+        done = partial(self._committed, parts, finished, ways)
+        parts.store.add(insertion(finished, ways, message.created, done))
+
+    def _committed(
+        self, parts: _Parts, finished: Finished, ways: Sequence[Routed], error: OutboxError | None
+    ) -> None:
+        if error is not None:
+            finished.committed.errback(error)
+            return
+        finished.committed.callback(finished.message.id)
+        parts.agent.accept(finished.message, ways)
+        parts.depth.changed()
+
+    def free_space(self) -> int:
+        """Bytes that are free on the queue's disk, as of at most a second ago."""
+        now = self._reactor.seconds()
+        measured, free = self._space
+        if now - measured >= _SPACE_AGE:
+            status = os.statvfs(self.folder)
+            free = status.f_bavail * status.f_frsize
+            self._space = (now, free)
+        return free
+
+    def depth(self) -> Mapping[str, int]:
+        """Recipients by state: ``queued``, ``held``; and ``delivering``: deliveries under way.
+
+        As of a moment ago; it costs nothing.
+        """
+        if self._parts is None:
+            return {"queued": 0, "held": 0, "delivering": 0}
+        depth = self._parts.depth
+        return {
+            "queued": depth.queued,
+            "held": depth.held,
+            "delivering": self._parts.agent.delivering,
+        }
