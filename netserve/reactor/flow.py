@@ -120,7 +120,7 @@ class Consumer:
         """Call a producer; if it fails, so does the connection."""
         try:
             call()
-        except Exception:  # noqa: BLE001 - it is logged, and loses the connection
+        except Exception:
             self._producer_failed(Failure())
 
     # What the loop calls.

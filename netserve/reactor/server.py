@@ -12,7 +12,6 @@ from typing import Any
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from netserve.reactor.stream import Stream
 
@@ -94,7 +93,7 @@ class Accepting:
                 for sock, address in tcp._accept(log, rounds, self.socket, tcp._reservedFD):
                     accepted += 1
                     self._accepted(sock, address)
-        except Exception:  # noqa: BLE001 - it concerns one connection, not the port
+        except Exception:
             self._log.failure("cannot accept a connection")
         # A full round tells that more may wait.
         self.numberAccepts = accepted + 20 if accepted == self.numberAccepts else max(1, accepted)

@@ -100,7 +100,7 @@ class Stream(Consumer):
         self.reactor.streams.add(self)
         try:
             self.protocol.makeConnection(self)
-        except Exception:  # noqa: BLE001 - it is logged, and loses the connection
+        except Exception:
             self._failed(Failure())
         pending.attach()
 
@@ -126,7 +126,7 @@ class Stream(Consumer):
         try:
             # The name is looked up each time: some protocols assign to it as they go on.
             self.protocol.dataReceived(data)
-        except Exception:  # noqa: BLE001 - it is logged, and loses the connection
+        except Exception:
             self._failed(Failure())
         finally:
             self._contexts.pop()
@@ -142,7 +142,7 @@ class Stream(Consumer):
         if half_closeable is not None:
             try:
                 half_closeable.readConnectionLost()
-            except Exception:  # noqa: BLE001 - it is logged, and loses the connection
+            except Exception:
                 self._failed(Failure())
             return True
         if self.producer is not None:
@@ -172,7 +172,7 @@ class Stream(Consumer):
         try:
             self._stop_producer()
             self._disconnected(reason)
-        except Exception:  # noqa: BLE001 - a protocol's error must not reach the loop
+        except Exception:
             self._log_failure(Failure())
         finally:
             self.protocol = None
@@ -282,7 +282,7 @@ class Stream(Consumer):
         if protocol is not None:
             try:
                 protocol.writeConnectionLost()
-            except Exception:  # noqa: BLE001 - it is logged, and loses the connection
+            except Exception:
                 self._failed(Failure())
 
     def abortConnection(self) -> None:

@@ -37,7 +37,9 @@ SUMMARY = re.compile(r"successes=(\d+)")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-@pytest.mark.parametrize(("which", "names", "least"), [("built", BUILT, 975), ("running", RUNNING, 200)])
+@pytest.mark.parametrize(
+    ("which", "names", "least"), [("built", BUILT, 975), ("running", RUNNING, 200)]
+)
 def test_twisteds_own_tests_pass(
     loop: str, which: str, names: list[str], least: int, tmp_path: Path
 ) -> None:

@@ -7,13 +7,28 @@ Arguments: `uvloop` or `asyncio`, the loop; `built` to run them on reactors that
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+from typing import Any
 
 from twisted.internet.main import installReactor
 from twisted.scripts.trial import run
 
-from netserve.reactor import NetserveReactor
+from netserve import reactor as package
 from netserve.reactor import reactor as module
+
+
+def NetserveReactor(case: Any) -> package.NetserveReactor:
+    """A reactor for one test, whose loop is closed after it. The name becomes the tests' names."""
+    made = package.NetserveReactor()
+
+    def close() -> None:
+        # What is left of its connections goes with it, and not in the midst of another test.
+        made.loop.close()
+        gc.collect()
+
+    case.addCleanup(close)
+    return made
 
 
 def main() -> None:
@@ -23,11 +38,11 @@ def main() -> None:
         # As where uvloop is not installed.
         module.new_loop = asyncio.new_event_loop
     if which == "running":
-        installReactor(NetserveReactor())
+        installReactor(package.NetserveReactor())
     from twisted.internet.test import reactormixins
 
     reactormixins.DEFAULT_TIMEOUT_DURATION = 20.0
-    reactormixins.ReactorBuilder._reactors[:] = ["netserve.reactor.NetserveReactor"]
+    reactormixins.ReactorBuilder._reactors[:] = ["__main__.NetserveReactor"]
     run()
 
 
