@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -27,9 +26,8 @@ def check(file: Path, *, as_json: bool) -> None:
         load(file, Registry())
     except ConfigError as error:
         if as_json:
-            problems = [dataclasses.asdict(problem) for problem in error.problems]
-            for problem in problems:
-                del problem["source"]
+            shown = ("file", "line", "column", "path", "what")
+            problems = [{key: getattr(problem, key) for key in shown} for problem in error.problems]
             print(json.dumps(problems, indent=2))
         else:
             print(error, file=sys.stderr)

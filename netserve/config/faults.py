@@ -106,7 +106,8 @@ def _locate(shape: Shape, data: object, details: ErrorDetails) -> Fault:
         current = current.members[0] if current and current.members else None
         step = steps.pop(0)
         if current and isinstance(step, str) and current.accepts == "mapping":
-            if step != "[key]":
+            # A text may be a short form of a mapping; then the fault is the text's.
+            if step != "[key]" and isinstance(_get(data, way), Mapping):
                 way, parent, current = (*way, step), current, below(current, step)
         elif current and isinstance(step, int) and current.item:
             way, parent, current = (*way, step), current, current.item

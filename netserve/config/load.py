@@ -33,7 +33,7 @@ M = TypeVar("M", bound=BaseModel)
 class Plugins(Protocol):
     """Where protocols are found; `netserve.registry.Registry` is the one in use."""
 
-    def find(self, name: str, folder: Path) -> ProtocolPlugin[Any]:
+    def find(self, name: str, folder: Path | None = None) -> ProtocolPlugin[Any]:
         """The protocol of this name; raises PluginError."""
 
     def names(self) -> Sequence[str]:

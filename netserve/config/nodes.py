@@ -167,7 +167,8 @@ class _Composer:
     def _end(self, start: _Event, end: _Event) -> int:
         """Where a collection ends; a block's end mark is at the next thing, so cut the space."""
         text = self._document.text
-        first, last = start.start_mark.index, end.end_mark.index
+        first: int = start.start_mark.index
+        last: int = end.end_mark.index
         return first + len(text[first:last].rstrip())
 
     def _key(self, event: _Event, way: Way) -> str | None:
@@ -218,7 +219,7 @@ class _Composer:
             return resolve_as(kind, text)
         raise ValueError(_unknown_tag(tag))
 
-    def _check_collection_tag(self, event: yaml.CollectionStartEvent, kind: str, way: Way) -> None:
+    def _check_collection_tag(self, event: _Event, kind: str, way: Way) -> None:
         if event.tag in {None, "!", _CORE + kind}:
             return
         if event.tag in KNOWN:

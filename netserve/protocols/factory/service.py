@@ -1,0 +1,86 @@
+"""What an import path leads to -> what the hosting layer serves.
+
+====================================  ====================================================
+the object is                         hosted as
+====================================  ====================================================
+an `IProtocolFactory`                 itself
+a class of such factories             one instance of it
+a Twisted `Protocol` class            a factory that makes one a connection
+a `DatagramProtocol` class            one for each `udp:` address
+an asyncio `Protocol` class           one a connection
+any other function or class           called once: what it gives is one of the above, or a
+                                      protocol, and then it is called again for each
+====================================  ====================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.protocol import AbstractDatagramProtocol, Factory
+
+from netserve.plugin import Context, Hosted
+from netserve.protocols.factory.arguments import Builder
+from netserve.protocols.factory.settings import FactorySettings
+
+
+def build(settings: FactorySettings, context: Context) -> Hosted:
+    """Make what is hosted; see `netserve.plugin.ProtocolPlugin`.
+
+    Raises:
+        ValueError: the object cannot be imported, called, or hosted on these addresses.
+    """
+    hosted = _host(settings, Builder(context.folder))
+    for listen in settings.listen:
+        if listen.is_datagram and hosted.datagram is None:
+            raise ValueError(f"{settings.object} takes connections; {listen} is for datagrams")
+        if not listen.is_datagram and hosted.stream is None:
+            raise ValueError(f"{settings.object} takes datagrams; {listen} is for connections")
+    return hosted
+
+
+def _host(settings: FactorySettings, builder: Builder) -> Hosted:
+    path, found = settings.object, builder.find(settings.object)
+    if IProtocolFactory.providedBy(found):
+        if settings.arguments:
+            raise ValueError(f"{path} is a factory already, and takes no arguments")
+        return Hosted(stream=found)
+    make = builder.bind(found, path, settings.arguments)
+    if isinstance(found, type):
+        if issubclass(found, asyncio.DatagramProtocol):
+            raise ValueError(f"{path} is asyncio's kind of datagram protocol; use Twisted's")
+        if issubclass(found, asyncio.BaseProtocol):
+            return Hosted(stream=make)
+        if issubclass(found, AbstractDatagramProtocol):
+            return Hosted(datagram=make)
+        if IProtocol.implementedBy(found):
+            return Hosted(stream=_factory_of(make))
+    return _host_result(path, make)
+
+
+def _host_result(path: str, make: Callable[[], Any]) -> Hosted:
+    """Host what a function gives; where that is one protocol, the function makes the others."""
+    result = make()
+    if IProtocolFactory.providedBy(result):
+        return Hosted(stream=result)
+    if isinstance(result, AbstractDatagramProtocol):
+        return Hosted(datagram=make)
+    if IProtocol.providedBy(result):
+        return Hosted(stream=_factory_of(make))
+    if isinstance(result, asyncio.BaseProtocol):
+        return Hosted(stream=make)
+    if isinstance(result, type) and issubclass(result, asyncio.BaseProtocol):
+        return Hosted(stream=result)
+    raise ValueError(
+        f"{path} gives an object of the type {type(result).__name__}; it has to be a Twisted"
+        " factory, a Twisted protocol, or an asyncio protocol"
+    )
+
+
+def _factory_of(make: Callable[[], Any]) -> Factory:
+    factory = Factory()
+    factory.protocol = make
+    return factory
