@@ -89,7 +89,7 @@ class _Composer:
         return root
 
     def _event(self) -> _Event:
-        return self._loader.get_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs lack it
+        return self._loader.get_event()
 
     def _stop(self, index: int, way: Way, what: str) -> NoReturn:
         self._document.broken = True

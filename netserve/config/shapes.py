@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union
@@ -58,7 +58,7 @@ class Shape:
         """The shape of any annotation."""
         if typing.get_origin(annotation) is Annotated:
             base, *metadata = typing.get_args(annotation)
-            return cls(base, tuple(metadata))
+            return cls(base, _constraints(metadata))
         if isinstance(annotation, typing.TypeAliasType if hasattr(typing, "TypeAliasType") else ()):
             return cls.of(annotation.__value__)
         return cls(annotation)
@@ -67,7 +67,7 @@ class Shape:
     def of_field(cls, field: FieldInfo) -> Shape:
         """The shape of a model's option."""
         inner = cls.of(field.annotation)
-        return cls(inner.base, (*inner.metadata, *field.metadata))
+        return cls(inner.base, (*inner.metadata, *_constraints(field.metadata)))
 
     @property
     def members(self) -> tuple[Shape, ...]:
@@ -126,12 +126,12 @@ class Shape:
             return name
         members = self.members
         if len(members) > 1:
-            return " or ".join(dict.fromkeys(member.words() for member in members))
+            return any_of([member.words() for member in members])
         shape = members[0]
         if shape != self:
             return shape.words()
         if self.choices:
-            return " or ".join(choice_text(choice) for choice in self.choices)
+            return any_of([choice_text(choice) for choice in self.choices])
         if self.item:
             return f"list of {_plural(self.item.words())}"
         if self.model or self.value:
@@ -141,8 +141,8 @@ class Shape:
     def _alias(self) -> str:
         """The name of one of `netserve.config.types`; further constraints may stand behind it."""
         for alias, name in _NAMED:
-            base, *metadata = typing.get_args(alias)
-            if self.base == base and list(self.metadata[: len(metadata)]) == metadata:
+            known = Shape.of(alias)
+            if (self.base, self.metadata[: len(known.metadata)]) == (known.base, known.metadata):
                 return name
         return ""
 
@@ -163,6 +163,21 @@ def choice_text(choice: object) -> str:
     if isinstance(choice, bool):
         return "true" if choice else "false"
     return str(choice) or '""'
+
+
+def any_of(words: Sequence[str]) -> str:
+    """``a, b or c``, each of them once."""
+    *others, last = dict.fromkeys(words)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _constraints(metadata: Sequence[Any]) -> tuple[Any, ...]:
+    """Metadata with what `Field(ge=1)` brings written out, as pydantic has it in a model."""
+    return tuple(
+        constraint
+        for item in metadata
+        for constraint in (item.metadata if isinstance(item, FieldInfo) else [item])
+    )
 
 
 def _plural(words: str) -> str:

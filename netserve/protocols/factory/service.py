@@ -51,7 +51,9 @@ def _host(settings: FactorySettings, builder: Builder) -> Hosted:
     make = builder.bind(found, path, settings.arguments)
     if isinstance(found, type):
         if issubclass(found, asyncio.DatagramProtocol):
-            raise ValueError(f"{path} is asyncio's kind of datagram protocol; use Twisted's")
+            raise ValueError(  # noqa: TRY004 - an error of the file
+                f"{path} is asyncio's kind of datagram protocol; use Twisted's"
+            )
         if issubclass(found, asyncio.BaseProtocol):
             return Hosted(stream=make)
         if issubclass(found, AbstractDatagramProtocol):
@@ -80,7 +82,7 @@ def _host_result(path: str, make: Callable[[], Any]) -> Hosted:
     )
 
 
-def _factory_of(make: Callable[[], Any]) -> Factory:
-    factory = Factory()
+def _factory_of(make: Callable[[], Any]) -> Any:
+    factory: Any = Factory()
     factory.protocol = make
     return factory

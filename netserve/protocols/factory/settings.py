@@ -15,13 +15,13 @@ Arguments: TypeAlias = Annotated[
     AfterValidator(check),
     WithJsonSchema({"anyOf": [{"type": "array"}, {"type": "object"}]}),
 ]
-"""A list (by place) or a mapping (by name) of values; see `netserve.protocols.factory.arguments`."""
+"""A list (by place) or a mapping (by name) of values, as `arguments.py` reads them."""
 
 
 class FactorySettings(Settings):
     """Hosts any Twisted factory or protocol, or asyncio protocol, by its import path."""
 
     object: ImportPath
-    """`module:object`: a factory, a protocol, or a function that makes one; may be beside the file."""
+    """`module:object`: a factory, a protocol, or a function that makes one."""
     arguments: Arguments = ()
-    """What it is called with: a list, or a mapping of names; `{object: …}` and `{path: …}` inside."""
+    """What it is called with: a list, or a mapping of names. The manual tells of objects in it."""
