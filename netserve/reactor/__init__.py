@@ -36,5 +36,5 @@ def install() -> Any:
             " leave out --reactor, or give --reactor netserve"
         )
     reactor = NetserveReactor()
-    installReactor(reactor)  # type: ignore[no-untyped-call]  # Twisted has no annotation here
+    installReactor(reactor)
     return reactor

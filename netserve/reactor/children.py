@@ -27,7 +27,7 @@ class ChildSignals:
         # As Twisted has it: a system call goes on after the signal.
         signal.siginterrupt(signal.SIGCHLD, False)
         # Some may have ended before.
-        process.reapAllProcesses()  # type: ignore[no-untyped-call]
+        process.reapAllProcesses()
 
     def uninstall(self) -> None:
         """Leave the signal to whoever had it."""

@@ -27,6 +27,6 @@ class LogContext:
 
 
 def contexts() -> list[Any]:
-    """This thread's stack of contexts."""
-    stack: list[Any] = context.theContextTracker.currentContext().contexts  # type: ignore[no-untyped-call]
+    """The stack of contexts of the calling thread."""
+    stack: list[Any] = context.theContextTracker.currentContext().contexts
     return stack

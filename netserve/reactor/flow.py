@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IProducer
 from twisted.python.failure import Failure
 
 BUFFER_SIZE = 65536
@@ -21,8 +20,8 @@ class Consumer:
 
     A subclass has `reactor`, `connected`, `disconnected`, `disconnecting`, and:
     `_native`, the loop's transport; `_pace`, called when a producer has come or gone;
-    `_drained`, called when all is sent and no producer is left to send more; `_producer_failed`, called
-    with what a producer raised.
+    `_drained`, called when all is sent and no producer is left to send more;
+    `_producer_failed`, called with what a producer raised.
     """
 
     __slots__ = ("_buffer_size", "_full", "_pulling", "producer", "producerPaused",
@@ -62,7 +61,7 @@ class Consumer:
         if self.connected:
             self._native.set_write_buffer_limits(high=size)
 
-    def _register(self, producer: IProducer, streaming: bool) -> None:
+    def _register(self, producer: Any, streaming: bool) -> None:
         """See `IConsumer.registerProducer`."""
         if self.producer is not None:
             raise RuntimeError(

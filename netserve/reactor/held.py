@@ -9,7 +9,7 @@ turn of the loop: it keeps what comes, and pauses the loop for good.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netserve.reactor.stream import Stream
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 class Held(asyncio.Protocol):
     """The loop's protocol for `stream` until that resumes; keeps at most one read."""
 
-    def __init__(self, stream: Stream, native: asyncio.Transport) -> None:
+    def __init__(self, stream: Stream, native: Any) -> None:
         self._stream = stream
         self._native = native
         self._data = b""
         self._eof = False
 
     @classmethod
-    def before_reading(cls, stream: Stream, native: asyncio.Transport) -> Held:
+    def before_reading(cls, stream: Stream, native: Any) -> Held:
         """Stand before `stream`, which paused before the loop began to read."""
         held = cls(stream, native)
         native.set_protocol(held)

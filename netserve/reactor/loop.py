@@ -27,9 +27,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def attach(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.Protocol
-) -> None:
+def attach(loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Any) -> None:
     """Give a connected stream socket to the loop, for good.
 
     The loop calls `protocol.connection_made` in its next turn, with the native transport, and

@@ -12,6 +12,7 @@ from twisted.internet._signals import _MultiSignalHandling
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import ReactorBase
 from twisted.internet.main import CONNECTION_LOST
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netserve.reactor.children import ChildSignals
@@ -21,6 +22,17 @@ from netserve.reactor.server import Port, adopt
 from netserve.reactor.stream import Stream
 from netserve.reactor.tls import TLSFactory
 from netserve.reactor.unix import UNIXConnector, UNIXPort, adopt_unix
+
+_log = Logger()
+
+
+def _log_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the loop reports goes where all else is logged."""
+    error = context.get("exception")
+    if error is None:
+        _log.error("{message}", message=context["message"])
+    else:
+        _log.failure("{message}", Failure(error), message=context["message"])
 
 
 class NetserveReactor(AsyncioSelectorReactor):
@@ -36,13 +48,14 @@ class NetserveReactor(AsyncioSelectorReactor):
             loop = new_loop()
             # Without it, tasks that are made before the loop runs never wake.
             asyncio.set_event_loop(loop)
+            loop.set_exception_handler(_log_failure)
         self.loop = loop
         self.streams: set[Stream] = set()
         super().__init__(loop)
 
     def _signalsFactory(self) -> Any:
         # Past PosixReactorBase, which adds its own listening for children.
-        signals = ReactorBase._signalsFactory(self)
+        signals = ReactorBase._signalsFactory(self)  # noqa: SLF001 - its own base class
         return _MultiSignalHandling((signals, ChildSignals(self.loop)))
 
     def seconds(self) -> float:
@@ -59,7 +72,7 @@ class NetserveReactor(AsyncioSelectorReactor):
 
     def connectTCP(
         self, host: str, port: int, factory: Any, timeout: float = 30.0, bindAddress: Any = None
-    ) -> Connector:
+    ) -> Any:
         """See `IReactorTCP.connectTCP`."""
         connector = Connector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
@@ -91,7 +104,7 @@ class NetserveReactor(AsyncioSelectorReactor):
         """See `IReactorSSL.listenSSL`."""
         secured = TLSFactory(contextFactory, False, factory, self)
         listening = self.listenTCP(port, secured, backlog, interface)
-        listening._type = "TLS"
+        listening._type = "TLS"  # noqa: SLF001 - Twisted's own listenSSL does so
         return listening
 
     def connectSSL(
@@ -102,7 +115,7 @@ class NetserveReactor(AsyncioSelectorReactor):
         contextFactory: Any,
         timeout: float = 30.0,
         bindAddress: Any = None,
-    ) -> Connector:
+    ) -> Any:
         """See `IReactorSSL.connectSSL`."""
         secured = TLSFactory(contextFactory, True, factory, self)
         return self.connectTCP(host, port, secured, timeout, bindAddress)
@@ -112,11 +125,10 @@ class NetserveReactor(AsyncioSelectorReactor):
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         """See `IReactorSocket.adoptStreamPort`."""
         self._check(addressFamily)
-        listening: Any
         if addressFamily == socket.AF_UNIX:
-            listening = UNIXPort._fromListeningDescriptor(self, fileDescriptor, factory)
+            listening = UNIXPort.adopted(self, fileDescriptor, factory)
         else:
-            listening = Port._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
+            listening = Port.adopted(self, fileDescriptor, addressFamily, factory)
         listening.startListening()
         return listening
 
@@ -135,7 +147,7 @@ class NetserveReactor(AsyncioSelectorReactor):
 
     def getReaders(self) -> list[Any]:
         """See `IReactorFDSet.getReaders`."""
-        return super().getReaders() + [s for s in self.streams if s.reading()]
+        return [*super().getReaders(), *(s for s in self.streams if s.reading())]
 
     def addReader(self, reader: Any) -> None:
         """See `IReactorFDSet.addReader`."""
@@ -157,7 +169,7 @@ class NetserveReactor(AsyncioSelectorReactor):
         for stream in active:
             self.streams.remove(stream)
             stream.stopReading()
-        return super().removeAll() + active
+        return [*super().removeAll(), *active]
 
     def disconnectAll(self) -> None:
         """Lose all connections, as the reactor stops."""

@@ -7,6 +7,7 @@ what it accepts gets a native transport.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet import tcp
@@ -46,7 +47,7 @@ class ServerStream(Stream):
         reactor: Any,
         sock: socket.socket,
         protocol: Any,
-        client: tuple[Any, ...],
+        client: Any,
         server: Any,
         session: int,
     ) -> None:
@@ -83,23 +84,36 @@ class Accepting:
 
     _log = Logger()
 
+    @classmethod
+    def adopted(cls: Any, *args: Any) -> Any:
+        """A port on a listening socket that exists, not started yet; arguments are Twisted's."""
+        return cls._fromListeningDescriptor(*args)
+
     def doRead(self: Any) -> None:
         """Accept as many connections as came."""
         accepted = 0
         try:
-            # No record is written while descriptors are short: an observer may need one.
-            with tcp._BuffersLogs(self._logger.namespace, self._logger.observer) as log:
-                rounds = range(self.numberAccepts)
-                for sock, address in tcp._accept(log, rounds, self.socket, tcp._reservedFD):
-                    accepted += 1
-                    self._accepted(sock, address)
-        except Exception:
+            for sock, address in self._waiting():
+                accepted += 1
+                self._accepted(sock, address)
+        except OSError:
             self._log.failure("cannot accept a connection")
         # A full round tells that more may wait.
         self.numberAccepts = accepted + 20 if accepted == self.numberAccepts else max(1, accepted)
 
+    def _waiting(self: Any) -> Iterator[tuple[socket.socket, Any]]:
+        """The connections of one round, by Twisted's way of surviving without descriptors."""
+        # No record is written while descriptors are short: an observer may need one.
+        with tcp._BuffersLogs(self._logger.namespace, self._logger.observer) as log:  # noqa: SLF001
+            rounds = range(self.numberAccepts)
+            yield from tcp._accept(log, rounds, self.socket, tcp._reservedFD)  # noqa: SLF001
+
     def _accepted(self: Any, sock: socket.socket, address: Any) -> None:
-        protocol = self.factory.buildProtocol(self._buildAddr(address))
+        try:
+            protocol = self.factory.buildProtocol(self._buildAddr(address))
+        except Exception:
+            self._log.failure("no protocol for {address}", address=address)
+            protocol = None
         if protocol is None:
             sock.close()
             return
@@ -114,7 +128,7 @@ class Accepting:
 class Port(Accepting, tcp.Port):
     """A listening TCP socket; see `IListeningPort`."""
 
-    transport = ServerStream
+    transport: Any = ServerStream
 
     def _buildAddr(self, address: Any) -> Any:
         return internet_address(address)

@@ -18,6 +18,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -42,7 +43,7 @@ from netserve.reactor.held import Held
 from netserve.reactor.pending import Pending
 from netserve.reactor.tls import start_tls
 
-_DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
+_DONE = Failure(ConnectionDone())
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -85,7 +86,7 @@ class Stream(Consumer):
         self.connected = self.disconnected = self.disconnecting = 0
         self.TLS = False
         self._write: Callable[[bytes], object] = _drop
-        self._raw = _drop
+        self._raw: Callable[[bytes], object] = _drop
         self._reason: Failure | None = None
         self._paused = self._read_closed = self._write_closing = False
         self._held: Held | None = None
@@ -138,7 +139,7 @@ class Stream(Consumer):
             False to have the loop close the connection when all is sent.
         """
         self._read_closed = True
-        half_closeable = IHalfCloseableProtocol(self.protocol, None)
+        half_closeable: Any = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is not None:
             try:
                 half_closeable.readConnectionLost()
@@ -179,10 +180,8 @@ class Stream(Consumer):
 
     def _shut_down(self) -> None:
         """End the connection for all that share its socket: copies of it, forked processes."""
-        try:
+        with suppress(OSError):  # the other side was faster
             self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the other side was faster
 
     def _disconnected(self, reason: Failure) -> None:
         """Tell the protocol."""
@@ -262,10 +261,8 @@ class Stream(Consumer):
             self._native.close()
         elif self._write_closing and not self._native.get_write_buffer_size():
             self._set_raw(_drop)
-            try:
+            with suppress(OSError):  # the other side has closed; the loop will tell
                 self._native.write_eof()
-            except OSError:
-                pass  # the other side has closed; the loop will tell
             self.reactor.loop.call_soon(self._write_connection_lost)
 
     def loseWriteConnection(self) -> None:
@@ -278,8 +275,8 @@ class Stream(Consumer):
             self._drained()
 
     def _write_connection_lost(self) -> None:
-        protocol = IHalfCloseableProtocol(self.protocol, None) if self.connected else None
-        if protocol is not None:
+        protocol: Any = self.protocol if self.connected else None
+        if IHalfCloseableProtocol.providedBy(protocol):
             try:
                 protocol.writeConnectionLost()
             except Exception:
@@ -289,10 +286,8 @@ class Stream(Consumer):
         """See `ITCPTransport.abortConnection`: the other side gets a reset."""
         if not self.connected or self._reason is not None:
             return
-        try:
+        with suppress(OSError):  # the socket is beyond it
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        except OSError:
-            pass  # the socket is beyond it
         self._lose(Failure(ConnectionAborted()))
 
     def _lose(self, reason: Failure) -> None:

@@ -42,6 +42,8 @@ class TLSProtocol(BufferingTLSTransport):
     else is that class's base, `TLSMemoryBIOProtocol`.
     """
 
+    factory: TLSFactory
+
     def __init__(
         self, factory: TLSFactory, wrappedProtocol: Any, _connectWrapped: bool = True
     ) -> None:
@@ -85,7 +87,8 @@ class TLSProtocol(BufferingTLSTransport):
                 self._flushReceiveBIO()
                 return
             if not self._aborted:
-                self.wrappedProtocol.dataReceived(data)
+                protocol: Any = self.wrappedProtocol
+                protocol.dataReceived(data)
 
     # Sending.
 
@@ -154,7 +157,8 @@ class TLSProtocol(BufferingTLSTransport):
         except WantReadError:
             pass
         if chunks:
-            self.transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+            transport: Any = self.transport
+            transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
     # Closing: first what was written, then Twisted's way.
 

@@ -154,7 +154,7 @@ class UNIXClientStream(_Descriptors, ClientStream):
 class UNIXPort(Accepting, unix.Port):
     """A listening UNIX socket; see `IListeningPort`."""
 
-    transport = UNIXServerStream
+    transport: Any = UNIXServerStream
 
     def _serve(self, sock: socket.socket, protocol: Any, address: Any, session: int) -> None:
         if IFileDescriptorReceiver.providedBy(protocol):
@@ -184,7 +184,7 @@ class UNIXAttempt(unix.Client):
 class UNIXConnector(unix.Connector):
     """See `IConnector`."""
 
-    def _makeTransport(self) -> UNIXAttempt:
+    def _makeTransport(self) -> Any:
         return UNIXAttempt(self.address, self, self.reactor, self.checkPID)
 
 

@@ -175,7 +175,8 @@ class Answers:
     def query(self, query, timeout=None):
         from twisted.internet.defer import succeed
         name = query.name.name
-        return succeed(([dns.RRHeader(name, dns.A, ttl=60, payload=dns.Record_A("192.0.2.7"))], [], []))
+        answer = dns.RRHeader(name, dns.A, ttl=60, payload=dns.Record_A("192.0.2.7"))
+        return succeed(([answer], [], []))
 factory = server.DNSServerFactory(clients=[Answers()])
 reactor.listenUDP(PORT, dns.DNSDatagramProtocol(factory), interface="127.0.0.1")
 reactor.listenTCP(PORT, factory, interface="127.0.0.1")

@@ -1,5 +1,7 @@
 """Counting TLS records."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +26,7 @@ def test_fed_in_pieces_the_sum_is_the_same(sent: list[bytes], data: st.DataObjec
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
     edges = [0, *cuts, len(stream)]
     records = Records()
-    assert sum(records.feed(stream[a:b]) for a, b in zip(edges, edges[1:])) == len(sent)
+    assert sum(records.feed(stream[a:b]) for a, b in pairwise(edges)) == len(sent)
 
 
 @given(payloads)
