@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from email import policy as policies
 from email.headerregistry import Address
 from email.message import EmailMessage, MIMEPart
-from email.policy import EmailPolicy
 from email.utils import formatdate
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 Action = Literal["failed", "delayed", "delivered", "relayed"]
+
+Policy: TypeAlias = "policies.EmailPolicy[Any]"
 
 FULL_LIMIT: Final = 48 * 1024
 """A longer message is not returned whole, whatever RET says (RFC 3461, 4.3, allows it)."""
@@ -141,7 +142,7 @@ def build_report(report: Report) -> bytes:
     )
 
 
-def _head(report: Report, policy: EmailPolicy, boundary: str) -> bytes:
+def _head(report: Report, policy: Policy, boundary: str) -> bytes:
     message = EmailMessage(policy)
     host = one_line(report.hostname)
     message["From"] = Address("Mail Delivery System", "MAILER-DAEMON", _ascii_host(host))
@@ -159,7 +160,7 @@ def _head(report: Report, policy: EmailPolicy, boundary: str) -> bytes:
     return _fields(message, policy)
 
 
-def _text_part(report: Report, policy: EmailPolicy) -> bytes:
+def _text_part(report: Report, policy: Policy) -> bytes:
     paragraphs = [f"This is the mail system at {one_line(report.hostname)}.", _TEXTS[report.action]]
     if report.retry_until is not None:
         paragraphs.append(f"It will be tried until {formatdate(report.retry_until)}.")
@@ -175,7 +176,7 @@ def _text_part(report: Report, policy: EmailPolicy) -> bytes:
     return part.as_bytes()
 
 
-def _status_part(report: Report, policy: EmailPolicy) -> bytes:
+def _status_part(report: Report, policy: Policy) -> bytes:
     kind = "global-delivery-status" if report.utf8 else "delivery-status"
     blocks = [MIMEPart(policy)]
     blocks[0]["Reporting-MTA"] = f"dns; {one_line(report.hostname)}"
@@ -222,7 +223,7 @@ def _original_part(report: Report) -> bytes:
     return head + b"\r\n" + report.original
 
 
-def _fields(message: MIMEPart, policy: EmailPolicy) -> bytes:
+def _fields(message: MIMEPart, policy: Policy) -> bytes:
     """The fields of a header and the empty line behind it."""
     folded = (policy.fold_binary(name, value) for name, value in message.raw_items())
     return b"".join(folded) + b"\r\n"

@@ -20,21 +20,26 @@ from netserve.outbox.model import (
     State,
 )
 from netserve.outbox.outbox import Outbox
+from netserve.outbox.query import Filter
 from netserve.outbox.schedule import Schedule
+from netserve.outbox.verbs import Page, Verbs
 
 __all__ = [
     "BodyMissing",
     "BodyReader",
     "Courier",
     "Destination",
+    "Filter",
     "Incoming",
     "NoSuchMessage",
     "OutOfSpace",
     "Outbox",
     "OutboxError",
+    "Page",
     "QueuedMessage",
     "QueuedRecipient",
     "Schedule",
     "State",
     "StorageFailed",
+    "Verbs",
 ]

@@ -13,7 +13,7 @@ from functools import partial
 from math import inf
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,7 +21,6 @@ from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.clock import Clock, Wakes
 from netserve.outbox.due import PAGE, START, DuePage, due_page, recipient_key
 from netserve.outbox.errors import BodyMissing
-from netserve.outbox.judge import Judged
 from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.ledger import RETRY, Ledger, Notices
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
@@ -130,7 +129,7 @@ class Agent:
             for delivery in [some for some in lane.waiting if some.message.number in numbers]:
                 lane.remove(delivery)
                 self._bytes -= delivery.weight
-                self._inside.difference_update(_keys(delivery))
+                self._forget(lane, delivery)
         if dropped:
             for delivery in self._running:
                 if delivery.message.number in numbers:
@@ -183,25 +182,29 @@ class Agent:
         if self._ledger.unwritten:
             self._wakes.at(lane, self._now() + RETRY)
             return
-        lane.pumping = True
-        while lane.waiting and lane.may_start(self._now()):
-            self._start(lane, lane.take(self._now()))
-        lane.pumping = False
-        self._read(lane)
         now = self._now()
-        if lane.rests(now):
-            self._expire(lane)
-            self._wakes.at(lane, lane.rests_until)
-        elif now < lane.next_at < inf:
+        lane.pumping = True
+        while lane.waiting and lane.may_start(now):
+            self._start(lane, lane.take(now))
+        lane.pumping = False
+        if lane.next_at <= now:
+            self._read(lane, now)
+        elif lane.next_at < inf and not lane.rests_until:
             self._wakes.at(lane, lane.next_at)
+        if lane.rests_until:
+            self._rest(lane, now)
         if lane.idle and self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
 
-    def _read(self, lane: Lane) -> None:
-        now = self._now()
-        if lane.reading or lane.next_at > now or len(lane.waiting) >= PAGE:
-            return
-        if not lane.has_room(self._bytes):
+    def _rest(self, lane: Lane, now: float) -> None:
+        if now < lane.rests_until:
+            self._expire(lane, now)
+            self._wakes.at(lane, lane.rests_until)
+        elif now < lane.next_at < inf:
+            self._wakes.at(lane, lane.next_at)
+
+    def _read(self, lane: Lane, now: float) -> None:
+        if lane.reading or len(lane.waiting) >= PAGE or not lane.has_room(self._bytes):
             return
         lane.reading, lane.next_at = True, inf
         self._store.call(
@@ -272,9 +275,8 @@ class Agent:
         if self._store.broken is None:
             self._pump(lane)
 
-    def _expire(self, lane: Lane) -> None:
+    def _expire(self, lane: Lane, now: float) -> None:
         """Give up what is past its life, without an attempt at who does not answer anyway."""
-        now = self._now()
         last = lane.last or _CRASHED
         for delivery in list(lane.waiting):
             life = self._services[delivery.message.service].schedule.life
@@ -292,9 +294,12 @@ class Agent:
             deferred = succeed(_all(delivery, _UNROUTED))
         else:
             courier = self._services[delivery.message.service].courier
-            deferred = maybeDeferred(
-                courier.deliver, delivery.message, delivery.recipients, delivery.destination
-            )
+            try:
+                deferred = courier.deliver(
+                    delivery.message, delivery.recipients, delivery.destination
+                )
+            except Exception:  # a courier's bug defers, like its failed Deferred
+                deferred = fail()
         self._running[delivery] = deferred
         deferred.addCallback(self._ended, lane, delivery)
         deferred.addErrback(self._crashed, lane, delivery)
@@ -302,7 +307,7 @@ class Agent:
     def _ended(self, outcomes: Mapping[int, Outcome], lane: Lane, delivery: Delivery) -> None:
         if self._running.pop(delivery, None) is None:
             return  # it was given up at the end of the process
-        lane.ended(delivery, outcomes, self._now())
+        lane.ended(outcomes, self._now())
         self._record(lane, delivery, outcomes)
         self._pump(lane)
         self._check_quiet()
@@ -322,24 +327,26 @@ class Agent:
     def _record(self, lane: Lane, delivery: Delivery, outcomes: Mapping[int, Outcome]) -> None:
         self._ledger.record(delivery, lane.name, outcomes, partial(self._written, lane, delivery))
 
-    def _written(
-        self, lane: Lane, delivery: Delivery, judged: Sequence[Judged], notices: Notices
-    ) -> None:
-        self._inside.difference_update(_keys(delivery))
-        later = [one.mark.next_at for one in judged if one.mark.state is None]
-        if later:
-            self.expect(lane.name, min(later))
+    def _written(self, lane: Lane, delivery: Delivery, later: float, notices: Notices) -> None:
+        self._forget(lane, delivery)
+        if later < inf:
+            lane.next_at = min(lane.next_at, later)
+        self._pump(lane)
         for finished, ways in notices:
             self.accept(finished.message, ways)
+
+    def _forget(self, lane: Lane, delivery: Delivery) -> None:
+        self._inside.difference_update(_keys(delivery))
+        lane.forget(delivery)
 
     def _quarantine(self, lane: Lane, delivery: Delivery, why: str) -> None:
         number = delivery.message.number
         del self._running[delivery]
-        lane.ended(delivery, {}, self._now())
+        lane.ended({}, self._now())
         self._log.critical("{id} is held: {why}", id=delivery.message.id, why=why)
         self._store.call(
             lambda connection, _: quarantine(connection, [number], why),
-            lambda _: self._inside.difference_update(_keys(delivery)),
+            lambda _: self._forget(lane, delivery),
             lambda error: self._log.error("cannot hold {id}: {error}", id=number, error=error),
         )
         self._pump(lane)

@@ -37,7 +37,7 @@ class BodyMissing(OutboxError):
     """The body of a queued message is missing or damaged."""
 
 
-class NoSuchMessage(OutboxError):
+class NoSuchMessage(OutboxError, LookupError):
     """No message in the queue has this id."""
 
 

@@ -118,6 +118,7 @@ class Incoming:
             source = partial(io.BytesIO, data)
         message = message_from(
             envelope,
+            id=self.id,
             number=self._number,
             service=service,
             created=now,
@@ -139,7 +140,7 @@ class Incoming:
             self._file = None
 
 
-def message_from(envelope: Envelope, *, number: int, **known: Any) -> QueuedMessage:
+def message_from(envelope: Envelope, **known: Any) -> QueuedMessage:
     """The message of an envelope; `known` are the other fields of `QueuedMessage`.
 
     Raises:
@@ -148,8 +149,6 @@ def message_from(envelope: Envelope, *, number: int, **known: Any) -> QueuedMess
     texts = (envelope.sender, envelope.envid, envelope.user, envelope.client, envelope.trace)
     "".join(texts).encode()
     return QueuedMessage(
-        id=encode_id(number),
-        number=number,
         sender=envelope.sender,
         body_type=envelope.body,
         smtputf8=envelope.smtputf8,
@@ -172,10 +171,10 @@ def recipients_from(envelope: Envelope) -> tuple[QueuedRecipient, ...]:
     recipients = envelope.recipients
     if not recipients:
         raise ValueError("a message needs a recipient")
-    for recipient in recipients:
-        recipient.address.encode()
-        recipient.original.encode()
+    "".join([recipient.address + recipient.original for recipient in recipients]).encode()
     return tuple(
-        QueuedRecipient(n, recipient.address, recipient.notify, recipient.original)
-        for n, recipient in enumerate(recipients)
+        [
+            QueuedRecipient(n, recipient.address, recipient.notify, recipient.original)
+            for n, recipient in enumerate(recipients)
+        ]
     )

@@ -72,6 +72,7 @@ class Lane:
     bytes: int = 0
     running: int = 0
     recipients: int = 0
+    """In memory: waiting, under way, or with an outcome that is not written yet."""
     reading: bool = False
     pumping: bool = False
     position: Position = START
@@ -79,15 +80,16 @@ class Lane:
     unreached: int = 0
     last: Outcome | None = None
     rests_until: float = 0.0
+    """Unix seconds; zero while the destination answers."""
 
     @property
     def idle(self) -> bool:
         """Nothing is in memory, and nothing known in the database."""
-        return not (self.waiting or self.running or self.reading or self.next_at < inf)
+        return not (self.recipients or self.reading or self.next_at < inf)
 
     def may_start(self, now: float) -> bool:
         """Whether one more delivery may begin now (in unix seconds)."""
-        return self.running < min(int(self.window), self.limit) and now >= self.rests_until
+        return self.running < self.window and now >= self.rests_until
 
     def has_room(self, total: int, share: float = 1.0) -> bool:
         """Whether one more delivery may wait here.
@@ -115,18 +117,20 @@ class Lane:
         return delivery
 
     def remove(self, delivery: Delivery) -> None:
-        """Forget one that waits."""
+        """Let one wait no longer."""
         self.waiting.remove(delivery)
         self.bytes -= delivery.weight
+
+    def forget(self, delivery: Delivery) -> None:
+        """Its outcome is written, or it is withdrawn: it is in memory no more."""
         self.recipients -= len(delivery.recipients)
 
-    def ended(self, delivery: Delivery, outcomes: Mapping[int, Outcome], now: float) -> None:
+    def ended(self, outcomes: Mapping[int, Outcome], now: float) -> None:
         """A delivery has its outcomes, at a time in unix seconds."""
         self.running -= 1
-        self.recipients -= len(delivery.recipients)
         unreached = _unreached(outcomes)
         if unreached is None:
-            self.unreached = 0
+            self.unreached, self.rests_until = 0, 0.0
             self.window = min(self.window + 1, self.limit)
             return
         self.last = unreached
@@ -136,10 +140,6 @@ class Lane:
             self.window = 1.0
             times = min(self.unreached - _REST_AFTER, 10)
             self.rests_until = now + min(_FIRST_REST * 2**times, _LONGEST_REST)
-
-    def rests(self, now: float) -> bool:
-        """Whether it waits for a destination that did not answer."""
-        return now < self.rests_until
 
     def wake(self) -> None:
         """Do not rest any longer: somebody asks for an attempt now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
 from random import Random
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ from netserve.outbox.clock import Clock
 from netserve.outbox.errors import OutboxError, OutOfSpace
 from netserve.outbox.ids import IdSource
 from netserve.outbox.incoming import Finished
-from netserve.outbox.judge import Judged, judge
+from netserve.outbox.judge import Judged, Verdict, judge
 from netserve.outbox.lanes import Delivery
+from netserve.outbox.model import QueuedRecipient
 from netserve.outbox.notices import by_action, notice
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
 from netserve.outbox.store import Store
@@ -25,7 +27,8 @@ RETRY: Final = 1.0
 """Seconds after which an outcome that found the disk full is written again."""
 
 Notices = list[tuple[Finished, list[Routed]]]
-Written = Callable[[Sequence[Judged], Notices], None]
+_NONE: Final[Notices] = []
+Written = Callable[[float, Notices], None]
 
 
 class Ledger:
@@ -77,32 +80,49 @@ class Ledger:
             delivery: what was delivered.
             lane: the lane that it went by.
             outcomes: by recipient id.
-            written: is called after the commit, with the reports that it holds.
+            written: is called after the commit, with the unix seconds of the next attempt,
+                infinity for none, and with the reports that it holds.
         """
         message = delivery.message
-        judged = judge(
-            message,
-            delivery.recipients,
-            outcomes,
-            lane=lane,
-            schedule=self._services[message.service].schedule,
-            now=self._clock.now(),
-            random=self._random,
-        )
+        now = self._clock.now()
+        later, notices = inf, _NONE
+        if len(delivery.recipients) == message.recipients and _plainly_done(delivery, outcomes):
+            for recipient in delivery.recipients:
+                outcome = outcomes[recipient.id]
+                self._tell(
+                    delivery, recipient, "delivered", str(outcome.reply), outcome.remote, now
+                )
+            mark = Mark(message.number, message.in_file, True, (), (), _ignore)
+        else:
+            judged = judge(
+                message,
+                delivery.recipients,
+                outcomes,
+                lane=lane,
+                schedule=self._services[message.service].schedule,
+                now=now,
+                random=self._random,
+            )
+            mark, notices = self._conclude(delivery, judged, now)
+            later = min((one.mark.next_at for one in judged if one.mark.state is None), default=inf)
+        mark.done = partial(self._marked, mark, partial(written, later, notices))
+        self._store.mark(mark)
+
+    def _conclude(
+        self, delivery: Delivery, judged: Sequence[Judged], now: float
+    ) -> tuple[Mark, Notices]:
+        message = delivery.message
         for one in judged:
-            self._tell(delivery, one)
-        notices = [] if delivery.withdrawn else self._notices(delivery, judged)
-        whole = len(judged) == message.recipients and all(
-            one.mark.state is not None for one in judged
-        )
+            mark = one.mark
+            self._tell(delivery, one.recipient, one.verdict, mark.reply, mark.remote, now)
+        notices = [] if delivery.withdrawn else self._notices(delivery, judged, now)
         jobs = [
             insertion(finished, ways, finished.message.created, _ignore)
             for finished, ways in notices
         ]
         marks = [one.mark for one in judged]
-        mark = Mark(message.number, message.in_file, whole, marks, jobs, _ignore)
-        mark.done = partial(self._marked, mark, partial(written, judged, notices))
-        self._store.mark(mark)
+        whole = len(marks) == message.recipients and all(m.state is not None for m in marks)
+        return Mark(message.number, message.in_file, whole, marks, jobs, _ignore), notices
 
     def _marked(self, mark: Mark, written: Callable[[], None], error: OutboxError | None) -> None:
         if error is None:
@@ -119,7 +139,7 @@ class Ledger:
         self.unwritten -= 1
         self._store.mark(mark)
 
-    def _notices(self, delivery: Delivery, judged: Sequence[Judged]) -> Notices:
+    def _notices(self, delivery: Delivery, judged: Sequence[Judged], now: float) -> Notices:
         made: Notices = []
         message = delivery.message
         service = self._services[message.service]
@@ -130,7 +150,7 @@ class Ledger:
                 some,
                 number=self._ids.next(),
                 hostname=service.courier.hostname,
-                now=self._clock.now(),
+                now=now,
                 life=service.schedule.life,
             )
             self._log.info(
@@ -143,29 +163,48 @@ class Ledger:
             made.append((finished, self._routing.ways(finished.message, finished.recipients)))
         return made
 
-    def _tell(self, delivery: Delivery, one: Judged) -> None:
-        message, now = delivery.message, self._clock.now()
+    def _tell(
+        self,
+        delivery: Delivery,
+        recipient: QueuedRecipient,
+        verdict: Verdict,
+        reply: str,
+        remote: str,
+        now: float,
+    ) -> None:
+        message, started = delivery.message, delivery.started
         self._log.info(
             "{id}: {outcome} to <{recipient}> by {destination}: {reply}"
             " (remote {remote}, trace {trace}, before the queue {before:.3f} s,"
             " in the queue {queued:.3f} s, delivery {delivery:.3f} s)",
             id=message.id,
-            outcome=one.verdict,
-            recipient=one.recipient.address,
+            outcome=verdict,
+            recipient=recipient.address,
             destination=delivery.destination.key,
-            reply=one.mark.reply,
-            remote=one.mark.remote or "none",
+            reply=reply,
+            remote=remote or "none",
             trace=message.trace or "none",
             before=message.took,
-            queued=max(delivery.started - message.created, 0.0),
-            delivery=now - delivery.started if delivery.started else 0.0,
+            queued=max((started or now) - message.created, 0.0),
+            delivery=now - started if started else 0.0,
         )
-        if one.mark.state and one.verdict != "delivered" and not message.sender:
+        if verdict in {"failed", "expired"} and not message.sender:
             self._log.warn(
                 "{id}: a report to <{recipient}> cannot be delivered and is given up",
                 id=message.id,
-                recipient=one.recipient.address,
+                recipient=recipient.address,
             )
+
+
+def _plainly_done(delivery: Delivery, outcomes: Mapping[int, Outcome]) -> bool:
+    """Whether all recipients are delivered to and nobody is told: most mail, and nothing stays."""
+    for recipient in delivery.recipients:
+        outcome = outcomes.get(recipient.id)
+        if outcome is None or outcome.kind != "delivered":
+            return False
+        if outcome.report and "SUCCESS" in recipient.notify:
+            return False
+    return True
 
 
 def _ignore(_: OutboxError | None) -> None:

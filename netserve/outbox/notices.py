@@ -81,6 +81,7 @@ def notice(
     )
     own = message_from(
         envelope,
+        id=encode_id(number),
         number=number,
         service=message.service,
         created=now,

@@ -1,0 +1,127 @@
+"""The verbs of the queue as routes of the control socket.
+
+==============================  ==========================================================
+GET /queue                      a page: the filter, `after` and `limit` as the query
+GET /queue/ID                   a message with its recipients and its header
+GET /queue/ID/why               a message with the attempts of its recipients
+GET /queue/ID/body              the message itself, as RFC 5322 has it
+POST /queue/retry, hold,        the filter as a JSON object; answers how many messages
+release, drop                   it concerned
+==============================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from netserve.crossing import ensure_deferred
+from netserve.outbox import Filter, State
+
+if TYPE_CHECKING:
+    from netserve.outbox import Outbox, Verbs
+
+_CHUNK: Final = 256 * 1024
+_LARGEST_PAGE: Final = 1000
+_TEXTS: Final = frozenset({"sender", "recipient", "domain", "reply", "service"})
+_AGES: Final = frozenset({"older", "younger"})
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def queue_routes(outbox: Outbox) -> Iterator[tuple[str, str, Handler]]:
+    """Method, path and handler of each route."""
+    routes = _QueueRoutes(outbox)
+    yield "GET", "/queue", routes.list
+    yield "GET", "/queue/{id}", routes.show
+    yield "GET", "/queue/{id}/why", routes.why
+    yield "GET", "/queue/{id}/body", routes.body
+    yield "POST", "/queue/retry", routes.change(lambda verbs, wanted: verbs.retry(wanted))
+    yield "POST", "/queue/hold", routes.change(lambda verbs, wanted: verbs.hold(wanted))
+    yield "POST", "/queue/release", routes.change(lambda verbs, wanted: verbs.release(wanted))
+    yield "POST", "/queue/drop", routes.change(lambda verbs, wanted: verbs.drop(wanted))
+
+
+def filter_from(values: Mapping[str, Any]) -> Filter:
+    """The filter of a query or a JSON object.
+
+    Raises:
+        ValueError: a name or a value in it is not known.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in _TEXTS:
+            fields[name] = str(value)
+        elif name in _AGES:
+            fields[name] = float(value)
+        elif name == "ids":
+            fields[name] = tuple(value.split(",") if isinstance(value, str) else value)
+        elif name == "state":
+            fields[name] = _state(value)
+        else:
+            raise ValueError(f"a filter has no {name!r}")
+    return Filter(**fields)
+
+
+def _state(word: object) -> State:
+    for state in State:
+        if state.word == word:
+            return state
+    raise ValueError(f"not a state: {word!r}; {', '.join(state.word for state in State)}")
+
+
+class _QueueRoutes:
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    async def list(self, request: web.Request) -> web.StreamResponse:
+        values = dict(request.query)
+        after = values.pop("after", None)
+        limit = min(max(int(values.pop("limit", "100")), 1), _LARGEST_PAGE)
+        wanted = filter_from(values)
+        page = await _on_reactor(self._outbox.verbs.list(wanted, after=after, limit=limit))
+        return web.json_response(asdict(page))
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(await _on_reactor(self._outbox.verbs.show(_id(request))))
+
+    async def why(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(await _on_reactor(self._outbox.verbs.why(_id(request))))
+
+    async def body(self, request: web.Request) -> web.StreamResponse:
+        _, message = await _on_reactor(self._outbox.verbs.export(_id(request)))
+        reader = message.body()
+        try:
+            response = web.StreamResponse(headers={"Content-Type": "message/rfc822"})
+            response.content_length = message.size
+            await response.prepare(request)
+            while chunk := reader.read(_CHUNK):
+                await response.write(chunk)
+            await response.write_eof()
+        finally:
+            reader.close()
+        return response
+
+    def change(self, verb: Callable[[Verbs, Filter], Awaitable[int]]) -> Handler:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            values = json.loads(await request.text() or "{}")
+            if not isinstance(values, dict):
+                raise web.HTTPBadRequest(text="a filter is a JSON object")
+            count = await _on_reactor(verb(self._outbox.verbs, filter_from(values)))
+            return web.json_response({"count": count})
+
+        return handler
+
+
+def _id(request: web.Request) -> str:
+    return request.match_info["id"]
+
+
+async def _on_reactor(work: Awaitable[Any]) -> Any:
+    """Await, in a handler, a coroutine of Twisted's side."""
+    return await ensure_deferred(work).asFuture(asyncio.get_running_loop())
