@@ -40,6 +40,7 @@ from zope.interface import implementer
 from netserve.reactor.context import LogContext, contexts
 from netserve.reactor.flow import Consumer
 from netserve.reactor.held import Held
+from netserve.reactor.options import SocketOptions
 from netserve.reactor.pending import Pending
 from netserve.reactor.tls import start_tls
 
@@ -61,7 +62,7 @@ def _drop(_data: bytes) -> None:
     IReadWriteDescriptor,
     ILoggingContext,
 )
-class Stream(Consumer):
+class Stream(Consumer, SocketOptions):
     """See the module.
 
     Args:
@@ -386,14 +387,6 @@ class Stream(Consumer):
 
     # What it is.
 
-    def getHandle(self) -> Any:
-        """The socket; it is open until after the protocol's `connectionLost`."""
-        return self.socket
-
-    def fileno(self) -> int:
-        """The socket's descriptor, or -1 when it is closed."""
-        return self.socket.fileno()
-
     def logPrefix(self) -> str:
         """What log records about this connection begin with."""
         protocol = self.protocol
@@ -405,21 +398,3 @@ class Stream(Consumer):
     def logstr(self) -> str:
         """The same, by the name that Twisted's own transports have for it."""
         return self.logPrefix()
-
-    def getTcpNoDelay(self) -> bool:
-        """Whether small writes are sent at once; true from the start, as asyncio has it."""
-        return bool(self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """See `ITCPTransport.setTcpNoDelay`."""
-        if type(self._native) is Pending:
-            self._native.no_delay = enabled  # the loop is yet to set its own
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(enabled))
-
-    def getTcpKeepAlive(self) -> bool:
-        """See `ITCPTransport.getTcpKeepAlive`."""
-        return bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        """See `ITCPTransport.setTcpKeepAlive`."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, bool(enabled))
