@@ -90,7 +90,8 @@ class Pattern:
         found = self._compiled.search(data)
         if found is None:
             return None
-        return {name: found.group(at) or b"" for name, at in self._groups.items()}
+        groups = found.groups()
+        return {name: groups[at - 1] or b"" for name, at in self._groups.items()}
 
 
 @dataclass(frozen=True, slots=True)

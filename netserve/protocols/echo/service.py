@@ -162,7 +162,7 @@ class Datagrams(DatagramProtocol):
         context = self._context
         context.metrics.errors["reply_refused"] += 1
         if count := self._logged.count(context.reactor.seconds()):
-            context.log.warn(  # noqa: G010 - the name of twisted.logger
+            context.log.warn(
                 "no reply to {address}: {reason} ({count} since the last such line)",
                 address=addr,
                 reason=reason,

@@ -29,29 +29,25 @@ class Slot:
             self._reply = reply
 
 
-class ReplyQueue:
-    """The replies of one connection that cannot be sent yet, in order."""
+class ReplyQueue(deque[Slot]):
+    """The replies of one connection that cannot be sent yet, in order.
 
-    __slots__ = ("_slots",)
+    A deque itself, so that to ask whether anything waits costs next to nothing.
+    """
 
-    def __init__(self) -> None:
-        self._slots: deque[Slot] = deque()
-
-    def __len__(self) -> int:
-        return len(self._slots)
+    __slots__ = ()
 
     def open(self) -> Slot:
         """A place behind all others."""
         slot = Slot()
-        self._slots.append(slot)
+        self.append(slot)
         return slot
 
     def take(self) -> list[bytes]:
         """The replies that are ready with none before them missing; they leave the queue."""
         ready: list[bytes] = []
-        slots = self._slots
-        while slots and not slots[0].is_open:
-            reply = slots.popleft()._reply  # noqa: SLF001 - a slot is a part of its queue
+        while self and not self[0].is_open:
+            reply = self.popleft()._reply  # noqa: SLF001 - a slot is a part of its queue
             if isinstance(reply, bytes):
                 ready.append(reply)
         return ready

@@ -72,10 +72,12 @@ class Reply:
             encoding.
     """
 
-    __slots__ = ("_encode", "_encoding", "_template", "constant")
+    __slots__ = ("_encode", "_encoding", "_template", "constant", "is_constant")
 
     constant: bytes | None
     """What is sent, where that is always the same; None too where nothing is sent."""
+    is_constant: bool
+    """Whether `constant` is all there is to it."""
 
     def __init__(
         self,
@@ -89,6 +91,7 @@ class Reply:
         self._encoding = encoding
         self._template: Template | None = None
         self.constant = None
+        self.is_constant = True
         if value is None:
             return
         parsed = parse_reply(value, names)
@@ -99,11 +102,7 @@ class Reply:
         else:
             parsed.render_bytes(dict.fromkeys(parsed.names, b""), encoding)
             self._template = parsed
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether `constant` is all there is to it."""
-        return self._template is None
+            self.is_constant = False
 
     def render(self, values: Mapping[str, bytes | str]) -> bytes | None:
         """What is sent.

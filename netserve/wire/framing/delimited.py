@@ -125,10 +125,17 @@ class _LineDecoder(_DelimiterDecoder):
         super().__init__(limit, b"\n")
         self._most = limit + 1
 
+    def feed(self, data: bytes) -> list[Event]:
+        # Whole lines, none of them too long: what nearly always comes.
+        free = not self._held and not self._skipping
+        if free and data[-1:] == b"\n" and len(data) <= self._limit:
+            frames: list[Event] = self._split(data)  # type: ignore[assignment]  # as above
+            del frames[-1]
+            return frames
+        return super().feed(data)
+
     def _split(self, data: bytes) -> list[bytes]:
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n")
-        return data.split(b"\n")
+        return data.replace(b"\r\n", b"\n").split(b"\n")
 
     def _last(self, rest: bytes) -> bytes:
         return rest.removesuffix(b"\r")
