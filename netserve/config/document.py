@@ -23,6 +23,7 @@ MAX_PROBLEMS: Final = 100
 """Problems that are shown; the last one tells how many more there are."""
 
 _MASK: Final = "***"
+_MAX_STEPS: Final = 12  # of a way in a message
 _WIDTH: Final = 120
 _WINDOW: Final = 16 * 1024  # of a very long line, this much before and behind the problem is read
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
@@ -88,6 +89,7 @@ class Document:
     root: Node | None = None
     broken: bool = False
     from_tags: set[str] = field(default_factory=set)
+    _visible: set[tuple[int, int]] = field(default_factory=set)
     _findings: list[_Finding] = field(default_factory=list)
     _hidden: set[tuple[int, int]] = field(default_factory=set)
     _lines: list[int] = field(init=False)
@@ -127,8 +129,12 @@ class Document:
 
     def hide_text(self, start: int, end: int) -> None:
         """Never show this part of the text on a source line."""
-        if end > start:
+        if end > start and (start, end) not in self._visible:
             self._hidden.add((start, end))
+
+    def show_tag(self, start: int, end: int) -> None:
+        """A value of this span is no secret itself: it tells only where the secret comes from."""
+        self._visible.add((start, end))
 
     def hide_by_keys(self) -> None:
         """Hide every value whose key looks like one of a secret."""
@@ -227,13 +233,13 @@ class Document:
 def dotted(way: Way) -> str:
     """A way as it is written in errors: ``services.mail.routes[0].deliver``."""
     text = ""
-    for step in way:
+    for step in way[:_MAX_STEPS]:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
             key = step if _PLAIN_KEY.fullmatch(step) and step.isprintable() else quoted(step)
             text += f".{key}" if text else key
-    return text
+    return text if len(way) <= _MAX_STEPS else f"{text}…"
 
 
 def quoted(text: str) -> str:

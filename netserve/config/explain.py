@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from netserve.config.document import Document, Way
 from netserve.config.faults import Fault, below, faults, form
-from netserve.config.sentences import sentence
+from netserve.config.sentences import nearest_key, sentence
 from netserve.config.shapes import Shape
 from netserve.config.types import Secret
 
@@ -25,8 +25,14 @@ def explain(
         data: the section.
         error: what pydantic said.
     """
-    for fault in faults(shape, data, error.errors(include_url=False)):
+    found = faults(shape, data, error.errors(include_url=False))
+    misspelled = {
+        (*fault.way[:-1], nearest_key(fault)) for fault in found if fault.kind == "extra_forbidden"
+    }
+    for fault in found:
         way = prefix + fault.way
+        if fault.kind == "missing" and fault.way in misspelled:
+            continue  # told at the key that should be it
         if document.has_problem_at(way):
             continue  # it could not be read, as a !env that is not set
         what = _without_secrets(document, fault, sentence(fault))

@@ -99,11 +99,11 @@ def _locate(shape: Shape, data: object, details: ErrorDetails) -> Fault:
     current: Shape | None = shape
     steps = list(details["loc"])
     while steps:
+        current = current.unwrapped if current else None
         if current and current.is_union:
             choices.append(Choice(way, current, str(steps.pop(0))))
             current = choices[-1].branch
             continue
-        current = current.members[0] if current and current.members else None
         step = steps.pop(0)
         if current and isinstance(step, str) and current.accepts == "mapping":
             # A text may be a short form of a mapping; then the fault is the text's.
@@ -113,16 +113,24 @@ def _locate(shape: Shape, data: object, details: ErrorDetails) -> Fault:
             way, parent, current = (*way, step), current, current.item
         elif _has(data, (*way, step)):
             way, parent, current = (*way, step), None, None
+    context = details.get("ctx", {})
+    if details["type"] == "union_tag_invalid" and _has(data, (*way, discriminator(context))):
+        way, current = (*way, discriminator(context)), None
     return Fault(
         kind=details["type"],
         way=way,
         shape=current,
         parent=parent,
         value=_get(data, way),
-        context=details.get("ctx", {}),
+        context=context,
         message=details["msg"],
         choices=tuple(choices),
     )
+
+
+def discriminator(context: Mapping[str, Any]) -> str:
+    """The key that tells the branches of a union apart, as pydantic's context names it."""
+    return str(context.get("discriminator", "")).strip("'")
 
 
 def _branch(members: Sequence[Shape], label: str) -> Shape | None:
@@ -130,23 +138,34 @@ def _branch(members: Sequence[Shape], label: str) -> Shape | None:
     for member in members:
         if any(isinstance(item, Tag) and item.tag == label for item in member.metadata):
             return member
-    for member in members:
-        if label in _labels(member):
-            return member
-    others = [member for member in members if not member.model]
-    return others[0] if len(others) == 1 else None
+    if found := [member for member in members if label in _labels(member)]:
+        return found[0]
+    kind = label.partition("[")[0]
+    fits = {
+        "literal": lambda member: bool(member.choices),
+        "tuple": lambda member: member.item is not None,
+        "list": lambda member: member.item is not None,
+        "dict": lambda member: member.value is not None,
+    }.get(kind, _has_validator)
+    found = [member for member in members if fits(member)]
+    return found[0] if len(found) == 1 else None
+
+
+def _has_validator(member: Shape) -> bool:
+    """Whether pydantic's label is that of a function, not of the type."""
+    return not member.model and (bool(member.metadata) or member.base not in _PLAIN_TYPES)
 
 
 def _labels(member: Shape) -> list[str]:
     if member.model is None:
-        return [_TYPE_LABELS.get(member.base, getattr(member.base, "__name__", ""))]
+        return [] if member.metadata else [str(getattr(member.base, "__name__", ""))]
     labels = [member.model.__name__]
     for _, field in fields(member.model):
         labels += [str(choice) for choice in Shape.of_field(field).choices]
     return labels
 
 
-_TYPE_LABELS: Final = {Any: "any"}
+_PLAIN_TYPES: Final = (str, bytes, int, float, bool)
 
 
 def _get(data: Any, way: Way) -> Any:
@@ -204,16 +223,16 @@ def _pick_branch(found: list[Fault], data: object, depth: int) -> list[Fault]:
     return [no_branch]
 
 
-def _fit(choice: Choice, value: Mapping[str, Any]) -> tuple[int, int]:
-    """How well a mapping fits a section: by its known keys and words, less the keys it lacks."""
+def _fit(choice: Choice, value: Mapping[str, Any]) -> tuple[int, int, int]:
+    """How well a mapping fits a section: its constant (``kind: x``), what it needs, its keys."""
     model = choice.branch.model if choice.branch else None
     if model is None:
-        return (-1, 0)
+        return (-1, 0, 0)
     known = dict(fields(model))
-    score = sum(1 for key in value if key in known)
+    constant = 0
     for name, field in known.items():
         choices = Shape.of_field(field).choices
-        if choices and name in value:
-            score += 1 if value[name] in choices else -1
+        if len(choices) == 1 and name in value:
+            constant += 1 if value[name] in choices else -1
     missing = sum(1 for name, field in known.items() if field.is_required() and name not in value)
-    return (score, -missing)
+    return (constant, -missing, sum(1 for key in value if key in known))

@@ -103,9 +103,9 @@ def load_text(text: str, path: Path, plugins: Plugins, known_tags: tags.Tags) ->
 
     Arguments:
         text: all of the file.
-        path: its path, for messages, and for its folder.
+        path: its path, for messages.
         plugins: where its protocols are found.
-        known_tags: resolve ``!env`` and its like.
+        known_tags: resolve ``!env`` and its like; they have the file's folder.
 
     Raises:
         ConfigError: everything that is wrong with it.
@@ -115,7 +115,7 @@ def load_text(text: str, path: Path, plugins: Plugins, known_tags: tags.Tags) ->
         compose(document, known_tags)
     except Unreadable:
         raise ConfigError(document.problems()) from None
-    folder = path.absolute().parent
+    folder = known_tags.folder
     loader = _Loader(document, plugins, folder)
     process, services = loader.load()
     problems = document.problems()
@@ -136,13 +136,16 @@ class _Loader:
         data = self.document.root.plain() if self.document.root else None
         if not isinstance(data, dict):
             what = "the file has to be a mapping with the keys netserve and services"
-            self.document.report((), what if data is not None else f"the file is empty; {what}")
+            self.document.report(
+                (),
+                what if data is not None else "the file is empty; it needs a section `services:`",
+            )
             return None, ()
         envelope = self._validate((), Envelope, data)
         services = data.get("services")
         loaded: list[ServiceConfiguration] = []
         if isinstance(services, dict):
-            if not services:
+            if not services and not self.document.has_problem_at(("services",)):
                 self.document.report(("services",), "no service here; there has to be one", "key")
             for name, options in services.items():
                 service = self._service(name, options)
@@ -173,8 +176,7 @@ class _Loader:
             return None
         plugin = self._plugin(way, options)
         if plugin is None:
-            for key in options.keys() - {"protocol"}:
-                self.document.hide((*way, key))
+            hide_secrets(self.document, way, Shape(Settings), options)
             return None
         settings = self._validate(way, plugin.settings, options)
         return ServiceConfiguration(name, plugin, settings) if settings is not None else None

@@ -195,14 +195,16 @@ class _Composer:
 
     def _scalar(self, event: _Event, way: Way) -> Node:
         start, end = event.start_mark.index, event.end_mark.index
+        if event.tag in KNOWN and ":-" not in event.value:
+            self._document.show_tag(start, end)
         try:
-            value = self._value(event, way)
+            value = self._value(event)
         except ValueError as error:
             self._document.report_at(start, way, str(error))
             value = ""
         return Node(start, end, value)
 
-    def _value(self, event: _Event, way: Way) -> Scalar:
+    def _value(self, event: _Event) -> Scalar:
         tag, text = event.tag, event.value
         if _SURROGATE.search(text):
             raise ValueError("half of a character (a surrogate) in the text")

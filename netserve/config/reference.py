@@ -114,7 +114,7 @@ def _section(model: type[BaseModel], prefix: str, default: object, depth: int) -
         for leaf in shape.leaves:
             inner = value if leaf.model and isinstance(value, leaf.model) else None
             for option in _below(leaf, prefix + key, inner, depth):
-                yield _of_branch(option, leaf, prefix + key) if shape.is_union else option
+                yield _of_branch(option, leaf, prefix + key) if len(shape.leaves) > 1 else option
 
 
 def _of_branch(option: Option, branch: Shape, path: str) -> Option:

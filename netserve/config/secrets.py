@@ -20,7 +20,7 @@ _NEAR: Final = ("password", "passphrase", "secret", "token", "credential")
 _NEAR_ENOUGH: Final = 0.75
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _KEYS: Final = re.compile(r"[a-z]+[-_.]?key", re.IGNORECASE)
-_KEY_AND_COLON: Final = re.compile(r"([A-Za-z][\w.-]*)[\"']?\s*[:=]")
+_KEY_AND_COLON: Final = re.compile(r"([A-Za-z][\w.-]*)[\"']?\s*[:=]\s?")
 _URL_LOGIN: Final = re.compile(r"(?<=://)[^\s/@\"']+(?=@)")
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
-from netserve.config.faults import NO_BRANCH, Fault
-from netserve.config.shapes import Shape, choice_text, fields, shape_of_key
+from netserve.config.faults import NO_BRANCH, Fault, discriminator
+from netserve.config.shapes import Shape, any_of, choice_text, fields, shape_of_key
+from netserve.config.types import Secret
 
 _YES_AND_NO: Final = {
     "yes": "true", "y": "true", "on": "true", "no": "false", "n": "false", "off": "false",
@@ -61,10 +62,10 @@ def sentence(fault: Fault) -> str:
         return _missing(fault)
     if kind == "extra_forbidden":
         return f"unknown key; {nearest(str(fault.way[-1]), _siblings(fault))}"
-    if kind in {"literal_error", "enum"}:
+    if kind in {"literal_error", "enum", "union_tag_invalid"}:
         return _not_a_choice(fault)
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return _not_tagged(fault)
+    if kind == "union_tag_not_found":
+        return f"{discriminator(fault.context)} is missing, which tells what this is"
     if kind in _EXPECTED or kind == NO_BRANCH:
         return _wrong_type(fault)
     if kind in _CONSTRAINTS:
@@ -89,6 +90,12 @@ def _siblings(fault: Fault) -> list[str]:
     return [name for name, _ in fields(model)] if model else []
 
 
+def nearest_key(fault: Fault) -> str | None:
+    """The key that an unknown key was probably meant to be."""
+    near = get_close_matches(str(fault.way[-1]).lower(), _siblings(fault), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
 def _missing(fault: Fault) -> str:
     key = str(fault.way[-1])
     shape = shape_of_key(fault.parent.model, key) if fault.parent and fault.parent.model else None
@@ -97,25 +104,15 @@ def _missing(fault: Fault) -> str:
 
 def _not_a_choice(fault: Fault) -> str:
     choices = [choice_text(choice) for choice in fault.shape.choices] if fault.shape else []
+    if "expected_tags" in fault.context:
+        choices = str(fault.context["expected_tags"]).replace("'", "").split(", ")
     if not choices:
         return f"not one of {fault.context.get('expected', 'the known values')}"
-    if isinstance(fault.value, str):
-        near = get_close_matches(fault.value.lower(), choices, n=1, cutoff=0.6)
-        if near and len(choices) > 1:
-            return f"not one of {', '.join(choices)}; did you mean {near[0]}?"
     if len(choices) == 1:
         return f"only {choices[0]} is allowed here"
-    return f"not one of {', '.join(choices)}"
-
-
-def _not_tagged(fault: Fault) -> str:
-    key = str(fault.context.get("discriminator", "")).strip("'")
-    known = str(fault.context.get("expected_tags", "")).replace("'", "")
-    if fault.kind == "union_tag_not_found" and key.isidentifier():
-        return f"{key} is missing, which tells what this is"
-    if key.isidentifier():
-        return f"the value of {key} is unknown; known are {known}"
-    return f"it cannot be told what this is; {_right(fault.shape)}" if fault.shape else "unknown"
+    what = f"not one of {', '.join(choices)}"
+    near = get_close_matches(str(fault.value).lower(), choices, n=1, cutoff=0.6)
+    return f"{what}; did you mean {near[0]}?" if near else what
 
 
 def _wrong_type(fault: Fault) -> str:
@@ -125,10 +122,12 @@ def _wrong_type(fault: Fault) -> str:
     if fault.kind in {"model_type", "model_attributes_type"} and fault.shape and fault.shape.model:
         names = [name for name, _ in fields(fault.shape.model)]
         expected += f" with {', '.join(names)}"
-    what = f"expected {expected}, not {kind_of(fault.value)}"
+    is_fraction = expected == "a whole number" and isinstance(fault.value, float)
+    what = f"expected {expected}, not {'a fraction' if is_fraction else kind_of(fault.value)}"
     if fault.value is None:
         what = f"no value; expected {expected}"
-    if fault.kind == "string_type" and isinstance(fault.value, (bool, int, float)):
+    texts = {leaf.base for leaf in fault.shape.leaves} & {str, Secret} if fault.shape else set()
+    if texts and isinstance(fault.value, (bool, int, float)):
         what += "; put it in quotes"
     return what
 
@@ -150,7 +149,9 @@ def _mapping_words(shape: Shape) -> str:
 
 def _takes(shape: Shape) -> str:
     if shape.choices:
-        return f"one of {', '.join(choice_text(choice) for choice in shape.choices)}"
+        return any_of([choice_text(choice) for choice in shape.choices])
+    if shape.base is Secret:
+        return "a text"
     words = shape.words()
     if words[:7] in {"list of", "true or", "nothing", "anythin"} or ":" in words:
         return words if words[:7] != "list of" else f"a {words}"

@@ -77,6 +77,14 @@ class Shape:
         return tuple(Shape.of(arg) for arg in typing.get_args(self.base) if arg is not type(None))
 
     @property
+    def unwrapped(self) -> Shape:
+        """The shape without the None that it may be instead."""
+        shape = self
+        while not shape.is_union and shape.members[0] != shape:
+            shape = shape.members[0]
+        return shape
+
+    @property
     def is_union(self) -> bool:
         """Whether there is more than one branch."""
         return len(self.members) > 1

@@ -54,12 +54,14 @@ _SENTENCES: Final = (
     ("expected the node content", False, "a value is missing here"),
     ("expected <document start>", False, "text behind the end of the file's mapping"),
     ("found undefined tag handle", False, "an unknown tag; known are !env, !file, !credential"),
+    ("expected a comment or a line break", False, "text behind | or >; it begins on the next line"),
     ("chomping or indentation indicators", False, "text behind | or >; it begins on the next line"),
     ("cannot start any token", False, ""),
     ("found duplicate YAML directive", False, "a second %YAML line"),
     ("found incompatible YAML document", False, "not YAML 1.2"),
 )
 _ESCAPE: Final = re.compile(r"found unknown escape character (.+)")
+_KEY_ALONE: Final = re.compile(r"\s*[\w.-]+")
 _CHARACTER: Final = re.compile(r"found character (.+) that cannot start any token")
 
 
@@ -70,6 +72,8 @@ def report_syntax_error(document: Document, error: yaml.MarkedYAMLError) -> None
         if piece in problem:
             mark = error.context_mark if at_context and error.context_mark else error.problem_mark
             what = sentence or _with_character(problem)
+            if piece == "mapping values are not allowed" and mark is not None:
+                what = _key_in_text(document, mark.index) or what
             break
     else:
         mark, what = error.problem_mark or error.context_mark, f"not valid YAML: {problem}"
@@ -90,6 +94,19 @@ def _with_character(problem: str) -> str:
     return f"not valid YAML: {problem}"
 
 
+def _key_in_text(document: Document, index: int) -> str:
+    """Whether the colon is that of a key alone in its line, which the line before swallowed."""
+    column = document.position(index)[1]
+    if not _KEY_ALONE.fullmatch(document.text[index - column + 1 : index]):
+        return ""
+    before = document.text[: index - column + 1].rstrip()
+    line = document.position(len(before))[0]
+    return (
+        f"this key is read as more of the text on line {line}: a colon is missing there,"
+        " or this line is indented too far"
+    )
+
+
 def _last_character(text: str, index: int) -> int:
     """The index, or where it is the end of the text, the end of the last line with anything."""
     return index if index < len(text) else len(text.rstrip("\n\r \t"))
@@ -108,7 +125,7 @@ def _hide_values_of_secret_keys(document: Document) -> None:
             elif isinstance(token, yaml.ScalarToken) and is_key:
                 is_key = False
                 if looks_secret(token.value):
-                    secret_from = token.end_mark.index + 1
+                    secret_from = token.end_mark.index + 2  # behind the colon and its space
     except (yaml.YAMLError, ValueError, OverflowError):
         pass  # it is the error that is being reported
     if secret_from is not None:
