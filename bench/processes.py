@@ -238,13 +238,25 @@ class Server:
 
     def stop(self, grace: float = 10.0) -> None:
         """End it: asked first, and killed after so many seconds; then what it left behind."""
+        all_of_it = tree(self.pid)
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        for process in all_of_it:
+            if self._is_ours(process):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         self._process.wait(grace)
+        until(lambda: not any(map(self._is_ours, all_of_it)), grace, f"{self.argv[0]} to be gone")
+
+    def _is_ours(self, process: int) -> bool:
+        """Whether a process id still is a living process of the session that we started."""
+        try:
+            state, _, _, session, *_ = _stat(process)
+        except OSError:
+            return False
+        return state not in "ZX" and int(session) == self.pid
 
 
 def run(argv: Sequence[str | os.PathLike[str]], *, cores: frozenset[int], timeout: float) -> str:

@@ -104,11 +104,6 @@ class Report:
         addresses = (self.sender, *(recipient.address for recipient in self.recipients))
         return not all(map(str.isascii, addresses))
 
-    @property
-    def eight_bit(self) -> bool:
-        """Whether its lines need 8BITMIME."""
-        return self.utf8 or not self.original.isascii()
-
 
 def returns_full(action: Action, ret: str, size: int) -> bool:
     """Whether the whole message is returned: only for failures, where RET asks for it, and for
@@ -127,22 +122,22 @@ def header_of(begin: bytes) -> bytes:
 
 
 def build_report(report: Report) -> bytes:
-    """The report as a message, its lines ended by CRLF."""
+    """The report as a message, its lines ended by CRLF; it is ASCII, or needs 8BITMIME."""
     policy = policies.SMTPUTF8 if report.utf8 else policies.SMTP
     boundary = f"={report.report_id}={report.now:.0f}="
     parts = (_text_part(report, policy), _status_part(report, policy), _original_part(report))
     between = b"\r\n--" + boundary.encode() + b"\r\n"
-    return b"".join(
+    body = b"".join(
         (
-            _head(report, policy, boundary),
             b"This is a report in several parts (RFC 3464).\r\n",
             *(between + part for part in parts),
             b"\r\n--" + boundary.encode() + b"--\r\n",
         )
     )
+    return _head(report, policy, boundary, eight_bit=not body.isascii()) + body
 
 
-def _head(report: Report, policy: Policy, boundary: str) -> bytes:
+def _head(report: Report, policy: Policy, boundary: str, *, eight_bit: bool) -> bytes:
     message = EmailMessage(policy)
     host = one_line(report.hostname)
     message["From"] = Address("Mail Delivery System", "MAILER-DAEMON", _ascii_host(host))
@@ -155,7 +150,7 @@ def _head(report: Report, policy: Policy, boundary: str) -> bytes:
     message["Content-Type"] = (
         f'multipart/report; report-type=delivery-status; boundary="{boundary}"'
     )
-    if report.eight_bit:
+    if eight_bit:
         message["Content-Transfer-Encoding"] = "8bit"
     return _fields(message, policy)
 

@@ -84,6 +84,16 @@ class ServerCore:
         return self._asked is None and self._announced is None
 
     @property
+    def announced(self) -> MailCommand | None:
+        """How the message that is under way was announced, or None."""
+        return self._announced
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """Those of the message that is under way, as far as they were accepted."""
+        return tuple(self._recipients.values())
+
+    @property
     def in_content(self) -> bool:
         """Whether a message comes in at this moment."""
         return self._intake is not None

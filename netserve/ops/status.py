@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
+from twisted.logger import Logger
 
 from netserve import __version__
 from netserve.config.types import Listen
@@ -92,7 +93,7 @@ def status_service(
         return route()
 
     settings = Settings(protocol="status", listen=(listen,))
-    return settings, Hosted(stream=HttpServer(answer))
+    return settings, Hosted(stream=HttpServer(answer, log=Logger(namespace="netserve.status")))
 
 
 def _readiness(services: Mapping[str, HostedService]) -> web.Response:

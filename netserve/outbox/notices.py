@@ -75,7 +75,7 @@ def notice(
     envelope = Envelope(
         sender="",
         recipients=(Recipient(message.sender, frozenset({"NEVER"})),),
-        body="8BITMIME" if report.eight_bit else "7BIT",
+        body="7BIT" if data.isascii() else "8BITMIME",
         smtputf8=report.utf8,
         trace=message.trace,
     )

@@ -179,7 +179,7 @@ class Daemon(Service):
     async def _start(self) -> None:
         make_state_folder(self.configuration.process.state)
         if self.outbox is not None:
-            await ensure_deferred(self.outbox.open())
+            await self.outbox.open()
         for component in self.components:
             await ensure_deferred(component.start())
         for service in self.services.values():
@@ -203,13 +203,15 @@ class Daemon(Service):
             await self._starting
         drain = self.configuration.process.drain
         self._log.info("stopping: connections have {seconds:g} s to finish", seconds=drain)
-        await gatherResults(
-            [ensure_deferred(service.stop(drain)) for service in self.services.values()]
-        )
+        services = self.services.values()
+        await gatherResults([ensure_deferred(service.drain(drain)) for service in services])
         for component in reversed(self.components):
             await ensure_deferred(component.stop())
         if self.outbox is not None:
-            await ensure_deferred(self.outbox.close())
+            # Before the services: it waits for deliveries that are under way.
+            await self.outbox.close()
+        for service in services:
+            await service.stop()
         await ensure_deferred(self._http.close())
         self._log.info("stopped")
 

@@ -176,18 +176,19 @@ class HostedService:
         for port in ports:
             await maybeDeferred(port.stopListening)
 
-    async def stop(self, drain: float) -> None:
-        """Drain the connections, close what is left of them, and stop what is hosted.
+    async def drain(self, seconds: float) -> None:
+        """Let the connections finish, and close what is left of them.
 
         Arguments:
-            drain: seconds for the connections to finish.
+            seconds: at most for all of it.
         """
-        if self.state in {"built", "stopped"}:
-            return
         await self.stop_listening()
         if self.hosted.drain is not None:
             self.hosted.drain()
-        await self._connections.drain(drain)
+        await self._connections.drain(seconds)
+
+    async def stop(self) -> None:
+        """Stop what is hosted; after `drain`."""
         if self.hosted.stop is not None:
             await ensure_deferred(self.hosted.stop())
         self.state = "stopped"

@@ -70,9 +70,10 @@ class RunningService:
         Arguments:
             drain: seconds for open connections to finish.
         """
-        await self.hosted_service.stop(drain)
+        await self.hosted_service.drain(drain)
         if self.outbox is not None:
             await self.outbox.close()
+        await self.hosted_service.stop()
         await self._http.close()
 
 

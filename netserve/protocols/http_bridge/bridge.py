@@ -75,7 +75,7 @@ class Bridge:
         try:
             answer = await self.client.fetch(plan.method or "GET", url, headers=headers, body=body)
         except HttpError as error:
-            self.context.log.warn(  # noqa: G010  # this is Twisted's logger
+            self.context.log.warn(  # this is Twisted's logger
                 "no answer for {peer}: {reason}", peer=peer, reason=str(error)
             )
             return self.error(error.kind, error.told, error.status)

@@ -88,7 +88,7 @@ class HttpFront:
         except Misfit as misfit:
             return self._refuse(request, "request", str(misfit), 400)
         except HttpError as error:
-            self._context.log.warn(  # noqa: G010  # this is Twisted's logger
+            self._context.log.warn(  # this is Twisted's logger
                 "no answer for {peer}: {reason}", peer=request.remote, reason=str(error)
             )
             return self._refuse(request, error.kind, error.told, error.status)
@@ -210,7 +210,7 @@ class HttpFront:
                 piece = await anext(pieces, b"")
         except HttpError as error:
             self._context.metrics.errors[error.kind] += 1
-            self._context.log.warn(  # noqa: G010  # this is Twisted's logger
+            self._context.log.warn(  # this is Twisted's logger
                 "half an answer for {peer}: {reason}", peer=request.remote, reason=str(error)
             )
             if request.transport is not None:

@@ -1,0 +1,118 @@
+"""Mail: netserve's `smtp-relay` beside Postfix as a relay, and beside aiosmtpd taking big mail."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from bench.compare import Sample, by_turns
+from bench.load.mail import SESSIONS, Mails, accept, relay, sink, why_not
+from bench.peers import postfix
+from bench.processes import ALL_CORES, Server, free_port, scratch
+from bench.subject import netserve
+from bench.table import Claim, Row
+
+OURS = "netserve"
+SYNCED, IN_MEMORY = "aiosmtpd, synced to files", "aiosmtpd, in memory"
+
+CONFIG = """\
+netserve: {{state: ./var}}
+services:
+  mail:
+    protocol: smtp-relay
+    listen: tcp:{port}:interface=127.0.0.1
+    hostname: relay.example.org
+    relay_for: [127.0.0.0/8]
+    limits: {{message_size: 25MiB}}
+    routes:
+      - deliver: {deliver}
+"""
+
+
+def run(quick: bool) -> list[Row]:
+    """Relayed end to end with kept sessions and without; then big mail taken."""
+    if reason := why_not():
+        return [Row(work="mail", subject=OURS, skipped=reason)]
+    return [*relayed(quick), *accepted(quick)]
+
+
+def relayed(quick: bool) -> list[Row]:
+    """4 KiB mails in and out, both durable, both free to use the same two cores."""
+    turns = 1 if quick else 3
+    rows: list[Row] = []
+    no_postfix = postfix.why_not()
+    with scratch() as folder, ExitStack() as stack:
+        out = stack.enter_context(sink(folder))
+        deliver = f'{{smarthost: ["127.0.0.1:{out.port}"], tls: none}}'
+        port = free_port()
+        config = CONFIG.format(port=port, deliver=deliver)
+        subject = netserve(folder / "netserve", config, port, cores=ALL_CORES)
+        servers = {OURS: (stack.enter_context(subject), 1000 if quick else 4000)}
+        if no_postfix is None:
+            peer = postfix.relay(folder / "postfix", free_port(), out.port)
+            servers["Postfix"] = (stack.enter_context(peer), 400 if quick else 1500)
+        for keep in (True, False):
+            sessions = "kept sessions" if keep else "a session a mail"
+            work = f"relay 4 KiB mail, {SESSIONS} at a time, durable, {sessions}"
+            measures: dict[str, Callable[[], Sample]] = {
+                name: partial(relay, server, out, Mails(count=count, size=4096, keep=keep))
+                for name, (server, count) in servers.items()
+            }
+            rows += told(work, turns, measures, {"Postfix": 4})
+            if no_postfix:
+                rows.append(Row(work=work, subject="Postfix", skipped=no_postfix))
+    return rows
+
+
+def accepted(quick: bool) -> list[Row]:
+    """256 KiB mails until the last 250; netserve throws them away afterwards, by its queue."""
+    turns = 1 if quick else 3
+    size = 256 * 1024
+    work = f"accept 256 KiB mail, {SESSIONS} at a time, kept sessions"
+    missing = importlib.util.find_spec("aiosmtpd") is None
+    with scratch() as folder, ExitStack() as stack:
+        port = free_port()
+        config = CONFIG.format(port=port, deliver="{discard: true}")
+        subject = stack.enter_context(netserve(folder / "netserve", config, port))
+        mails = Mails(count=200 if quick else 800, size=size)
+        measures: dict[str, Callable[[], Sample]] = {OURS: partial(accept, subject, mails)}
+        fewer = Mails(count=40 if quick else 150, size=size)
+        for name in () if missing else (SYNCED, IN_MEMORY):
+            server = stack.enter_context(aiosmtpd(folder, name))
+            measures[name] = partial(accept, server, fewer)
+        rows = told(work, turns, measures, {SYNCED: 10, IN_MEMORY: None})
+    if missing:
+        rows.append(Row(work=work, subject="aiosmtpd", skipped="aiosmtpd is not installed"))
+    return rows
+
+
+def told(
+    work: str,
+    turns: int,
+    measures: dict[str, Callable[[], Sample]],
+    least: dict[str, float | None],
+) -> list[Row]:
+    """The rows of one work: ours with its claims on the rate of each peer, then the peers."""
+    taken = by_turns(turns, measures)
+    ours = taken[OURS]
+    claims = [
+        Claim(value=ours.rate_ratio(taken[name]), of=f"the rate of {name}", at_least=bound)
+        for name, bound in least.items()
+        if name in taken
+    ]
+    return [taken[name].row(work, name, claims if name == OURS else ()) for name in measures]
+
+
+def aiosmtpd(folder: Path, name: str) -> Server:
+    """The peer that keeps its mail as its name says."""
+    port = free_port()
+    place = folder / "aiosmtpd"
+    place.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "bench.peers.smtp_aiosmtpd", str(port)]
+    command.append(str(place) if name == SYNCED else "-")
+    log = folder / ("synced.log" if name == SYNCED else "memory.log")
+    return Server(command, port=port, log=log)

@@ -1,0 +1,77 @@
+"""Puts the relay together: sessions in, the queue between, the courier out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+
+from netserve.outbox import Schedule
+from netserve.plugin import Context, Hosted
+from netserve.protocols.smtp_relay.auth import UsersChecker
+from netserve.protocols.smtp_relay.courier import RouteCourier
+from netserve.protocols.smtp_relay.reception import Reception
+from netserve.protocols.smtp_relay.session import Shared, SmtpSession
+from netserve.protocols.smtp_relay.settings import SmtpRelaySettings
+
+
+class SmtpFactory(Factory):
+    """Makes the sessions of one service.
+
+    Arguments:
+        shared: what they share.
+    """
+
+    noisy = False
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    def buildProtocol(self, addr: IAddress | None) -> SmtpSession:
+        """One more session."""
+        return SmtpSession(self._shared)
+
+
+def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
+    """See `netserve.plugin.ProtocolPlugin`."""
+    outbox = context.outbox()
+    courier = RouteCourier(
+        settings.routes, hostname=settings.hostname, reactor=context.reactor, log=context.log
+    )
+    retry = settings.retry
+    outbox.attach(
+        context.service,
+        courier,
+        Schedule(
+            first=retry.first,
+            longest=retry.longest,
+            life=retry.life,
+            delay_notice=retry.delay_notice,
+        ),
+    )
+    checker = UsersChecker(settings.users, reactor=context.reactor) if settings.users else None
+    shared = Shared(
+        context=context,
+        outbox=outbox,
+        reception=Reception(settings),
+        checker=checker,
+        wall=time.time,
+        tls_from_start=not settings.begins_in_clear,
+    )
+    for state in ("queued", "held", "delivering"):
+        context.metrics.gauge(
+            f"queue_{state}",
+            f"Recipients in the queue of the process that are {state}.",
+            lambda state=state: outbox.depth()[state],  # type: ignore[misc]  # binds the name now
+        )
+    factory: Any = SmtpFactory(shared)  # zope's interfaces mean nothing to mypy
+    return Hosted(
+        stream=factory,
+        stop=courier.close,
+        refusal=f"421 4.7.0 {settings.hostname} Too many connections\r\n".encode(),
+        starts_tls=settings.begins_in_clear,
+        state=lambda: "{queued} queued, {held} held".format(**outbox.depth()),
+        ready=lambda: outbox.broken,
+    )

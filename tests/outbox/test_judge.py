@@ -1,0 +1,105 @@
+"""What follows from an outcome, and whether the sender is told (RFC 3461, 4.1)."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from netserve.mail.envelope import Outcome, Reply
+from netserve.outbox.judge import Judged, judge
+from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
+from netserve.outbox.schedule import Schedule
+from netserve.testing.queue import DEFERRED, DELIVERED, FAILED
+
+HOUR = 3600.0
+SCHEDULE = Schedule(jitter=0)
+MESSAGE = QueuedMessage(
+    id="0", number=0, service="mail", created=1000.0, sender="a@example.org", size=10,
+    recipients=1, open_body=lambda: None,  # type: ignore[arg-type, return-value]
+)
+SUCCESS = replace(DELIVERED, report="relayed")
+
+
+def one(
+    outcome: Outcome | None, *, notify: str = "", age: float = 10, warned: bool = False,
+    sender: str = "a@example.org",
+) -> Judged:
+    recipient = QueuedRecipient(
+        0, "b@example.com", frozenset(notify.split()), attempts=3, warned=warned
+    )
+    (judged,) = judge(
+        replace(MESSAGE, sender=sender), [recipient], {} if outcome is None else {0: outcome},
+        lane="mail x", schedule=SCHEDULE, now=1000 + age, random=random.Random(0),
+    )
+    return judged
+
+
+@pytest.mark.parametrize(
+    ("outcome", "age", "verdict", "state"),
+    [
+        (DELIVERED, 10, "delivered", State.DONE),
+        (FAILED, 10, "failed", State.FAILED),
+        (DEFERRED, 10, "deferred", None),
+        (None, 10, "deferred", None),
+        (DEFERRED, 5 * 24 * HOUR, "expired", State.FAILED),
+        (DELIVERED, 5 * 24 * HOUR, "delivered", State.DONE),
+    ],
+)
+def test_the_verdict(
+    outcome: Outcome | None, age: float, verdict: str, state: State | None
+) -> None:
+    judged = one(outcome, age=age)
+    assert (judged.verdict, judged.mark.state) == (verdict, state)
+    assert judged.mark.attempts == 4
+
+
+@pytest.mark.parametrize(
+    ("outcome", "age", "notify", "report"),
+    [
+        (FAILED, 10, "", "failed"),
+        (FAILED, 10, "FAILURE DELAY", "failed"),
+        (FAILED, 10, "NEVER", None),
+        (FAILED, 10, "SUCCESS", None),
+        (DEFERRED, 5 * 24 * HOUR, "", "failed"),
+        (DEFERRED, 10, "", None),
+        (DEFERRED, 4 * HOUR, "", "delayed"),
+        (DEFERRED, 4 * HOUR, "DELAY", "delayed"),
+        (DEFERRED, 4 * HOUR, "FAILURE", None),
+        (DEFERRED, 4 * HOUR, "NEVER", None),
+        (DELIVERED, 10, "SUCCESS", None),
+        (SUCCESS, 10, "SUCCESS", "relayed"),
+        (SUCCESS, 10, "", None),
+        (SUCCESS, 10, "NEVER", None),
+    ],
+)
+def test_whether_the_sender_is_told(
+    outcome: Outcome, age: float, notify: str, report: str | None
+) -> None:
+    assert one(outcome, age=age, notify=notify).report == report
+    assert one(outcome, age=age, notify=notify, sender="").report is None, "never a null sender"
+
+
+def test_a_delay_is_told_once() -> None:
+    first = one(DEFERRED, age=4 * HOUR)
+    assert first.mark.warned
+    again = one(DEFERRED, age=8 * HOUR, warned=True)
+    assert again.report is None
+    assert again.mark.warned
+
+
+@pytest.mark.parametrize(
+    ("reply", "age", "status"),
+    [
+        (Reply(550, "5.1.1", "x"), 10, "5.1.1"),
+        (Reply(554, "", "x"), 10, "5.0.0"),
+        (Reply(450, "4.2.0", "x"), 5 * 24 * HOUR, "4.4.7"),
+    ],
+)
+def test_the_status_in_a_report(reply: Reply, age: float, status: str) -> None:
+    kind = "failed" if reply.code >= 500 else "deferred"
+    assert one(Outcome(kind, reply), age=age).status == status
+
+
+def test_what_cannot_be_stored_is_replaced() -> None:
+    judged = one(Outcome("deferred", Reply(450, "", "bad \udc80 byte")))
+    judged.mark.reply.encode()
