@@ -1,4 +1,4 @@
-"""Tests of the SMTP server machine that read as what client and server say to each other.
+r"""Tests of the SMTP server machine that read as what client and server say to each other.
 
 ::
 
@@ -10,14 +10,14 @@
         assert talk.messages[0].data == b"Subject: x\r\n\r\nHello\r\n"
 
 Events are accepted as they come, unless ``decide`` refuses one, or leaves it open for later by
-`Dialogue.WAIT`.
+`WAIT`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from netserve.mail.envelope import Reply
 from netserve.mail.server import SmtpServer
@@ -31,9 +31,12 @@ from netserve.mail.server_model import (
     TLSWanted,
 )
 
-__all__ = ["Dialogue", "TakenMessage"]
+__all__ = ["WAIT", "Dialogue", "TakenMessage"]
 
-_Decision = Reply | Literal["wait"] | None
+WAIT: Final = "wait"
+"""What ``decide`` gives for an event that is to be answered later."""
+
+_Decision: TypeAlias = Reply | Literal["wait"] | None
 
 
 @dataclass(slots=True)
@@ -52,8 +55,6 @@ class Dialogue:
         machine: what is tested.
         decide: gives None to accept an event, a reply to refuse it, or `WAIT`.
     """
-
-    WAIT: Final = "wait"
 
     machine: SmtpServer
     decide: Callable[[Event], _Decision] = lambda _: None
@@ -87,17 +88,17 @@ class Dialogue:
                 parted by LF.
         """
         lines = self.said.decode().split("\r\n")
-        assert lines.pop() == "", f"the last reply has no end: {self.said!r}"  # noqa: S101
+        assert lines.pop() == "", f"a reply has no end: {self.said!r}"  # noqa: S101 - a test
         wanted = [line for reply in replies for line in reply.split("\n")]
         seen = "\n".join(lines)
         matches = len(lines) == len(wanted) and all(map(str.startswith, lines, wanted))
-        assert matches, f"the server said\n{seen}\n  instead of\n" + "\n".join(wanted)  # noqa: S101
+        assert matches, f"the server said\n{seen}\n  instead of\n" + "\n".join(wanted)  # noqa: S101 - a test
         self.said = b""
         return self
 
     def ends(self) -> Dialogue:
         """Assert that the server has ended the session."""
-        assert self.closed, "the session goes on"  # noqa: S101
+        assert self.closed, "the session goes on"  # noqa: S101 - a test
         return self
 
     def accept(self, text: str = "") -> Dialogue:

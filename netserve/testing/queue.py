@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import Logger
 
+from netserve.crossing import from_asyncio
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
 from netserve.outbox import Destination, Outbox, QueuedMessage, QueuedRecipient, Schedule
 
@@ -131,18 +134,20 @@ async def put(
     body: bytes = b"Subject: test\r\n\r\nHello\r\n",
     **envelope: Any,
 ) -> str:
-    """Put a message into the queue, and give its id after the commit."""
+    """Put a message into the queue, and give its id, once its first delivery has begun."""
     incoming = outbox.incoming()
     incoming.write(body)
     to = tuple(Recipient(one) if isinstance(one, str) else one for one in recipients)
-    return await incoming.commit("mail", Envelope(sender=sender, recipients=to, **envelope))
+    message = await incoming.commit("mail", Envelope(sender=sender, recipients=to, **envelope))
+    await from_asyncio(asyncio.sleep(0))
+    return message
 
 
 async def until(condition: Callable[[], Any], *, reactor: Any, seconds: float = 10.0) -> None:
     """Wait until something holds.
 
     Arguments:
-        condition: is asked every few milliseconds.
+        condition: is asked every few milliseconds; may be a coroutine function.
         reactor: the real one.
         seconds: after which the test fails.
 
@@ -150,7 +155,12 @@ async def until(condition: Callable[[], Any], *, reactor: Any, seconds: float = 
         AssertionError: it did not come to hold.
     """
     end = reactor.seconds() + seconds
-    while not condition():
+    while True:
+        holds = condition()
+        if inspect.isawaitable(holds):
+            holds = await holds
+        if holds:
+            return
         if reactor.seconds() > end:
             raise AssertionError("what the test waits for did not happen")
         await deferLater(reactor, 0.002)

@@ -45,7 +45,7 @@ def test_twisted_s_ftp_server_is_hosted(tmp_path: Path) -> None:
         client = ftplib.FTP()
         client.connect("127.0.0.1", ports[0], timeout=10)
         client.login()
-        names = client.nlst()
+        names = client.nlst(".")
         assert names
         content = io.BytesIO()
         client.retrbinary(f"RETR {names[0]}", content.write)

@@ -14,22 +14,37 @@ from netserve.testing.queue import DEFERRED, DELIVERED, FAILED
 HOUR = 3600.0
 SCHEDULE = Schedule(jitter=0)
 MESSAGE = QueuedMessage(
-    id="0", number=0, service="mail", created=1000.0, sender="a@example.org", size=10,
-    recipients=1, open_body=lambda: None,  # type: ignore[arg-type, return-value]
+    id="0",
+    number=0,
+    service="mail",
+    created=1000.0,
+    sender="a@example.org",
+    size=10,
+    recipients=1,
+    open_body=lambda: None,  # type: ignore[arg-type, return-value]
 )
 SUCCESS = replace(DELIVERED, report="relayed")
 
 
 def one(
-    outcome: Outcome | None, *, notify: str = "", age: float = 10, warned: bool = False,
+    outcome: Outcome | None,
+    *,
+    notify: str = "",
+    age: float = 10,
+    warned: bool = False,
     sender: str = "a@example.org",
 ) -> Judged:
     recipient = QueuedRecipient(
         0, "b@example.com", frozenset(notify.split()), attempts=3, warned=warned
     )
     (judged,) = judge(
-        replace(MESSAGE, sender=sender), [recipient], {} if outcome is None else {0: outcome},
-        lane="mail x", schedule=SCHEDULE, now=1000 + age, random=random.Random(0),
+        replace(MESSAGE, sender=sender),
+        [recipient],
+        {} if outcome is None else {0: outcome},
+        lane="mail x",
+        schedule=SCHEDULE,
+        now=1000 + age,
+        random=random.Random(0),
     )
     return judged
 

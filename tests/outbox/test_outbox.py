@@ -1,21 +1,21 @@
-"""The queue as a whole, on real SQLite: in, out, again, reports, restarts. Time is moved by hand."""
+"""The queue as a whole, on real SQLite: in, out, again, reports, restarts; time goes by hand."""
 
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from email import message_from_bytes
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
-from twisted.logger import Logger
+from twisted.logger import Logger, formatEvent
 
-from netserve.errors import StartError
+from netserve.crossing import ensure_deferred
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
-from netserve.outbox import BodyMissing, Destination, Outbox, Schedule, StorageFailed
+from netserve.outbox import BodyMissing, Outbox, Schedule, StorageFailed
 from netserve.testing.queue import (
     DEFERRED,
     DELIVERED,
@@ -41,41 +41,454 @@ class Queue:
         self.courier = courier
         self.clock = clock
 
-    async def until(self, condition: object) -> None:
-        await until(condition, reactor=reactor)  # type: ignore[arg-type]
+    async def until(self, condition: Any) -> None:
+        await until(condition, reactor=reactor)
 
-    async def tries(self, count: int) -> None:
-        """Wait until so many recipients were tried, and all outcomes are written."""
-        await self.until(lambda: len(self.courier.addresses) >= count)
-        await self.outbox.verbs.list(limit=1)
-        await self.settle()
-
-    async def settle(self) -> None:
-        await self.outbox.verbs.retry_nothing() if False else None
-        done = self.outbox._parts.store  # everything that waits is in front of this call
-        from twisted.internet.defer import Deferred
-
-        for _ in range(2):
-            waiting: Deferred[None] = Deferred()
-            done.call(lambda connection, removed: None, waiting.callback, waiting.errback)
-            await waiting
-
-    async def messages(self) -> list[dict[str, object]]:
+    async def messages(self) -> list[dict[str, Any]]:
         return (await self.outbox.verbs.list()).messages
+
+    async def until_empty(self) -> None:
+        async def empty() -> bool:
+            return not await self.messages()
+
+        await self.until(empty)
+
+    async def until_tried(self, message: str, attempts: int) -> dict[str, Any]:
+        """Wait until the first recipient's attempts are written, and give that recipient."""
+
+        async def tried() -> bool:
+            shown = await self.outbox.verbs.show(message)
+            return bool(shown["recipients"][0]["attempts"] >= attempts)
+
+        await self.until(tried)
+        recipient: dict[str, Any] = (await self.outbox.verbs.why(message))["recipients"][0]
+        return recipient
 
 
 @asynccontextmanager
 async def queue(
-    folder: Path, courier: Courier | None = None, *, later: float = 0.0, **options: object
+    folder: Path, courier: Courier | None = None, *, later: float = 0.0, **options: Any
 ) -> AsyncIterator[Queue]:
     """A queue that begins `later` seconds after the first one."""
     clock = SteeredReactor(reactor)
     courier = courier or Courier()
-    async with opened_queue(
-        folder, courier, reactor=clock, wall=WALL + later, **options  # type: ignore[arg-type]
-    ) as outbox:
+    async with opened_queue(folder, courier, reactor=clock, wall=WALL + later, **options) as outbox:
         yield Queue(outbox, courier, clock)
 
 
-def count_files(folder: Path) -> int:
+def files(folder: Path) -> int:
     return len(list((folder / "bodies").iterdir()))
+
+
+@ensureDeferred
+async def test_a_message_is_delivered_from_memory_and_leaves_nothing(tmp_path: Path) -> None:
+    async with queue(tmp_path) as q:
+        message = await put(q.outbox, "a@example.com", body=b"Subject: x\r\n\r\nbody\r\n")
+        assert q.courier.delivered == [(message, ("a@example.com",), b"Subject: x\r\n\r\nbody\r\n")]
+        await q.until_empty()
+
+
+@ensureDeferred
+async def test_a_large_body_is_a_file_until_it_is_delivered(tmp_path: Path) -> None:
+    courier = Courier(DEFERRED)
+    async with queue(tmp_path, courier) as q:
+        message = await put(q.outbox, "a@example.com", body=LARGE)
+        assert [path.name for path in (tmp_path / "bodies").iterdir()] == [message]
+        assert courier.delivered[0][2] == LARGE
+        await q.until_tried(message, 1)
+        courier.answer = DELIVERED
+        q.clock.advance(300)
+        await q.until_empty()
+        await q.until(lambda: files(tmp_path) == 0)
+
+
+@ensureDeferred
+async def test_an_aborted_message_leaves_nothing(tmp_path: Path) -> None:
+    async with queue(tmp_path) as q:
+        for data in (b"x", LARGE):
+            incoming = q.outbox.incoming()
+            incoming.write(data)
+            incoming.abort()
+            incoming.abort()
+            with pytest.raises(RuntimeError):
+                incoming.write(b"more")
+        assert await q.messages() == []
+        assert files(tmp_path) == 0
+
+
+@ensureDeferred
+async def test_abort_after_commit_undoes_nothing(tmp_path: Path) -> None:
+    async with queue(tmp_path, Courier(DEFERRED)) as q:
+        incoming = q.outbox.incoming()
+        incoming.write(LARGE)
+        committing = incoming.commit("mail", Envelope(sender="", recipients=(Recipient("a@b"),)))
+        incoming.abort()
+        assert await committing == incoming.id
+        assert files(tmp_path) == 1
+
+
+@ensureDeferred
+async def test_what_cannot_be_a_message_is_refused_at_once(tmp_path: Path) -> None:
+    async with queue(tmp_path) as q:
+        for envelope in (
+            Envelope(sender="a@b", recipients=()),
+            Envelope(sender="a@b", recipients=(Recipient("\udc80@b"),)),
+            Envelope(sender="\udc80@b", recipients=(Recipient("a@b"),)),
+        ):
+            incoming = q.outbox.incoming()
+            incoming.write(b"x")
+            with pytest.raises(ValueError):  # noqa: PT011 - either of two
+                incoming.commit("mail", envelope)
+            incoming.abort()
+
+
+@ensureDeferred
+async def test_a_deferred_recipient_is_tried_by_the_schedule(tmp_path: Path) -> None:
+    courier = Courier(DEFERRED)
+    async with queue(tmp_path, courier) as q:
+        message = await put(q.outbox, "a@example.com")
+        for attempts, wait in enumerate((300, 600, 1200, 2400), start=1):
+            recipient = await q.until_tried(message, attempts)
+            assert recipient["next_at"] == pytest.approx(WALL + q.clock.seconds() + wait)
+            q.clock.advance(wait - 1)
+            assert len(courier.delivered) == attempts
+            q.clock.advance(1)
+            await q.until(lambda so_far=attempts: len(courier.delivered) == so_far + 1)
+        recipient = await q.until_tried(message, 5)
+        assert [one["reply"] for one in recipient["history"]] == ["450 4.2.0 later"] * 5
+        assert recipient["history"][0]["remote"] == "mx.example.com[192.0.2.1]:25"
+
+
+@ensureDeferred
+async def test_only_the_last_attempts_are_remembered(tmp_path: Path) -> None:
+    async with queue(tmp_path, Courier(DEFERRED)) as q:
+        message = await put(q.outbox, "a@example.com")
+        for attempts in range(1, 25):
+            recipient = await q.until_tried(message, attempts)
+            q.clock.advance(4 * HOUR)
+        assert [one["number"] for one in recipient["history"]] == list(range(5, 25))
+
+
+@ensureDeferred
+async def test_recipients_have_states_of_their_own(tmp_path: Path) -> None:
+    courier = Courier(lambda _, r: {"a": DELIVERED, "b": DEFERRED, "c": FAILED}[r.address[0]])
+    async with queue(tmp_path, courier) as q:
+        message = await put(q.outbox, "a@x.org", "b@x.org", "c@x.org")
+        await q.until(lambda: len(courier.delivered) == 2)
+        shown = await q.outbox.verbs.show(message)
+        states = {one["address"]: one["state"] for one in shown["recipients"]}
+        assert states == {"a@x.org": "done", "b@x.org": "queued", "c@x.org": "failed"}
+        courier.answer = DELIVERED
+        q.clock.advance(300)
+        await q.until_empty()
+        assert courier.addresses.count("a@x.org") == 1
+        assert courier.addresses.count("b@x.org") == 2
+
+
+@ensureDeferred
+async def test_equal_destinations_go_together_up_to_the_batch(tmp_path: Path) -> None:
+    async with queue(tmp_path) as q:
+        await put(q.outbox, *(f"{n}@{n % 2}.org" for n in range(120)))
+        assert sorted(len(some) for _, some, _ in q.courier.delivered) == [10, 10, 50, 50]
+        for _, some, _ in q.courier.delivered:
+            assert len({address.partition("@")[2] for address in some}) == 1
+
+
+@ensureDeferred
+async def test_a_failure_is_reported_at_once_by_the_same_transaction(tmp_path: Path) -> None:
+    courier = Courier(lambda m, _: DELIVERED if not m.sender else FAILED)
+    async with queue(tmp_path, courier) as q:
+        original = await put(
+            q.outbox,
+            "x@example.com",
+            "y@example.com",
+            envid="E1",
+            body=b"Subject: s\r\n\r\nbody\r\n",
+        )
+        await q.until_empty()
+        (_, failed, _), (report, to, body) = courier.delivered
+        assert failed == ("x@example.com", "y@example.com")
+        assert to == ("sender@example.org",)
+        assert report != original
+        message = message_from_bytes(body)
+        assert message["From"].endswith("<MAILER-DAEMON@relay.example.org>")
+        assert body.count(b"\r\nAction: failed\r\n") == 2
+        assert b"Original-Envelope-Id: E1\r\n" in body
+        assert b"Subject: s\r\n" in body
+        assert b"body" not in body, "headers only, where RET does not ask for more"
+
+
+@ensureDeferred
+async def test_ret_full_returns_the_message(tmp_path: Path) -> None:
+    courier = Courier(lambda m, _: DELIVERED if not m.sender else FAILED)
+    async with queue(tmp_path, courier) as q:
+        await put(q.outbox, "x@example.com", ret="FULL", body=b"Subject: s\r\n\r\nthe body\r\n")
+        await q.until_empty()
+        assert b"the body" in courier.delivered[1][2]
+
+
+@ensureDeferred
+async def test_no_report_on_a_report(tmp_path: Path) -> None:
+    async with queue(tmp_path, Courier(FAILED)) as q:
+        await put(q.outbox, "x@example.com")
+        await q.until_empty()
+        assert q.courier.addresses == ["x@example.com", "sender@example.org"]
+        await put(q.outbox, "x@example.com", sender="")
+        await q.until_empty()
+        assert len(q.courier.addresses) == 3
+
+
+@ensureDeferred
+async def test_notify_never_and_success(tmp_path: Path) -> None:
+    relayed = replace(DELIVERED, report="relayed")
+    courier = Courier(lambda m, r: relayed if r.address[0] == "s" and m.sender else FAILED)
+    async with queue(tmp_path, courier) as q:
+        await put(q.outbox, Recipient("never@x.org", frozenset({"NEVER"})))
+        await q.until_empty()
+        assert len(courier.delivered) == 1
+        await put(q.outbox, Recipient("s@x.org", frozenset({"SUCCESS"}), "rfc822;first@x.org"))
+        await q.until_empty()
+        assert b"\r\nAction: relayed\r\n" in courier.delivered[2][2]
+        assert b"Original-Recipient: rfc822; first@x.org\r\n" in courier.delivered[2][2]
+
+
+@ensureDeferred
+async def test_a_delay_is_told_once_and_the_end_of_life_ends_it(tmp_path: Path) -> None:
+    courier = Courier(lambda m, _: DEFERRED if m.sender else DELIVERED)
+    async with queue(tmp_path, courier) as q:
+        message = await put(q.outbox, "x@example.com")
+        for _ in range(70):
+            await q.until_tried(message, 1)
+            before = len(courier.delivered)
+            q.clock.advance(2 * HOUR)
+            if not await q.messages():
+                break
+            await q.outbox.verbs.list()
+        await q.until_empty()
+        reports = [body for _, to, body in courier.delivered if to == ("sender@example.org",)]
+        assert len(reports) == 2
+        assert b"Action: delayed" in reports[0]
+        assert b"Will-Retry-Until: " in reports[0]
+        assert b"Action: failed" in reports[1]
+        assert b"Status: 4.4.7" in reports[1]
+        assert before
+
+
+@ensureDeferred
+async def test_a_courier_that_raises_defers(tmp_path: Path) -> None:
+    def broken(*_: Any) -> Outcome:
+        raise ZeroDivisionError
+
+    async with queue(tmp_path, Courier(broken)) as q:
+        message = await put(q.outbox, "x@example.com")
+        recipient = await q.until_tried(message, 1)
+        assert recipient["last"].startswith("451 4.3.0")
+
+
+@ensureDeferred
+async def test_a_routing_that_raises_defers(tmp_path: Path) -> None:
+    courier = Courier()
+    courier.key = lambda _: 1 // 0
+    async with queue(tmp_path, courier) as q:
+        message = await put(q.outbox, "x@example.com")
+        recipient = await q.until_tried(message, 1)
+        assert recipient["last"].startswith("451 4.3.5")
+        courier.key = lambda _: "fixed"
+        q.clock.advance(300)
+        await q.until_empty()
+
+
+@ensureDeferred
+async def test_the_route_is_decided_again_at_each_attempt(tmp_path: Path) -> None:
+    """The one way is dead, then the file is corrected, and the other way takes the mail."""
+    courier = Courier(UNREACHED)
+    async with queue(tmp_path, courier) as q:
+        message = await put(q.outbox, "x@example.com")
+        await q.until_tried(message, 1)
+        courier.key, courier.answer = (lambda _: "elsewhere"), DELIVERED
+        q.clock.advance(300)
+        await q.until_empty()
+
+
+@ensureDeferred
+async def test_a_restart_keeps_the_queue_and_its_times(tmp_path: Path) -> None:
+    """S1: what was taken is there after a restart."""
+    async with queue(tmp_path, Courier(DEFERRED)) as q:
+        small = await put(q.outbox, "a@example.com", trace="t1", user="u", client="192.0.2.9")
+        large = await put(q.outbox, "b@example.com", body=LARGE)
+        await q.until_tried(small, 1)
+        await q.until_tried(large, 1)
+    async with queue(tmp_path, later=100) as q:
+        assert [one["id"] for one in await q.messages()] == [small, large]
+        q.clock.advance(199)
+        assert q.courier.delivered == []
+        q.clock.advance(1)
+        await q.until_empty()
+        first, second = sorted(q.courier.delivered)
+        assert first[0] == small
+        assert second == (large, ("b@example.com",), LARGE)
+
+
+@ensureDeferred
+async def test_a_shutdown_during_delivery_leaves_it_queued(tmp_path: Path) -> None:
+    courier = Courier()
+    courier.waits = True
+    clock = SteeredReactor(reactor)
+    async with opened_queue(tmp_path, courier, reactor=clock) as outbox:
+        message = await put(outbox, "a@example.com")
+        assert outbox.depth()["delivering"] == 1
+        closing = ensure_deferred(outbox.close())
+        assert not closing.called, "it waits for the delivery"
+        clock.advance(11)
+        await closing
+    async with queue(tmp_path) as q:
+        await q.until_empty()
+        assert [one for one, _, _ in q.courier.delivered] == [message]
+
+
+@ensureDeferred
+async def test_a_shutdown_waits_for_a_delivery_that_ends(tmp_path: Path) -> None:
+    courier = Courier()
+    courier.waits = True
+    clock = SteeredReactor(reactor)
+    async with opened_queue(tmp_path, courier, reactor=clock) as outbox:
+        await put(outbox, "a@example.com")
+        closing = ensure_deferred(outbox.close())
+        courier.waiting.pop()()
+        await closing
+    async with queue(tmp_path) as q:
+        assert await q.messages() == []
+
+
+@ensureDeferred
+async def test_a_closed_queue_takes_nothing(tmp_path: Path) -> None:
+    async with queue(tmp_path) as q:
+        incoming = q.outbox.incoming()
+        incoming.write(LARGE)
+        await q.outbox.close()
+        with pytest.raises(StorageFailed):
+            await incoming.commit("mail", Envelope(sender="", recipients=(Recipient("a@b"),)))
+        with pytest.raises(StorageFailed):
+            q.outbox.incoming()
+        assert q.outbox.broken == "the queue is closed"
+    assert files(tmp_path) == 0
+
+
+@ensureDeferred
+async def test_commits_are_grouped(tmp_path: Path) -> None:
+    async with queue(tmp_path, Courier(DEFERRED)) as q:
+        before = q.outbox.commits
+        await gatherResults(
+            [ensure_deferred(put(q.outbox, f"{n}@example.com")) for n in range(200)]
+        )
+        assert q.outbox.commits - before < 50
+
+
+@ensureDeferred
+async def test_a_slow_destination_does_not_slow_another(tmp_path: Path) -> None:
+    """Its memory is full and thousands wait, and mail for others goes on from memory."""
+    slow, fast = Courier(), Courier()
+    slow.waits = True
+    courier = Courier()
+    courier.deliver = lambda m, r, d: (slow if d.key == "slow" else fast).deliver(m, r, d)  # type: ignore[method-assign]
+    async with queue(tmp_path, courier) as q:
+        body = b"x" * 60_000
+        await gatherResults(
+            [ensure_deferred(put(q.outbox, f"{n}@slow", body=body)) for n in range(400)]
+        )
+        assert len(slow.delivered) == 5
+        await gatherResults(
+            [ensure_deferred(put(q.outbox, f"{n}@fast", body=body)) for n in range(100)]
+        )
+        await q.until(lambda: len(fast.delivered) == 100)
+        while len(slow.delivered) < 400 or slow.waiting:
+            await q.until(lambda: slow.waiting)
+            slow.waiting.pop()()
+        await q.until_empty()
+        assert sorted(slow.addresses) == sorted(f"{n}@slow" for n in range(400))
+
+
+@ensureDeferred
+async def test_a_dead_destination_rests_and_is_not_hammered(tmp_path: Path) -> None:
+    courier = Courier(UNREACHED)
+    async with queue(tmp_path, courier) as q:
+        for n in range(50):
+            await put(q.outbox, f"{n}@dead.example")
+        tried = len(courier.delivered)
+        assert tried < 10
+        q.clock.advance(29)
+        assert len(courier.delivered) == tried
+        q.clock.advance(2)
+        await q.until(lambda: len(courier.delivered) == tried + 1)
+        courier.answer = DELIVERED
+        await q.outbox.verbs.flush()
+        await q.until_empty()
+
+
+@ensureDeferred
+async def test_mail_for_a_dead_destination_expires_without_an_attempt_each(tmp_path: Path) -> None:
+    courier = Courier(lambda m, _: UNREACHED if m.sender else DELIVERED)
+    schedule = Schedule(jitter=0, life=HOUR, delay_notice=0)
+    async with queue(tmp_path, courier, schedule=schedule) as q:
+        for n in range(300):
+            await put(q.outbox, f"{n}@dead.example")
+        for _ in range(30):
+            q.clock.advance(300)
+            await q.messages()
+        await q.until_empty()
+        assert courier.addresses.count("sender@example.org") == 300
+        assert len(courier.addresses) < 350
+
+
+@ensureDeferred
+async def test_a_missing_body_is_held_and_alarmed(tmp_path: Path) -> None:
+    courier = Courier(DEFERRED)
+    async with queue(tmp_path, courier) as q:
+        message = await put(q.outbox, "a@example.com", body=LARGE)
+        await q.until_tried(message, 1)
+        (tmp_path / "bodies" / message).unlink()
+        q.clock.advance(300)
+
+        async def held() -> bool:
+            shown = await q.outbox.verbs.show(message)
+            return bool(shown["recipients"][0]["state"] == "held")
+
+        await q.until(held)
+        shown = await q.outbox.verbs.show(message)
+        assert "missing" in shown["recipients"][0]["last"]
+        assert "missing" in shown["header"]
+        _, loaded = await q.outbox.verbs.export(message)
+        with pytest.raises(BodyMissing):
+            loaded.body()
+        assert len(courier.delivered) == 1
+
+
+@ensureDeferred
+async def test_depth_and_space(tmp_path: Path) -> None:
+    async with queue(tmp_path, Courier(DEFERRED)) as q:
+        assert q.outbox.depth() == {"queued": 0, "held": 0, "delivering": 0}
+        message = await put(q.outbox, "a@example.com", "b@example.com")
+        await q.until_tried(message, 1)
+
+        async def counted() -> bool:
+            q.clock.advance(1)
+            return q.outbox.depth()["queued"] == 2
+
+        await q.until(counted)
+        assert q.outbox.free_space() > 0
+
+
+@ensureDeferred
+async def test_one_line_a_recipient_in_the_log(tmp_path: Path) -> None:
+    lines: list[str] = []
+    log = Logger(observer=lambda event: lines.append(formatEvent(event)))
+    reply = Outcome("delivered", Reply(250, "2.0.0", "queued as 123"), "mx[192.0.2.1]:25")
+    async with queue(tmp_path, Courier(reply), log=log) as q:
+        message = await put(q.outbox, "a@example.com", trace="T9")
+        await q.until_empty()
+    (line,) = lines
+    assert line == (
+        f"{message}: delivered to <a@example.com> by example.com: 250 2.0.0 queued as 123"
+        " (remote mx[192.0.2.1]:25, trace T9, before the queue 0.000 s, in the queue 0.000 s,"
+        " delivery 0.000 s)"
+    )

@@ -1,0 +1,100 @@
+"""Files that cannot be read as a text at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netserve.config.source import MAX_SIZE, read_text
+from netserve.errors import ConfigError
+
+
+def message(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_text(path)
+    return str(caught.value).replace(str(path), "FILE")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert message(tmp_path / "no.yaml") == "FILE: there is no such file"
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    assert message(tmp_path) == "FILE: this is a folder; name the file in it"
+
+
+def test_a_file_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    assert message(tmp_path / "a" / "b") == "FILE: cannot be read: not a directory"
+
+
+def test_a_name_with_nul(tmp_path: Path) -> None:
+    assert message(tmp_path / "a\0b") == "FILE: cannot be read: embedded null byte"
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and sys.platform != "linux", reason="root may read all")
+def test_no_permission(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.touch(mode=0)
+    if os.geteuid() != 0:
+        assert message(path) == "FILE: no permission to read it"
+        return
+    # Root may read everything, so another user has to try.
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.owner() == "root" and not parent.stat().st_mode & 0o001:
+            pytest.skip("another user cannot enter the folder of the tests")
+    child = os.fork()
+    if child == 0:
+        os.setuid(65534)
+        try:
+            read_text(path)
+        except ConfigError as error:
+            os._exit(0 if str(error).endswith("no permission to read it") else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes("services:\r\n  größe: ".encode() + b"\xff\n")
+    what = "not a text in UTF-8: the byte 0xFF cannot stand here"
+    assert message(path) == f"FILE:2:10: {what}"
+
+
+def test_utf_16_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("services: {}", encoding="utf-16")
+    assert message(path).startswith("FILE:1:1: not a text in UTF-8")
+
+
+def test_more_than_1_mib_is_refused(tmp_path: Path) -> None:
+    """S15: files over 1 MiB are refused; one of exactly 1 MiB is read."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"#" * MAX_SIZE)
+    assert len(read_text(path)) == MAX_SIZE
+    path.write_bytes(b"#" * (MAX_SIZE + 1))
+    assert message(path) == "FILE: larger than 1 MiB; a config file may not be that large"
+
+
+def test_an_endless_file_is_refused() -> None:
+    assert message(Path("/dev/zero")).startswith("FILE: larger than 1 MiB")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"\xef\xbb\xbfservices: {}")
+    assert read_text(path) == "services: {}"
+
+
+def test_a_pipe_can_be_read() -> None:
+    """`netserve check <(generate)` works."""
+    code = "import pathlib, netserve.config.source as s; print(s.read_text(pathlib.Path('/dev/stdin')))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], input="a: 1", capture_output=True, text=True, timeout=30
+    )
+    assert result.stdout == "a: 1\n"
