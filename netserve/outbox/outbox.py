@@ -127,7 +127,7 @@ class Outbox:
         routing = Routing(self._services, log)
 
         def read(function: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
-            return deferToThreadPool(reactor, readers, function, store.reader)
+            return deferToThreadPool(reactor, readers, _in_snapshot, store.reader, function)
 
         depth = Depth(reactor, read)
         ledger = Ledger(
@@ -258,3 +258,12 @@ class Outbox:
             "held": depth.held,
             "delivering": self._parts.agent.delivering,
         }
+
+
+def _in_snapshot(connection: sqlite3.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
+    """Read in one transaction, so that all of it is as of one moment."""
+    connection.execute("BEGIN")
+    try:
+        return function(connection)
+    finally:
+        connection.execute("ROLLBACK")

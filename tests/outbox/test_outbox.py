@@ -203,7 +203,7 @@ async def test_a_failure_is_reported_at_once_by_the_same_transaction(tmp_path: P
             "x@example.com",
             "y@example.com",
             envid="E1",
-            body=b"Subject: s\r\n\r\nbody\r\n",
+            body=b"Subject: s\r\n\r\nthe text\r\n",
         )
         await q.until_empty()
         (_, failed, _), (report, to, body) = courier.delivered
@@ -215,7 +215,7 @@ async def test_a_failure_is_reported_at_once_by_the_same_transaction(tmp_path: P
         assert body.count(b"\r\nAction: failed\r\n") == 2
         assert b"Original-Envelope-Id: E1\r\n" in body
         assert b"Subject: s\r\n" in body
-        assert b"body" not in body, "headers only, where RET does not ask for more"
+        assert b"the text" not in body, "headers only, where RET does not ask for more"
 
 
 @ensureDeferred
@@ -256,22 +256,17 @@ async def test_notify_never_and_success(tmp_path: Path) -> None:
 async def test_a_delay_is_told_once_and_the_end_of_life_ends_it(tmp_path: Path) -> None:
     courier = Courier(lambda m, _: DEFERRED if m.sender else DELIVERED)
     async with queue(tmp_path, courier) as q:
-        message = await put(q.outbox, "x@example.com")
-        for _ in range(70):
-            await q.until_tried(message, 1)
-            before = len(courier.delivered)
-            q.clock.advance(2 * HOUR)
+        await put(q.outbox, "x@example.com")
+        for _ in range(200):
             if not await q.messages():
                 break
-            await q.outbox.verbs.list()
-        await q.until_empty()
+            q.clock.advance(HOUR)
         reports = [body for _, to, body in courier.delivered if to == ("sender@example.org",)]
         assert len(reports) == 2
         assert b"Action: delayed" in reports[0]
         assert b"Will-Retry-Until: " in reports[0]
         assert b"Action: failed" in reports[1]
         assert b"Status: 4.4.7" in reports[1]
-        assert before
 
 
 @ensureDeferred
