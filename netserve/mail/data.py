@@ -99,15 +99,14 @@ class Content:
 
     def _check_lines(self, block: bytes) -> None:
         """Leap through the block: in each stretch of one limit's length there is a line's end."""
-        start = -self._column
-        while start + self._line_limit < len(block):
-            end = block.rfind(b"\n", max(start, 0), start + self._line_limit)
-            if end < 0:
-                self.refuse(LONG_LINE)
-                return
-            start = end + 1
-        end = block.rfind(b"\n", max(start, 0)) + 1
-        self._column = len(block) - end if end else len(block) - start
+        limit, length = self._line_limit, len(block)
+        end = block.rfind(b"\n", 0, max(limit - self._column, 0))
+        while 0 <= end < length - 1 - limit:
+            end = block.rfind(b"\n", end + 1, end + 1 + limit)
+        if end < 0:
+            self.refuse(LONG_LINE)
+        else:
+            self._column = length - 1 - block.rfind(b"\n", end)
 
 
 class DataDecoder(Content):
