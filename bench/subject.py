@@ -23,14 +23,14 @@ def command() -> str:
 
 
 def netserve(
-    folder: Path, config: str, port: int, *, cores: frozenset[int] = SERVER_CORES
+    folder: Path, config: str, port: int | None, *, cores: frozenset[int] = SERVER_CORES
 ) -> Server:
     """netserve with this config, its state and log in a folder.
 
     Arguments:
         folder: made here; the config's relative paths start there.
         config: the text of the file.
-        port: a port that it listens on; it is there once that one answers.
+        port: a port that it listens on; it is there once that one answers. None: at once.
         cores: the cores that it may use.
     """
     folder.mkdir()

@@ -13,7 +13,7 @@ from twisted.internet import epollreactor
 epollreactor.install()
 
 import treq  # noqa: E402 - imports the reactor
-from twisted.internet import endpoints, reactor  # noqa: E402
+from twisted.internet import endpoints, reactor  # noqa: E402, TID253 - after its installation
 from twisted.internet.defer import ensureDeferred  # noqa: E402
 from twisted.internet.protocol import Factory  # noqa: E402
 from twisted.protocols.basic import LineReceiver  # noqa: E402
