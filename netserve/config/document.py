@@ -114,7 +114,7 @@ class Document:
 
     def report_at(self, index: int, way: Way, what: str) -> None:
         """Note a problem at a character of the text."""
-        finding = _Finding(index, self.known(way), what)
+        finding = _Finding(index, self.known(way), _in_one_line(what))
         if finding not in self._findings[-MAX_PROBLEMS:]:
             self._findings.append(finding)
 
@@ -144,7 +144,8 @@ class Document:
 
     def problem(self, way: Way, what: str) -> Problem:
         """A problem of a value, as `report` would note it."""
-        return self._render(_Finding(self._index(way, "value"), self.known(way), what))
+        index = self._index(way, "value")
+        return self._render(_Finding(index, self.known(way), _in_one_line(what)))
 
     def problems(self) -> tuple[Problem, ...]:
         """All that was noted, in the order of the file."""
@@ -244,15 +245,17 @@ def dotted(way: Way) -> str:
 
 def quoted(text: str) -> str:
     """A text from the file in double quotes, on one line, and not too long."""
-    escaped = "".join(
-        character if character.isprintable() and character not in '"\\' else _escape(character)
-        for character in (text if len(text) <= 80 else text[:79] + "…")
+    text = text if len(text) <= 80 else f"{text[:79]}…"
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{_in_one_line(text)}"'
+
+
+def _in_one_line(text: str) -> str:
+    """A text with everything escaped that would move a terminal's cursor."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
     )
-    return f'"{escaped}"'
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode() if character != '"' else '\\"'
 
 
 def _entries(node: Node | None) -> Iterator[tuple[str, Entry]]:

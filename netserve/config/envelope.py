@@ -57,7 +57,7 @@ class ProcessSettings(Section):
 class Envelope(Section):
     """A config file."""
 
-    netserve: ProcessSettings = Field(default_factory=ProcessSettings)
+    netserve: ProcessSettings
     """The process."""
     services: dict[str, Any]
     """Each service by its name."""

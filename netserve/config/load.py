@@ -141,7 +141,8 @@ class _Loader:
                 what if data is not None else "the file is empty; it needs a section `services:`",
             )
             return None, ()
-        envelope = self._validate((), Envelope, data)
+        # With the section left out, its defaults have to be validated too: `state` is a path.
+        envelope = self._validate((), Envelope, {"netserve": {}, **data})
         services = data.get("services")
         loaded: list[ServiceConfiguration] = []
         if isinstance(services, dict):

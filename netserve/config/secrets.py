@@ -19,7 +19,7 @@ _WORDS: Final = frozenset(
 _NEAR: Final = ("password", "passphrase", "secret", "token", "credential")
 _NEAR_ENOUGH: Final = 0.75
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_KEYS: Final = re.compile(r"[a-z]+[-_.]?key", re.IGNORECASE)
+_KEYS: Final = re.compile(r"[a-z][-_.]?key$", re.IGNORECASE)
 _KEY_AND_COLON: Final = re.compile(r"([A-Za-z][\w.-]*)[\"']?\s*[:=]\s?")
 _URL_LOGIN: Final = re.compile(r"(?<=://)[^\s/@\"']+(?=@)")
 
@@ -27,7 +27,7 @@ _URL_LOGIN: Final = re.compile(r"(?<=://)[^\s/@\"']+(?=@)")
 @lru_cache(maxsize=1024)
 def looks_secret(key: str) -> bool:
     """Whether a key is like ``password``, ``pasword`` or ``api_key``: its value is not shown."""
-    if _KEYS.fullmatch(key):
+    if _KEYS.search(key):
         return True
     return any(
         word in _WORDS or any(_is_near(word, secret) for secret in _NEAR)

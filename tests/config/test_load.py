@@ -107,7 +107,7 @@ def test_the_services(configuration: Configuration, folder: Path) -> None:
 
 
 def test_no_secret_is_in_what_is_printed(configuration: Configuration) -> None:
-    """S17"""
+    """S17: not in a repr, not in a dump."""
     assert "hunter2" not in repr(configuration)
     assert "hunter2" not in repr(configuration.services[0].settings)
     assert "hunter2" not in configuration.services[0].settings.model_dump_json(
@@ -123,10 +123,10 @@ def test_no_secret_is_in_what_is_printed(configuration: Configuration) -> None:
         (("services", "first", "login", "password"), "22:17: services.first.login.password"),
         (("services", "first", "login"), "20:5: services.first.login"),
         (("services", "first", "tls", "certificate"), "8:3: services.first.tls.certificate"),
-        (("services", "first", "deliver", 1, "tls"), "25:31: services.first.deliver[1].tls"),
+        (("services", "first", "deliver", 1, "tls"), "25:34: services.first.deliver[1].tls"),
         (
             ("services", "first", "anything", "yes", 3, 1),
-            "18:25: services.first.anything.yes[3][1]",
+            "18:24: services.first.anything.yes[3][1]",
         ),
         (("services", "second"), "29:3: services.second"),
         (("netserve", "status"), "4:11: netserve.status"),

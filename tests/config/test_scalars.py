@@ -25,7 +25,8 @@ from netserve.config.scalars import MAX_DIGITS, Scalar, resolve, resolve_as
         (".", "."), ("-", "-"), ("+", "+"), ("1e", "1e"), ("e5", "e5"), ("1.5e+", "1.5e+"),
         (".inf", math.inf), ("-.Inf", -math.inf), ("+.INF", math.inf),
         ("inf", "inf"), ("nan", "nan"), (".iNF", ".iNF"),
-        ("127.0.0.1", "127.0.0.1"), ("127.0.0.0/8", "127.0.0.0/8"), ("5s", "5s"), ("\u0661", "\u0661"),
+        ("127.0.0.1", "127.0.0.1"), ("127.0.0.0/8", "127.0.0.0/8"), ("5s", "5s"), ("\u0661",
+        "\u0661"),
     ],
 )  # fmt: skip
 def test_a_plain_scalar(text: str, value: Scalar) -> None:
@@ -68,7 +69,8 @@ def test_any_text_gives_a_value_or_is_a_number_too_long(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
-    [("str", "5", "5"), ("int", "5", 5), ("float", "5", 5.0), ("bool", "true", True), ("null", "", None)],
+    [("str", "5", "5"), ("int", "5", 5), ("float", "5", 5.0), ("bool", "true", True), ("null",
+     "", None)],
 )  # fmt: skip
 def test_a_scalar_with_a_core_tag(kind: str, text: str, value: Scalar) -> None:
     resolved = resolve_as(kind, text)
@@ -77,7 +79,8 @@ def test_a_scalar_with_a_core_tag(kind: str, text: str, value: Scalar) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [("int", "a"), ("int", "true"), ("bool", "1"), ("float", "true"), ("null", "x")]
+    ("kind", "text"), [("int", "a"), ("int", "true"), ("bool", "1"), ("float", "true"), ("null",
+    "x")]
 )  # fmt: skip
 def test_a_core_tag_that_does_not_fit(kind: str, text: str) -> None:
     with pytest.raises(ValueError, match=f"not of the kind !!{kind}"):

@@ -11,7 +11,8 @@ from netserve.config.secrets import looks_secret, spans_in_line
     "key",
     ["password", "pasword", "passwort", "Password", "PASSWD", "smtp_password", "dbPassword", "pw",
      "pass", "passphrase", "pasphrase", "secret", "client_secret", "secrets", "token", "authToken",
-     "tokne", "api_key", "apikey", "private-key", "Authorization", "Cookie", "X-Api-Key", "credential"],
+     "tokne", "api_key", "apikey", "private-key", "Authorization", "Cookie", "X-Api-Key",
+     "credential"],
 )  # fmt: skip
 def test_a_key_that_looks_secret(key: str) -> None:
     assert looks_secret(key)

@@ -13,7 +13,8 @@ from netserve.config.tags import KNOWN, MAX_FILE_SIZE, Tags
     ("text", "value"),
     [
         ("NAME", "value"), ("EMPTY", ""), ("NAME:-other", "value"), ("EMPTY:-other", "other"),
-        ("MISSING:-other", "other"), ("MISSING:-", ""), ("MISSING:-a:-b", "a:-b"), ("NUMBER", "007"),
+        ("MISSING:-other", "other"), ("MISSING:-", ""), ("MISSING:-a:-b", "a:-b"), ("NUMBER",
+        "007"),
     ],
 )  # fmt: skip
 def test_env(text: str, value: str) -> None:
