@@ -111,10 +111,7 @@ def _section(model: type[BaseModel], prefix: str, default: object, depth: int) -
             meaning=" ".join((field.description or "").split()),
             required=required,
         )
-        for leaf in shape.leaves:
-            inner = value if leaf.model and isinstance(value, leaf.model) else None
-            for option in _below(leaf, prefix + key, inner, depth):
-                yield _of_branch(option, leaf, prefix + key) if len(shape.leaves) > 1 else option
+        yield from _below(shape, prefix + key, value, depth)
 
 
 def _of_branch(option: Option, branch: Shape, path: str) -> Option:
@@ -137,16 +134,21 @@ def _merged(one: Option, other: Option) -> Option:
 
 
 def _below(shape: Shape, path: str, default: object, depth: int) -> Iterator[Option]:
-    """The options of the sections inside of an option's type."""
-    if shape.model:
-        if issubclass(shape.model, Section):
-            yield from _section(shape.model, f"{path}.", default, depth + 1)
-    elif shape.item:
-        for leaf in shape.item.leaves:
-            yield from _below(leaf, f"{path}[]", None, depth + 1)
-    elif shape.value:
-        for leaf in shape.value.leaves:
-            yield from _below(leaf, f"{path}.NAME", None, depth + 1)
+    """The options of the sections inside of an option's type, branch by branch."""
+    for leaf in shape.leaves:
+        for option in _below_leaf(leaf, path, default, depth):
+            yield _of_branch(option, leaf, path) if len(shape.leaves) > 1 else option
+
+
+def _below_leaf(leaf: Shape, path: str, default: object, depth: int) -> Iterator[Option]:
+    if leaf.model:
+        if issubclass(leaf.model, Section):
+            own = default if isinstance(default, leaf.model) else None
+            yield from _section(leaf.model, f"{path}.", own, depth + 1)
+    elif leaf.item:
+        yield from _below(leaf.item, f"{path}[]", None, depth)
+    elif leaf.value:
+        yield from _below(leaf.value, f"{path}.NAME", None, depth)
 
 
 def _default(field: FieldInfo) -> object:
