@@ -74,7 +74,16 @@ def faults(shape: Shape, data: object, errors: Sequence[ErrorDetails]) -> list[F
         data: the value.
         errors: what pydantic said about it.
     """
-    return _pick([_locate(shape, data, error) for error in errors], data, 0)
+    found = [_locate(shape, data, error) for error in errors]
+    return _pick([fault for fault in found if not _is_echo(fault)], data, 0)
+
+
+def _is_echo(fault: Fault) -> bool:
+    """Whether a list is called too short only because its items are wrong."""
+    least = fault.context.get("min_length", 0)
+    return (
+        fault.kind == "too_short" and isinstance(fault.value, tuple) and len(fault.value) >= least
+    )
 
 
 def form(data: object) -> Literal["mapping", "list", "scalar"]:
@@ -119,7 +128,7 @@ def _locate(shape: Shape, data: object, details: ErrorDetails) -> Fault:
     return Fault(
         kind=details["type"],
         way=way,
-        shape=current,
+        shape=current.unwrapped if current else None,
         parent=parent,
         value=_get(data, way),
         context=context,

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from netserve.config.document import Document
+from netserve.config.load import load
 from netserve.config.nodes import compose
 from netserve.config.schema import file_schema
 from netserve.config.tags import Tags
@@ -106,3 +107,14 @@ def test_every_option_has_a_description(validator: Draft202012Validator) -> None
         for key, option in definition.get("properties", {}).items():
             if name != "Service":
                 assert option.get("description") or "$ref" in option, f"{name}.{key}"
+
+
+def test_the_example_of_each_protocol_is_valid_and_loads(
+    validator: Draft202012Validator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`overview.yaml` has every protocol, secrets by tags, and lists beside single values."""
+    path = Path(__file__).parent / "overview.yaml"
+    monkeypatch.setenv("SMTP_PASSWORD", "secret")
+    assert [error.message for error in validator.iter_errors(data_of(path.read_text()))] == []
+    services = load(path, Registry()).services
+    assert [service.name for service in services] == ["echo", "hello", "web", "mail"]

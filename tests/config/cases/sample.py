@@ -101,6 +101,10 @@ class SampleSettings(Settings):
     """Headers."""
     names: tuple[Annotated[str, Field(min_length=2, max_length=5)], ...] = ()
     """Names."""
+    some: Annotated[tuple[int, ...], Field(min_length=1, max_length=2)] | None = None
+    """One or two."""
+    mode: Literal["fast", "slow"] | None = None
+    """A mode, or none."""
     code: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "ABC"
     """A code."""
     deliver: tuple[Maildir | Smarthost, ...] = ()
