@@ -10,9 +10,10 @@ import importlib
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from bench.processes import BenchError
+from bench.subject import or_failed
 from bench.table import Row, render
 from bench.versions import heading
 
@@ -28,21 +29,14 @@ def main() -> int:
     for item in options.items or ITEMS:
         print(f"{item} …", end=" ", file=sys.stderr, flush=True)
         start = time.monotonic()
-        rows += measured(item, options.quick)
+        module = importlib.import_module(f"bench.{item}")
+        rows += or_failed(item.replace("_", " "), partial(module.run, options.quick))
         print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
     text = f"{heading(options.quick)}\n{render(rows)}"
     print(text)
     if options.write:
         RESULTS.write_text(text)
     return 1 if any(row.missed for row in rows) else 0
-
-
-def measured(item: str, quick: bool) -> list[Row]:
-    """The rows of an item; where it breaks, one row that says how."""
-    try:
-        return importlib.import_module(f"bench.{item}").run(quick)
-    except (BenchError, OSError) as error:
-        return [Row(work=item.replace("_", " "), subject="netserve", failed=str(error))]
 
 
 def arguments() -> argparse.Namespace:

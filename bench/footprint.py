@@ -8,15 +8,15 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from bench.processes import BenchError, Server, free_port, is_open, scratch, until
-from bench.subject import netserve
+from bench.subject import OURS, netserve, or_failed
 from bench.table import Claim, Row
 
 SHIPPED = Path(__file__).parent.parent / "config.yaml"
-OURS = "netserve"
 
 IDLE_CONFIG = """\
 netserve: {{state: ./var}}
@@ -44,7 +44,10 @@ services:
 def run(quick: bool) -> list[Row]:
     """Start and memory of the shipped config, then memory by connection, service by service."""
     with scratch() as folder:
-        return [*shipped(folder, starts=3 if quick else 7), *idle(folder, 2000)]
+        return [
+            *or_failed("shipped config", partial(shipped, folder, starts=3 if quick else 7)),
+            *or_failed("idle connections", partial(idle, folder, 2000)),
+        ]
 
 
 def shipped(folder: Path, starts: int) -> list[Row]:
@@ -55,7 +58,7 @@ def shipped(folder: Path, starts: int) -> list[Row]:
         start = time.monotonic()
         # The port is waited for by `is_ready`: the status port says when all services can serve.
         with netserve(folder / f"shipped{number}", config, None) as server:
-            until(lambda at=status: is_ready(at), 20, "netserve to be ready", 0.005)
+            until(lambda at=status: is_ready(server, at), 20, "netserve to be ready", 0.005)
             elapsed = time.monotonic() - start
             until(lambda at=ports: all(map(is_open, at)), 5, "all ports to be open")
             if number:  # the first one may have to compile
@@ -89,8 +92,9 @@ def on_free_ports(config: str) -> tuple[str, list[int], int]:
     return replaced, [ports[port] for port in sorted(tcp)], ports[status[1]]
 
 
-def is_ready(port: int) -> bool:
+def is_ready(server: Server, port: int) -> bool:
     """Whether the status port says that all services can serve."""
+    server.check()
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as client:
         client.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return client.recv(4096).startswith(b"HTTP/1.1 200")

@@ -12,10 +12,9 @@ from bench.compare import Samples, by_turns
 from bench.load import ask_lines
 from bench.peers import nginx
 from bench.processes import LOAD_CORES, Server, free_port, scratch
-from bench.subject import netserve
+from bench.subject import OURS, netserve
 from bench.table import Claim, Row
 
-OURS = "netserve"
 PEERS = {"aiohttp": "aiohttp on uvloop", "treq": "treq", "requests": "requests, threads"}
 CONNECTIONS = 50
 

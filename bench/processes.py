@@ -206,9 +206,9 @@ class Server:
         try:
             if self.port is not None:
                 until(self._listens, self._timeout, f"{self.argv[0]} to listen on {self.port}")
-        except BenchError as error:
+        except BenchError:
             self.stop()
-            raise BenchError(f"{error}; {self.printed()}") from None
+            raise
         return self
 
     def __exit__(
@@ -219,9 +219,18 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _listens(self) -> bool:
+    def check(self) -> None:
+        """See that it still runs.
+
+        Raises:
+            BenchError: it has ended; the text says what it printed last.
+        """
         if self._process.poll() is not None:
-            raise BenchError(f"{self.argv[0]} ended with code {self._process.returncode}")
+            code = self._process.returncode
+            raise BenchError(f"{Path(self.argv[0]).name} ended with {code}: {self.printed()}")
+
+    def _listens(self) -> bool:
+        self.check()
         return self.port is not None and is_open(self.port)
 
     def cpu(self) -> float:

@@ -8,10 +8,10 @@ from functools import partial
 from bench.compare import by_turns
 from bench.load import ask_lines
 from bench.processes import Server, free_port, scratch
-from bench.subject import netserve
+from bench.subject import OURS, netserve
 from bench.table import Claim, Row
 
-OURS, PEER = "netserve", "bare uvloop line server"
+PEER = "bare uvloop line server"
 CONNECTIONS = 100
 DEPTHS = (1, 16)
 

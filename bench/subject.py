@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bench.processes import SERVER_CORES, BenchError, Server
+from bench.table import Row
+
+OURS = "netserve"
 
 
 def command() -> str:
@@ -43,3 +47,11 @@ def netserve(
         cores=cores,
         folder=folder,
     )
+
+
+def or_failed(work: str, measure: Callable[[], Iterable[Row]]) -> list[Row]:
+    """The rows of a measurement; where it breaks, one row that says how, so that others go on."""
+    try:
+        return list(measure())
+    except (BenchError, OSError) as error:
+        return [Row(work=work, subject=OURS, failed=str(error))]

@@ -157,4 +157,4 @@ def _shown(value: float | None) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:160]
+    return " ".join(text.split())[:300]
