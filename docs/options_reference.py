@@ -15,8 +15,8 @@ from netserve.registry import Registry
 
 HEAD = """# Options
 
-Made from the settings models; `netserve list NAME` prints the same. An option without a default must
-be given.
+Made from the settings models; `netserve list NAME` prints the same. An option without a default
+must be given.
 
 """
 
@@ -26,9 +26,15 @@ def table(model: type[Any], *, without: frozenset[str] = frozenset()) -> str:
     rows = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
     for row in options_of(model):
         if row.path not in without:
-            cells = (f"`{row.path}`", row.type, f"`{row.default}`" if row.default else "", row.meaning)
-            rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+            default = "required" if row.required else f"`{row.default}`" if row.default else ""
+            cells = (f"`{row.path}`", row.type, default, row.meaning)
+            rows.append("| " + " | ".join(map(cell, cells)) + " |")
     return "\n".join(rows) + "\n\n"
+
+
+def cell(text: str) -> str:
+    """A text inside of a table's cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def write(folder: Path) -> None:

@@ -122,6 +122,11 @@ class Document:
         """Whether a problem was noted for exactly this value."""
         return any(finding.way == way for finding in self._findings)
 
+    def end_of_problems(self) -> int:
+        """The end of the last line that has a problem."""
+        line = max((self.position(finding.index)[0] for finding in self._findings), default=0)
+        return self._lines[line] if line < len(self._lines) else len(self.text)
+
     def hide(self, way: Way) -> None:
         """Never show this value on a source line."""
         *_, (_, node) = self._steps(way)

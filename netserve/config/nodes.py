@@ -18,7 +18,11 @@ import yaml
 
 from netserve.config.document import Document, Entry, Node, Way, quoted
 from netserve.config.scalars import Scalar, resolve, resolve_as
-from netserve.config.syntax import report_syntax_error
+from netserve.config.syntax import (
+    find_not_printable,
+    hide_secrets_of_broken,
+    report_syntax_error,
+)
 from netserve.config.tags import KNOWN, Tags
 
 MAX_DEPTH: Final = 32
@@ -29,9 +33,6 @@ _Event: TypeAlias = Any
 
 _CORE: Final = "tag:yaml.org,2002:"
 _CORE_SCALARS: Final = frozenset({"str", "int", "float", "bool", "null"})
-_NOT_PRINTABLE: Final = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -49,10 +50,15 @@ def compose(document: Document, tags: Tags) -> None:
     Raises:
         Unreadable: there is no tree; the document has the problem.
     """
-    if bad := _NOT_PRINTABLE.search(document.text):
-        document.report_at(bad.start(), (), f"the character U+{ord(bad[0]):04X} cannot stand here")
-        raise Unreadable
-    document.root = _Composer(document, tags).compose()
+    try:
+        if bad := find_not_printable(document.text):
+            what = f"the character U+{ord(bad[0]):04X} cannot stand here"
+            document.report_at(bad.start(), (), what)
+            raise Unreadable
+        document.root = _Composer(document, tags).compose()
+    except Unreadable:
+        hide_secrets_of_broken(document)
+        raise
     document.hide_by_keys()
 
 
@@ -92,7 +98,6 @@ class _Composer:
         return self._loader.get_event()
 
     def _stop(self, index: int, way: Way, what: str) -> NoReturn:
-        self._document.broken = True
         self._document.report_at(index, way, what)
         raise Unreadable
 

@@ -60,13 +60,16 @@ _SENTENCES: Final = (
     ("found duplicate YAML directive", False, "a second %YAML line"),
     ("found incompatible YAML document", False, "not YAML 1.2"),
 )
+_NOT_PRINTABLE: Final = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 _ESCAPE: Final = re.compile(r"found unknown escape character (.+)")
 _KEY_ALONE: Final = re.compile(r"\s*[\w.-]+")
 _CHARACTER: Final = re.compile(r"found character (.+) that cannot start any token")
 
 
 def report_syntax_error(document: Document, error: yaml.MarkedYAMLError) -> None:
-    """Note what the parser stopped at, and hide what may be a secret on the lines shown."""
+    """Note what the parser stopped at."""
     problem = error.problem or "not valid YAML"
     for piece, at_context, sentence in _SENTENCES:
         if piece in problem:
@@ -78,8 +81,6 @@ def report_syntax_error(document: Document, error: yaml.MarkedYAMLError) -> None
     else:
         mark, what = error.problem_mark or error.context_mark, f"not valid YAML: {problem}"
     index = mark.index if mark else 0
-    document.broken = True
-    _hide_values_of_secret_keys(document)
     document.report_at(_last_character(document.text, index), (), what)
 
 
@@ -112,12 +113,20 @@ def _last_character(text: str, index: int) -> int:
     return index if index < len(text) else len(text.rstrip("\n\r \t"))
 
 
-def _hide_values_of_secret_keys(document: Document) -> None:
-    """Hide from each key that looks secret to the next key, by the tokens up to the error."""
+def hide_secrets_of_broken(document: Document) -> None:
+    """Hide what may be a secret in a document that has no tree.
+
+    The tokens up to the problem tell what stands behind a key that looks secret; on the line of
+    the problem, where they end, the text itself has to tell.
+    """
+    document.broken = True
+    end = document.end_of_problems()
     secret_from: int | None = None
     is_key = False
     try:
-        for token in yaml.scan(document.text, Loader=yaml.SafeLoader):
+        for token in yaml.scan(_NOT_PRINTABLE.sub("?", document.text), Loader=yaml.SafeLoader):
+            if token.start_mark.index > end:
+                break
             if isinstance(token, yaml.KeyToken):
                 if secret_from is not None:
                     document.hide_text(secret_from, token.start_mark.index)
@@ -127,6 +136,11 @@ def _hide_values_of_secret_keys(document: Document) -> None:
                 if looks_secret(token.value):
                     secret_from = token.end_mark.index + 2  # behind the colon and its space
     except (yaml.YAMLError, ValueError, OverflowError):
-        pass  # it is the error that is being reported
+        pass  # it is the problem that was noted
     if secret_from is not None:
         document.hide_text(secret_from, len(document.text))
+
+
+def find_not_printable(text: str) -> re.Match[str] | None:
+    """The first character that YAML does not allow (section 5.1)."""
+    return _NOT_PRINTABLE.search(text)

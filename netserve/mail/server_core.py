@@ -98,6 +98,11 @@ class ServerCore:
         """Whether a message comes in at this moment."""
         return self._intake is not None
 
+    @property
+    def buffered(self) -> int:
+        """Bytes of input that wait to be read."""
+        return len(self._input)
+
     def _put(self, encoded: bytes) -> None:
         self._output.append(encoded)
         self._output_size += len(encoded)

@@ -143,3 +143,30 @@ def test_the_deepest_nesting_and_the_most_values_are_read() -> None:
     compose(document, TAGS)
     assert document.root is not None
     assert document.root.weight == MAX_VALUES
+
+
+NOISE = st.lists(PIECES.filter(lambda piece: piece != "hunter2"), max_size=6).map("".join)
+
+
+@given(
+    before=NOISE,
+    key=st.sampled_from(["password", "pasword", "passwd", "token", "api_key", "Authorization"]),
+    quote=st.sampled_from(["", "'", '"']),
+    after=NOISE,
+    in_braces=st.booleans(),
+)
+@settings(max_examples=1500, deadline=None)
+@example(before="", key="password", quote='"', after='\n  hunter2" x', in_braces=False)
+@example(before="", key="pasword", quote="", after=": x", in_braces=True)
+def test_no_mistake_around_a_secret_shows_it(
+    before: str, key: str, quote: str, after: str, in_braces: bool
+) -> None:
+    """S17: whatever else is wrong on its line or around it, also where the syntax is broken."""
+    value = f"{key}: {quote}hunter2{after}"
+    if in_braces:
+        value = f"login: {{user: 5, {value}{quote}}}"
+    text = (
+        f"services:\n  one:\n    protocol: echo\n    listen: tcp:7007\n    {before}\n    {value}\n"
+    )
+    for problem in problems_of(text):
+        assert "hunter2" not in str(problem)

@@ -173,7 +173,7 @@ def test_stop_drains(tmp_path: Path) -> None:
             wait_until(lambda: _has_connection(port))
             process.process.send_signal(signal.SIGTERM)
             process.wait_for("stopping")
-            assert client.recv(100) == b"late but true\n"
+            assert client.recv(100) == b"late but true\r\n"
         # twistd ends by the signal that it was stopped by.
         assert process.process.wait(20) == -signal.SIGTERM
         assert "stopped" in process.log()

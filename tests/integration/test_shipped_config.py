@@ -41,8 +41,8 @@ def test_hello(shipped: Any) -> None:
     require_program("nc")
     port = shipped.ports[7008]
     assert shell(f"printf 'x\\r\\n' | nc -N 127.0.0.1 {port}") == "Hello, client!\n"
-    assert converse(port, b"my name is Ada\r\n") == b"Hello, Ada!\n"
-    assert converse(port, b"ping\n") == b"pong\n"
+    assert converse(port, b"my name is Ada\r\n") == b"Hello, Ada!\r\n"
+    assert converse(port, b"ping\n") == b"pong\r\n"
 
 
 def test_a_line_becomes_a_request(shipped: Any) -> None:
@@ -113,7 +113,7 @@ def test_garbage_on_every_port_harms_nobody(shipped: Any) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(garbage[:1400], ("127.0.0.1", port))
     assert get(shipped.ports[7000], "/readyz") == (200, "ok\n")
-    assert converse(shipped.ports[7008], b"x\r\n") == b"Hello, client!\n"
+    assert converse(shipped.ports[7008], b"x\r\n") == b"Hello, client!\r\n"
     assert "Traceback" not in shipped.process.log()
     for line in shipped.process.log().splitlines():
         assert line.isprintable(), line

@@ -256,11 +256,21 @@ async def test_notify_never_and_success(tmp_path: Path) -> None:
 async def test_a_delay_is_told_once_and_the_end_of_life_ends_it(tmp_path: Path) -> None:
     courier = Courier(lambda m, _: DEFERRED if m.sender else DELIVERED)
     async with queue(tmp_path, courier) as q:
-        await put(q.outbox, "x@example.com")
-        for _ in range(200):
-            if not await q.messages():
-                break
-            q.clock.advance(HOUR)
+        message = await put(q.outbox, "x@example.com")
+        tried: list[int] = []
+
+        async def tried_again_or_gone() -> bool:
+            waiting = [one for one in await q.messages() if one["id"] == message]
+            attempts = waiting[0]["recipients"][0]["attempts"] if waiting else 0
+            changed = attempts != len(tried)
+            tried[:] = range(attempts)
+            return changed
+
+        await q.until(tried_again_or_gone)
+        while tried:
+            q.clock.advance(4 * HOUR)
+            await q.until(tried_again_or_gone)
+        await q.until_empty()
         reports = [body for _, to, body in courier.delivered if to == ("sender@example.org",)]
         assert len(reports) == 2
         assert b"Action: delayed" in reports[0]

@@ -7,10 +7,11 @@ from typing import Final
 from netserve.mail.envelope import Reply
 from netserve.mail.server_model import ServerLimits, ServerOptions
 from netserve.protocols.smtp_relay.relaying import is_in
-from netserve.protocols.smtp_relay.routes import RouteTable
+from netserve.protocols.smtp_relay.routes import RouteTable, address_matcher
 from netserve.protocols.smtp_relay.settings import SmtpRelaySettings
 
 LOGIN_WANTED: Final = Reply(530, "5.7.0", "Log in first")
+NOT_YOUR_ADDRESS: Final = Reply(553, "5.7.1", "This sender address is not one of yours")
 NO_RELAYING: Final = Reply(554, "5.7.1", "Relay access denied")
 NO_ROUTE: Final = Reply(550, "5.1.2", "Mail for this recipient is not taken here")
 
@@ -34,6 +35,9 @@ class Reception:
         self._login_wanted = settings.role == "submission"
         self._relay_for = settings.relay_for
         self._normalise_for = settings.normalise_newlines_for
+        self._senders = {
+            user: address_matcher(patterns) for user, patterns in settings.senders.items()
+        }
         self._routes = RouteTable(settings.routes)
         self._options = {
             normalise: ServerOptions(
@@ -49,8 +53,8 @@ class Reception:
                     idle_commands=limits.idle_commands,
                 ),
                 starttls=settings.tls is not None and settings.begins_in_clear,
-                auth=bool(settings.users),
-                auth_in_clear=bool(settings.users) and settings.login_without_tls,
+                auth=settings.has_logins,
+                auth_in_clear=settings.login_without_tls,
                 normalise=normalise,
             )
             for normalise in (False, True)
@@ -64,13 +68,17 @@ class Reception:
         """
         return self._options[is_in(client, self._normalise_for)]
 
-    def sender(self, *, user: str) -> Reply | None:
-        """Why mail is not taken of this session at all, or None.
+    def sender(self, sender: str, *, user: str) -> Reply | None:
+        """Why mail from this sender is not taken of this session, or None.
 
         Arguments:
+            sender: the mailbox, or an empty string.
             user: who has logged in, or an empty string.
         """
-        return LOGIN_WANTED if self._login_wanted and not user else None
+        if self._login_wanted and not user:
+            return LOGIN_WANTED
+        may_use = self._senders.get(user)
+        return None if may_use is None or may_use(sender) else NOT_YOUR_ADDRESS
 
     def recipient(self, sender: str, recipient: str, *, user: str, client: str) -> Reply | None:
         """Why mail for this recipient is not taken, or None.

@@ -333,6 +333,12 @@ def _any_of(patterns: tuple[str, ...] | None, compiled: Callable[[str], _Test]) 
     return tests[0] if len(tests) == 1 else lambda value: any(test(value) for test in tests)
 
 
+def address_matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """A test whether one of the address patterns matches an address."""
+    tests = [_address_test(pattern) for pattern in patterns]
+    return lambda address: any(test(address) for test in tests)
+
+
 class RouteTable:
     """Finds the route of a recipient.
 

@@ -8,13 +8,15 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
+from netserve.imports import import_object
 from netserve.outbox import Schedule
 from netserve.plugin import Context, Hosted
 from netserve.protocols.smtp_relay.auth import UsersChecker
 from netserve.protocols.smtp_relay.courier import RouteCourier
 from netserve.protocols.smtp_relay.reception import Reception
-from netserve.protocols.smtp_relay.session import Shared, SmtpSession
+from netserve.protocols.smtp_relay.session import SmtpSession
 from netserve.protocols.smtp_relay.settings import SmtpRelaySettings
+from netserve.protocols.smtp_relay.taking import Shared
 
 
 class SmtpFactory(Factory):
@@ -34,6 +36,13 @@ class SmtpFactory(Factory):
         return SmtpSession(self._shared)
 
 
+def _checker(settings: SmtpRelaySettings, context: Context) -> Any:
+    """What checks logins, or None where nobody can log in."""
+    if settings.checker is not None:
+        return import_object(settings.checker, context.folder)
+    return UsersChecker(settings.users, reactor=context.reactor) if settings.users else None
+
+
 def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
     """See `netserve.plugin.ProtocolPlugin`."""
     outbox = context.outbox()
@@ -51,12 +60,11 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
             delay_notice=retry.delay_notice,
         ),
     )
-    checker = UsersChecker(settings.users, reactor=context.reactor) if settings.users else None
     shared = Shared(
         context=context,
         outbox=outbox,
         reception=Reception(settings),
-        checker=checker,
+        checker=_checker(settings, context),
         wall=time.time,
         tls_from_start=not settings.begins_in_clear,
     )

@@ -8,10 +8,19 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from netserve.config.types import Duration, Network, Networks, PositiveInt, Secret, Section, Size
+from netserve.config.types import (
+    Duration,
+    ImportPath,
+    Network,
+    Networks,
+    PositiveInt,
+    Secret,
+    Section,
+    Size,
+)
 from netserve.plugin import Limits, Settings
 from netserve.protocols.smtp_relay.relaying import LOOPBACK, open_relay
-from netserve.protocols.smtp_relay.routes import Route
+from netserve.protocols.smtp_relay.routes import AddressPatterns, Route
 
 _HOSTNAME: Final = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -91,6 +100,12 @@ class SmtpRelaySettings(Settings):
     """Networks whose clients need no login; loopback unless given."""
     users: dict[str, Secret] = Field(default={})
     """Who may log in: by name a password, or its argon2 hash (`$argon2id$…`)."""
+    checker: ImportPath | None = None
+    """Logins are checked by this object instead of `users`: an `ICredentialsChecker` of
+    `twisted.cred` for user names and passwords."""
+    senders: dict[str, AddressPatterns] = Field(default={})
+    """By user, the sender addresses that this user may use: `{scanner: "scan@example.org"}`. Who is
+    not listed may use any."""
     starttls: bool = True
     """With `tls`: connections begin in clear and STARTTLS is offered; `false` for TLS from the
     first byte (port 465)."""
@@ -107,13 +122,24 @@ class SmtpRelaySettings(Settings):
 
     @model_validator(mode="after")
     def _somebody_may_send(self) -> SmtpRelaySettings:
-        if self.role == "submission" and not self.users:
+        if self.users and self.checker:
+            raise ValueError("users and checker: only one of them can check logins")
+        if self.role == "submission" and not self.has_logins:
             raise ValueError("role submission wants a login of everybody: list users")
-        if self.users and self.tls is None and not self.login_without_tls:
+        if self.checker is None and (strangers := self.senders.keys() - self.users.keys()):
+            raise ValueError(
+                f"senders names users who are not listed: {', '.join(sorted(strangers))}"
+            )
+        if self.has_logins and self.tls is None and not self.login_without_tls:
             raise ValueError(
                 "users can log in over TLS only: give tls, or set login_without_tls: true"
             )
         return self
+
+    @property
+    def has_logins(self) -> bool:
+        """Whether anybody can log in."""
+        return bool(self.users or self.checker)
 
     @property
     def begins_in_clear(self) -> bool:

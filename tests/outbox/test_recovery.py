@@ -1,0 +1,143 @@
+"""What a start finds and does: traces of a crash, damage, and what is not a queue at all."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.logger import Logger, formatEvent
+
+from netserve.errors import StartError
+from netserve.outbox.ids import encode_id
+from netserve.testing.queue import DEFERRED, Courier, opened_queue, put
+
+LARGE = b"x" * 100_000
+
+
+async def filled(folder: Path) -> tuple[str, str]:
+    """A closed queue with a small and a large message."""
+    async with opened_queue(folder, Courier(DEFERRED), reactor=reactor) as outbox:
+        return await put(outbox, "small@x.org"), await put(outbox, "large@x.org", body=LARGE)
+
+
+async def refused(folder: Path) -> str:
+    """Why the queue does not open; nothing in the folder is changed by that."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(StartError) as caught:
+        async with opened_queue(folder, Courier(), reactor=reactor):
+            pass
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before.pop(folder / "lock", None)
+    after.pop(folder / "lock", None)
+    assert after == before
+    return str(caught.value)
+
+
+@ensureDeferred
+async def test_a_body_without_a_message_is_removed(tmp_path: Path) -> None:
+    _, large = await filled(tmp_path)
+    bodies = tmp_path / "bodies"
+    for number in (5, 2**54):
+        (bodies / encode_id(number)).write_bytes(b"orphan")
+    (bodies / f"{encode_id(9)}.tmp").write_bytes(b"half")
+    (bodies / "README").write_bytes(b"not ours")
+    async with opened_queue(tmp_path, Courier(DEFERRED), reactor=reactor):
+        assert {path.name for path in bodies.iterdir()} == {large, "README"}
+
+
+@ensureDeferred
+async def test_a_message_without_its_body_is_held_and_alarmed(tmp_path: Path) -> None:
+    small, large = await filled(tmp_path)
+    (tmp_path / "bodies" / large).unlink()
+    events: list[dict[str, object]] = []
+    courier = Courier(DEFERRED)
+    log = Logger(observer=events.append)
+    async with opened_queue(tmp_path, courier, reactor=reactor, log=log) as outbox:
+        states = {
+            one["id"]: (one["recipients"][0]["state"], one["recipients"][0]["last"])
+            for one in (await outbox.verbs.list()).messages
+        }
+        assert states[small][0] == "queued"
+        assert states[large] == ("held", "the body is missing")
+    (alarm,) = [event for event in events if event["log_level"].name == "critical"]
+    assert formatEvent(alarm) == f"{large} is held: its body is missing"
+    assert courier.delivered == [], "their next attempt is not due yet"
+
+
+@ensureDeferred
+async def test_a_damaged_database_is_named_and_left_alone(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    database = tmp_path / "queue.db"
+    database.write_bytes(b"garbage!" * 1000)
+    reason = await refused(tmp_path)
+    assert str(database) in reason
+    assert "file is not a database" in reason
+
+
+@ensureDeferred
+async def test_a_database_with_damaged_pages_is_named(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    database = tmp_path / "queue.db"
+    data = bytearray(database.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    database.write_bytes(data)
+    reason = await refused(tmp_path)
+    assert str(database) in reason
+    assert "malformed" in reason
+
+
+@ensureDeferred
+async def test_a_lost_database_does_not_cost_the_bodies(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    (tmp_path / "queue.db").unlink()
+    assert "is gone, but bodies of its messages are in" in await refused(tmp_path)
+
+
+@ensureDeferred
+async def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.execute("CREATE TABLE message(x)")
+    connection.close()
+    (tmp_path / "bodies").mkdir()
+    assert "is not the database of a netserve queue" in await refused(tmp_path)
+
+
+@ensureDeferred
+async def test_tables_of_another_version_are_refused(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert "has version 99 of the tables, this netserve needs 1" in await refused(tmp_path)
+
+
+@ensureDeferred
+async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match=r"cannot make the queue .*/file/queue"):
+        async with opened_queue(tmp_path / "file" / "queue", Courier(), reactor=reactor):
+            pass
+
+
+@ensureDeferred
+async def test_the_folder_and_its_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    await filled(tmp_path / "queue")
+    for path in (tmp_path / "queue").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+@ensureDeferred
+async def test_mail_of_a_service_that_is_gone_waits(tmp_path: Path) -> None:
+    small, _ = await filled(tmp_path)
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.execute("UPDATE message SET service = 'gone'")
+    connection.execute("UPDATE recipient SET lane = replace(lane, 'mail ', 'gone '), next_at = 0")
+    connection.commit()
+    connection.close()
+    courier = Courier()
+    async with opened_queue(tmp_path, courier, reactor=reactor) as outbox:
+        assert await outbox.verbs.flush() == 2
+        shown = await outbox.verbs.show(small)
+        assert shown["recipients"][0]["attempts"] == 1
+        assert courier.delivered == []
