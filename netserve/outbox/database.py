@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -74,27 +75,70 @@ CREATE TABLE attempt(
 """
 
 
+_SETTINGS: Final = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA wal_autocheckpoint = 0;
+PRAGMA cache_size = -16384;
+PRAGMA temp_store = MEMORY;
+PRAGMA secure_delete = OFF;
+"""
+
+
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes; a new database is made where there is none.
 
     Raises:
         StartError: it is damaged, another program's, or a newer netserve's; it is left as it is.
     """
-    fresh = not path.exists()
     try:
-        connection = _connect(path, "rwc")
-        if not fresh:
-            _check_header(connection, path)
-        connection.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
-            "PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = OFF;"
-        )
-        if fresh:
-            _create(connection)
-            _sync_folder(path.parent)
+        _check_header(path)
+        connection = _connect(path, "rw")
+        try:
+            _create_where_empty(connection, path)
+            connection.executescript(_SETTINGS)
+        except BaseException:
+            connection.close()
+            raise
     except (sqlite3.Error, OSError) as error:
         raise StartError(f"cannot open the queue's database {path}: {error}") from error
     return connection
+
+
+def _check_header(path: Path) -> None:
+    """Look at a file before SQLite does, which might repair or change it; make it, if it is not
+    there.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        header = os.read(file, 100)
+    finally:
+        os.close(file)
+    if not header:
+        return
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        raise StartError(f"the queue's database {path} is damaged: the file is not a database")
+    version, application = struct.unpack_from(">I4xI", header, 60)
+    if application not in {APPLICATION, 0}:
+        raise StartError(f"{path} is not the database of a netserve queue")
+    if application == APPLICATION and version != VERSION:
+        raise StartError(
+            f"{path} has version {version} of the tables, this netserve needs {VERSION}"
+        )
+
+
+def _create_where_empty(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables in a new file, or in one whose making was cut off and rolled back."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application == APPLICATION:
+        return
+    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise StartError(f"{path} is not the database of a netserve queue")
+    connection.executescript(
+        f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {SCHEMA}"
+        f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+    )
+    _sync_folder(path.parent)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -118,28 +162,6 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {SCHEMA}"
-        f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
-    )
-
-
-def _check_header(connection: sqlite3.Connection, path: Path) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if (application, version) == (0, 0) and not connection.execute(
-        "SELECT count(*) FROM sqlite_schema"
-    ).fetchone()[0]:
-        _create(connection)  # a crash came between making the file and its tables
-    elif application != APPLICATION:
-        raise StartError(f"{path} is not the database of a netserve queue")
-    elif version != VERSION:
-        raise StartError(
-            f"{path} has version {version} of the tables, this netserve needs {VERSION}"
-        )
 
 
 def _sync_folder(path: Path) -> None:

@@ -55,10 +55,11 @@ class IdSource:
     """
 
     def __init__(self, now: Callable[[], float], last: int = 0) -> None:
+        self.last = last
+        """The largest number so far."""
         self._now = now
-        self._last = last
 
     def next(self) -> int:
         """A number that was not given before."""
-        self._last = max(self._last + 1, int(self._now() * 1e6))
-        return self._last
+        self.last = max(self.last + 1, int(self._now() * 1e6))
+        return self.last

@@ -142,7 +142,7 @@ class Outbox:
             changed=depth.changed,
         )
         agent = Agent(store, self._services, routing, ledger, clock=clock, reactor=reactor, log=log)
-        verbs = Verbs(store, agent, read, now=clock.now, changed=depth.changed)
+        verbs = Verbs(store, agent, ids, read, now=clock.now, changed=depth.changed)
         return _Parts(store, readers, clock, ids, routing, agent, depth, verbs)
 
     def _tell(self, recovery: Recovery) -> None:

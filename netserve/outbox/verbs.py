@@ -19,6 +19,7 @@ from netserve.mail.dsn import HEADER_LIMIT, header_of
 from netserve.outbox.agent import Agent
 from netserve.outbox.changes import delete_messages
 from netserve.outbox.errors import BodyMissing
+from netserve.outbox.ids import IdSource
 from netserve.outbox.model import QueuedMessage
 from netserve.outbox.query import EVERY, Filter, described, find, listed, number_of
 from netserve.outbox.rows import body_source, json_list, message_of, small_bodies
@@ -61,6 +62,7 @@ class Verbs:
     Arguments:
         store: the queue.
         agent: is told of changes.
+        ids: knows the last message there is.
         read: runs a function with the reading connection.
         now: unix seconds.
         changed: is called when the number of queued recipients may have changed.
@@ -70,6 +72,7 @@ class Verbs:
         self,
         store: Store,
         agent: Agent,
+        ids: IdSource,
         read: Read,
         *,
         now: Callable[[], float],
@@ -77,6 +80,7 @@ class Verbs:
     ) -> None:
         self._store = store
         self._agent = agent
+        self._ids = ids
         self._read = read
         self._now = now
         self._changed = changed
@@ -229,11 +233,11 @@ class Verbs:
         """Change messages in portions; those that come in meanwhile are not concerned."""
         count = 0
         position: int | None = 0
-        last = int(self._now() * 1e6)
+        last = self._ids.last
         while position is not None and position <= last:
             find_here = partial(find, wanted=wanted, after=position, limit=PORTION, now=self._now())
             found = await self._read(find_here)
-            numbers = [number for number in found.numbers if number <= last or wanted.ids]
+            numbers = [number for number in found.numbers if number <= last]
             if numbers:
                 changed = await self._write(change, numbers)
                 after(changed)

@@ -37,7 +37,7 @@ def test_a_published_body_is_there_and_whole(folder: BodyFolder) -> None:
         assert reader.read() == b"one two"
     folder.remove(7)
     folder.remove(7)
-    assert os.listdir(folder.path) == []
+    assert list(folder.path.iterdir()) == []
 
 
 @pytest.mark.parametrize("published", [False, True])
@@ -48,7 +48,7 @@ def test_a_discarded_body_leaves_nothing(folder: BodyFolder, published: bool) ->
         body.publish()
     body.discard()
     body.discard()
-    assert os.listdir(folder.path) == []
+    assert list(folder.path.iterdir()) == []
 
 
 def test_half_written_ones_are_removed(tmp_path: Path) -> None:
@@ -101,6 +101,6 @@ def test_a_file_system_without_nameless_files_is_noticed(
     folder = BodyFolder(tmp_path)
     monkeypatch.setattr(module.os, "open", refuse)
     body = folder.create(7)
-    assert os.listdir(tmp_path) == [f"{encode_id(7)}.tmp"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{encode_id(7)}.tmp"]
     body.discard()
     folder.close()

@@ -21,16 +21,18 @@ async def filled(folder: Path) -> tuple[str, str]:
         return await put(outbox, "small@x.org"), await put(outbox, "large@x.org", body=LARGE)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
+    return {path: path.read_bytes() for path in files}
+
+
 async def refused(folder: Path) -> str:
     """Why the queue does not open; nothing in the folder is changed by that."""
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = contents(folder)
     with pytest.raises(StartError) as caught:
         async with opened_queue(folder, Courier(), reactor=reactor):
             pass
-    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    before.pop(folder / "lock", None)
-    after.pop(folder / "lock", None)
-    assert after == before
+    assert contents(folder) == before
     return str(caught.value)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
 
+from netserve.crossing import ensure_deferred
 from netserve.outbox import Filter, NoSuchMessage, Outbox, State
 from netserve.testing.queue import DEFERRED, DELIVERED, Courier, SteeredReactor, opened_queue, put
 from netserve.testing.queue import until as until_holds
@@ -195,8 +197,8 @@ async def test_what_is_dropped_or_held_in_delivery(tmp_path: Path) -> None:
 @ensureDeferred
 async def test_many_are_changed_in_portions(tmp_path: Path) -> None:
     async with opened_queue(tmp_path, Courier(DEFERRED), reactor=reactor) as outbox:
-        for n in range(1200):
-            await put(outbox, f"{n}@one.org")
+        puts = [ensure_deferred(put(outbox, f"{n}@one.org")) for n in range(1200)]
+        await gatherResults(puts)
         assert await outbox.verbs.hold(Filter(domain="one.org")) == 1200
         assert await outbox.verbs.release(Filter()) == 1200
         assert await outbox.verbs.drop(Filter(domain="one.org")) == 1200
