@@ -122,10 +122,9 @@ class Document:
         """Whether a problem was noted for exactly this value."""
         return any(finding.way == way for finding in self._findings)
 
-    def end_of_problems(self) -> int:
-        """The end of the last line that has a problem."""
-        line = max((self.position(finding.index)[0] for finding in self._findings), default=0)
-        return self._lines[line] if line < len(self._lines) else len(self.text)
+    def end_of_excerpts(self) -> int:
+        """Where the text ends of which something is shown beside a problem."""
+        return max((finding.index for finding in self._findings), default=0) + _WIDTH
 
     def hide(self, way: Way) -> None:
         """Never show this value on a source line."""

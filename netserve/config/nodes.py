@@ -50,11 +50,11 @@ def compose(document: Document, tags: Tags) -> None:
     Raises:
         Unreadable: there is no tree; the document has the problem.
     """
+    if bad := find_not_printable(document.text):
+        document.report_at(bad.start(), (), f"the character U+{ord(bad[0]):04X} cannot stand here")
+        hide_secrets_of_broken(document)
+        raise Unreadable
     try:
-        if bad := find_not_printable(document.text):
-            what = f"the character U+{ord(bad[0]):04X} cannot stand here"
-            document.report_at(bad.start(), (), what)
-            raise Unreadable
         document.root = _Composer(document, tags).compose()
     except Unreadable:
         hide_secrets_of_broken(document)

@@ -120,7 +120,7 @@ def hide_secrets_of_broken(document: Document) -> None:
     the problem, where they end, the text itself has to tell.
     """
     document.broken = True
-    end = document.end_of_problems()
+    end = document.end_of_excerpts()
     secret_from: int | None = None
     is_key = False
     try:

@@ -25,10 +25,13 @@ class CommandBuffer:
     def __len__(self) -> int:
         return len(self._data) - self._at
 
-    def add(self, data: bytes) -> None:
-        """Put bytes behind the others."""
-        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+    def add(self, data: bytes) -> int:
+        """Put bytes behind the others, and tell how many there are now."""
+        if self._at < len(self._data):
+            data = self._data[self._at :] + data
+        self._data = data
         self._at = 0
+        return len(data)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -26,6 +26,7 @@ NUL: Final = Reply(550, "5.6.0", "NUL in the message")
 LONG_LINE: Final = Reply(550, "5.6.0", "A line of the message is too long")
 
 _END: Final = b"\r\n.\r\n"
+_ALL_BUT_CR_LF_NUL: Final = bytes(byte for byte in range(256) if byte not in b"\r\n\0")
 _PREFIXES_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 
 
@@ -69,25 +70,26 @@ class Content:
         if self.refused is None:
             self.refused = reply
 
-    def _clean_newlines(self, block: bytes) -> bytes:
-        """The block with CRLF only, or as it is with `refused` set.
+    def _clean(self, block: bytes) -> bytes:
+        """The block with CRLF only, or with `refused` set.
 
-        A block never ends between a CR and its LF, so that its own counts tell.
+        A block never ends between a CR and its LF, so that it can be judged by itself.
         """
-        if not block.count(b"\r\n") == block.count(b"\n") == block.count(b"\r"):
-            if not self._normalise:
-                self.refuse(BARE_NEWLINE)
-                return block
-            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-        return block
+        special = block.translate(None, _ALL_BUT_CR_LF_NUL)
+        pairs = block.count(b"\r\n")
+        if special == b"\r\n" * pairs:
+            return block
+        if b"\0" in special:
+            self.refuse(NUL)
+        elif not self._normalise:
+            self.refuse(BARE_NEWLINE)
+        return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
     def _check(self, block: bytes) -> None:
         """Hold a block, of clean lines, to the other rules, and count it."""
         self.size += len(block)
         if self.size > self._size_limit:
             self.refuse(TOO_LARGE)
-        if b"\0" in block:
-            self.refuse(NUL)
         if not block.isascii():
             self.eight_bit = True
         if self._column + len(block) > self._line_limit:
@@ -138,7 +140,7 @@ class DataDecoder(Content):
             block = data[: -len(self._held)] if self._held else data
         if self.refused is not None or not block:
             return b""
-        block = self._clean_newlines(block).replace(b"\r\n.", b"\r\n")
+        block = self._clean(block).replace(b"\r\n.", b"\r\n")
         if self._skip:
             block = block[self._skip :]
             self._skip = 0
@@ -183,6 +185,6 @@ class ChunkDecoder(Content):
         return b""
 
     def _passed_on(self, block: bytes) -> bytes:
-        block = self._clean_newlines(block)
+        block = self._clean(block)
         self._check(block)
         return block if self.refused is None else b""

@@ -64,8 +64,7 @@ class SmtpServer(LoginStates, ContentStates):
         if self.state is State.TLS:
             self.end(answers.DATA_BEHIND_STARTTLS)
             return
-        self._input.add(data)
-        if len(self._input) > self._limits.buffered:
+        if self._input.add(data) > self._limits.buffered:
             self.end(answers.TOO_MUCH_AHEAD)
 
     def next_event(self) -> Event | Signal:

@@ -29,6 +29,8 @@ from typing import Final
 class State(enum.Enum):
     """Where a session is."""
 
+    __hash__ = object.__hash__  # that of Enum is Python, and tables are asked for each command
+
     START = "before HELO or EHLO"
     READY = "no message is announced"
     MAIL = "a sender was accepted"

@@ -58,8 +58,8 @@ CREATE TABLE recipient(
     last TEXT NOT NULL,             -- the last reply, or why it is held
     PRIMARY KEY(message, n)
 ) WITHOUT ROWID;
-CREATE INDEX recipient_due ON recipient(lane, next_at) WHERE state = 0;
-CREATE INDEX recipient_held ON recipient(message) WHERE state = 1;
+CREATE INDEX recipient_due ON recipient(state, lane, next_at);
+CREATE INDEX recipient_held ON recipient(state, message) WHERE state = 1;
 CREATE INDEX recipient_address ON recipient(address);
 CREATE INDEX recipient_domain ON recipient(domain);
 CREATE TABLE attempt(

@@ -80,16 +80,24 @@ class Reception:
         may_use = self._senders.get(user)
         return None if may_use is None or may_use(sender) else NOT_YOUR_ADDRESS
 
-    def recipient(self, sender: str, recipient: str, *, user: str, client: str) -> Reply | None:
+    def trusts(self, client: str) -> bool:
+        """Whether a client may relay without a login.
+
+        Arguments:
+            client: its IP address; a client without one is on this machine.
+        """
+        return not client or is_in(client, self._relay_for)
+
+    def recipient(self, sender: str, recipient: str, *, user: str, trusted: bool) -> Reply | None:
         """Why mail for this recipient is not taken, or None.
 
         Arguments:
             sender: the mailbox, or an empty string.
             recipient: the mailbox.
             user: who has logged in, or an empty string.
-            client: the IP address; a client without one is on this machine.
+            trusted: see `trusts`.
         """
-        if not user and client and not is_in(client, self._relay_for):
+        if not user and not trusted:
             return NO_RELAYING
         route = self._routes.find(sender, recipient, user)
         if route is None:

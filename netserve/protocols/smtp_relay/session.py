@@ -62,6 +62,7 @@ class SmtpSession(Protocol):
         """Greet the client."""
         shared = self._shared
         self._client: str = getattr(self.transport.getPeer(), "host", "")
+        self._trusted = shared.reception.trusts(self._client)
         options = shared.reception.options(self._client)
         self._machine = SmtpServer(options, tls=shared.tls_from_start)
         self._taker = Taker(shared, self._machine, self._client, self._pump)
@@ -197,7 +198,7 @@ class SmtpSession(Protocol):
             event.mail.sender,
             event.recipient.address,
             user=self._machine.user,
-            client=self._client,
+            trusted=self._trusted,
         )
         if reply is not None:
             self._log_refusal(event.recipient.address, event.mail.sender, reply)

@@ -150,9 +150,9 @@ class Taker:
             client=self._client,
             trace=f"{self._trace}-{self._messages}",
         )
-        committed = incoming.commit(self._shared.context.service, envelope)
-        committed.addCallbacks(self._kept, self._not_kept, callbackArgs=(envelope, incoming.size))
-        committed.addErrback(self._bug)
+        incoming.commit(self._shared.context.service, envelope).addCallbacks(
+            self._kept, self._not_kept, callbackArgs=(envelope, incoming.size)
+        )
 
     def _kept(self, queue_id: str, envelope: Envelope, size: int) -> None:
         """The commit is on the disk: only now is the client told so."""
@@ -176,9 +176,12 @@ class Taker:
         error = failure.value
         if isinstance(error, OutboxError):
             self._refused_by_outbox(error)
-            self._go_on()
         else:
-            self._bug(failure)
+            context = self._shared.context
+            context.metrics.errors["internal"] += 1
+            context.log.failure("a message of {client} failed", failure, client=self._client)
+            self._machine.refuse(OUR_FAULT)
+        self._go_on()
 
     def _refused_by_outbox(self, error: OutboxError) -> None:
         self._count_error(error)
@@ -192,13 +195,6 @@ class Taker:
             client=self._client or "a local socket",
             reason=str(error),
         )
-
-    def _bug(self, failure: Failure) -> None:
-        context = self._shared.context
-        context.metrics.errors["internal"] += 1
-        context.log.failure("a message of {client} failed", failure, client=self._client)
-        self._machine.refuse(OUR_FAULT)
-        self._go_on()
 
     def dropped(self, event: MessageDropped) -> None:
         """It will not be complete, or may not be taken."""

@@ -6,6 +6,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -336,9 +337,8 @@ async def test_submission_with_starttls_and_a_login(
                 assert client.esmtp_features["auth"].split() == ["PLAIN", "LOGIN"]
                 with pytest.raises(smtplib.SMTPAuthenticationError, match=r"5\.7\.8"):
                     client.login("me", "wrong")
-                client.user, client.password = user, password
                 auth = f"\0{user}\0{password}"
-                code, _ = client.docmd("AUTH", "PLAIN " + smtplib.encode_base64(auth.encode(), ""))
+                code, _ = client.docmd("AUTH", "PLAIN " + b64encode(auth.encode()).decode())
                 assert code == 235
                 client.sendmail("a@b.test", "c@d.test", TEXT)
 
