@@ -38,7 +38,7 @@ class DatagramClient(DatagramProtocol):
             reactor: Twisted's global one unless given.
         """
         if reactor is None:
-            from twisted.internet import reactor as global_reactor  # noqa: PLC0415 - installs it
+            from twisted.internet import reactor as global_reactor
 
             reactor = global_reactor
         self._reactor = reactor

@@ -93,7 +93,7 @@ async def serve(
         options: the service's options as in the file; `listen` is a free TCP port unless given.
     """
     if reactor is None:
-        from twisted.internet import reactor as global_reactor  # noqa: PLC0415 - installs it
+        from twisted.internet import reactor as global_reactor
 
         reactor = global_reactor
     if isinstance(what, Hosted):
@@ -211,7 +211,7 @@ class Client(Protocol):
 async def connect(port: int, *, reactor: Any = None) -> Client:
     """A client that is connected to a port of 127.0.0.1."""
     if reactor is None:
-        from twisted.internet import reactor as global_reactor  # noqa: PLC0415 - installs it
+        from twisted.internet import reactor as global_reactor
 
         reactor = global_reactor
     endpoint = HostnameEndpoint(reactor, b"127.0.0.1", port, timeout=10)
@@ -233,7 +233,7 @@ async def exchange(port: int, data: bytes, *, seconds: float = 10.0, reactor: An
     client.transport.loseWriteConnection()
     closed = client.closed
     if reactor is None:
-        from twisted.internet import reactor as global_reactor  # noqa: PLC0415 - installs it
+        from twisted.internet import reactor as global_reactor
 
         reactor = global_reactor
     closed.addTimeout(seconds, reactor)

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from netserve.testing.programs import require_program
 
 from netserve.testing.process import RunningProcess, free_port, running, wait_until
+from netserve.testing.programs import require_program
 
 MAILS = 3000
 BATCH = 50

@@ -9,9 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from netserve.testing.programs import require_program
-
 from netserve.testing.process import converse, wait_until
+from netserve.testing.programs import require_program
 
 
 def shell(command: str) -> str:
