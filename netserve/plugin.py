@@ -142,7 +142,8 @@ class Hosted:
         datagram: makes what answers the datagrams of one `udp:` address.
         start: called once the sockets are bound and privileges are dropped, before the first
             connection is taken; may return a Deferred or a coroutine.
-        stop: called after the last connection is gone and the outbox is closed; may return a Deferred or a coroutine.
+        stop: called after the last connection is gone and the outbox is closed; may return a
+            Deferred or a coroutine.
         drain: called when no more connections are taken, while the last ones finish.
         refusal: sent to a connection that is refused for a limit, before it is closed.
         starts_tls: the protocol calls `startTLS` itself (with `Context.tls`), so connections
