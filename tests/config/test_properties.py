@@ -61,7 +61,7 @@ def test_any_text(text: str) -> None:
 
 
 @given(PIECEWISE)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @example('"\\UFFFFFFFF"')
 @example("%YAML 99999999999.1\n---\na")
 @example("!%ff x")
@@ -131,9 +131,9 @@ ALIAS_BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 )  # fmt: skip
 def test_a_text_made_to_exhaust_is_refused_soon(text: str, reason: str) -> None:
     """S15: deep nesting and alias bombs, as large as a file may be."""
-    begin = time.monotonic()
+    begin = time.process_time()
     assert reason in refused(text)
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20
 
 
 def test_the_deepest_nesting_and_the_most_values_are_read() -> None:
@@ -155,7 +155,7 @@ NOISE = st.lists(PIECES.filter(lambda piece: piece != "hunter2"), max_size=6).ma
     after=NOISE,
     in_braces=st.booleans(),
 )
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @example(before="", key="password", quote='"', after='\n  hunter2" x', in_braces=False)
 @example(before="", key="pasword", quote="", after=": x", in_braces=True)
 def test_no_mistake_around_a_secret_shows_it(
