@@ -60,6 +60,7 @@ def claims(taken: dict[str, Samples]) -> list[Claim]:
         found.append(Claim(value=ours.cpu_ratio(peer), of="the CPU of aiohttp", at_most=1.2))
     if peer := taken.get("treq"):
         found.append(Claim(value=ours.rate_ratio(peer), of="the rate of treq", at_least=3))
+        found.append(Claim(value=ours.cpu_ratio(peer), of="the CPU of treq"))
     if peer := taken.get("requests"):
         found.append(Claim(value=ours.rate_ratio(peer), of="the rate of requests"))
     return found

@@ -53,10 +53,10 @@ def relayed(quick: bool) -> list[Row]:
         port = free_port()
         config = CONFIG.format(port=port, deliver=deliver)
         subject = netserve(folder / "netserve", config, port, cores=ALL_CORES)
-        servers = {OURS: (stack.enter_context(subject), 1000 if quick else 4000)}
+        servers = {OURS: (stack.enter_context(subject), 800 if quick else 2000)}
         if no_postfix is None:
             peer = postfix.relay(folder / "postfix", free_port(), out.port)
-            servers["Postfix"] = (stack.enter_context(peer), 400 if quick else 1500)
+            servers["Postfix"] = (stack.enter_context(peer), 300 if quick else 1000)
         for keep in (True, False):
             sessions = "kept sessions" if keep else "a session a mail"
             work = f"relay 4 KiB mail, {SESSIONS} at a time, durable, {sessions}"
@@ -80,9 +80,9 @@ def accepted(quick: bool) -> list[Row]:
         port = free_port()
         config = CONFIG.format(port=port, deliver="{discard: true}")
         subject = stack.enter_context(netserve(folder / "netserve", config, port))
-        mails = Mails(count=200 if quick else 800, size=size)
+        mails = Mails(count=200 if quick else 400, size=size)
         measures: dict[str, Callable[[], Sample]] = {OURS: partial(accept, subject, mails)}
-        fewer = Mails(count=40 if quick else 150, size=size)
+        fewer = Mails(count=40 if quick else 100, size=size)
         for name in () if missing else (SYNCED, IN_MEMORY):
             server = stack.enter_context(aiosmtpd(folder, name))
             measures[name] = partial(accept, server, fewer)
@@ -98,14 +98,15 @@ def told(
     measures: dict[str, Callable[[], Sample]],
     least: dict[str, float | None],
 ) -> list[Row]:
-    """The rows of one work: ours with its claims on the rate of each peer, then the peers."""
+    """The rows of one work: ours with what is claimed beside each peer, then the peers."""
     taken = by_turns(turns, measures)
     ours = taken[OURS]
-    claims = [
-        Claim(value=ours.rate_ratio(taken[name]), of=f"the rate of {name}", at_least=bound)
-        for name, bound in least.items()
-        if name in taken
-    ]
+    claims = []
+    for name, bound in least.items():
+        if peer := taken.get(name):
+            rate, cpu = ours.rate_ratio(peer), ours.cpu_ratio(peer)
+            claims.append(Claim(value=rate, of=f"the rate of {name}", at_least=bound))
+            claims.append(Claim(value=cpu, of=f"the CPU of {name}"))
     return [taken[name].row(work, name, claims if name == OURS else ()) for name in measures]
 
 
