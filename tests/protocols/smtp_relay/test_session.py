@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import smtplib
 import socket
 import ssl
@@ -10,6 +11,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
@@ -21,10 +23,15 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
+from netserve.plugin import Metrics
 from netserve.protocols.smtp_relay import plugin
+from netserve.protocols.smtp_relay.reception import Reception
+from netserve.protocols.smtp_relay.session import SmtpSession
+from netserve.protocols.smtp_relay.taking import Shared
 from netserve.testing.hosting import RunningService, serve
 from netserve.testing.programs import require_program
 from netserve.testing.queue import until
@@ -83,10 +90,10 @@ class Raw:
 
 
 async def mails(folder: Path, count: int = 1) -> list[bytes]:
-    """What lies in the Maildir, once there is so much."""
+    """What lies in the Maildir, once there is so much; with the line ends that it had before."""
     new = folder / "mail" / "new"
     await until(lambda: new.is_dir() and len(list(new.iterdir())) >= count, reactor=reactor)
-    return [path.read_bytes() for path in sorted(new.iterdir())]
+    return [path.read_bytes().replace(b"\n", b"\r\n") for path in sorted(new.iterdir())]
 
 
 def send(port: int, *, to: str = "user@example.org", text: bytes = TEXT, **options: Any) -> Any:
@@ -460,34 +467,123 @@ async def test_a_message_has_its_time(tmp_path: Path) -> None:
         assert (await in_thread(work)).startswith("421 4.4.2")
 
 
-@pytest_twisted.ensureDeferred
-async def test_replies_that_nobody_reads_are_bounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Transport:
+    """One whose client reads nothing, until it is `emptied`."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.unread = 0
+        self.producer: Any = None
+        self.reading = True
+
+    def getPeer(self) -> Any:
+        return SimpleNamespace(host="127.0.0.1")
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+        self.unread += len(data)
+        if self.producer is not None and self.unread > 65536:
+            self.producer.pauseProducing()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert self.producer is None
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def emptied(self) -> None:
+        self.unread = 0
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+
+class Queue:
+    """An outbox that keeps nothing."""
+
+    id = "Q1"
+    size = 0
+
+    def __init__(self) -> None:
+        self.commits: list[Deferred[str]] = []
+        self.waits = False
+
+    def incoming(self) -> Queue:
+        return self
+
+    def free_space(self) -> int:
+        return 10**12
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def commit(self, service: str, envelope: Any) -> Deferred[str]:
+        self.commits.append(Deferred() if self.waits else succeed("Q1"))
+        return self.commits[-1]
+
+
+def session(queue: Queue) -> tuple[SmtpSession, Transport]:
+    """A session without sockets."""
+    settings = plugin.settings.model_validate(
+        {"protocol": "smtp-relay", "listen": "tcp:0", "routes": ({"deliver": {"discard": True}},)}
+    )
+    context: Any = SimpleNamespace(
+        service="mail", reactor=reactor, log=Logger(observer=lambda _: None), metrics=Metrics(),
+        random=random.Random(0),
+    )  # fmt: skip
+    shared = Shared(
+        context=context, outbox=queue, reception=Reception(settings), checker=None,
+        wall=lambda: 0.0, tls_from_start=False,
+    )  # fmt: skip
+    made, transport = SmtpSession(shared), Transport()
+    made.transport = transport
+    made.connectionMade()
+    made.dataReceived(b"EHLO x\r\n")
+    return made, transport
+
+
+def test_replies_that_nobody_reads_are_bounded() -> None:
     """S8: what is buffered is bounded, in and out; and when they are read, none is missing."""
-    monkeypatch.setattr(Incoming, "commit", lambda *_: succeed("Q"))
-    block = b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nBDAT 2 LAST\r\n\r\n" * 100
+    queue = Queue()
+    made, transport = session(queue)
+    block = b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nBDAT 2 LAST\r\n\r\n" * 1000
+    for _ in range(50):
+        if transport.reading:
+            made.dataReceived(block)
+    assert not transport.reading
+    assert transport.unread < 256 * 1024
+    taken = len(queue.commits)
+    assert 0 < taken < 10_000
+    for _ in range(50):
+        transport.emptied()
+    assert transport.reading
+    assert len(queue.commits) % 1000 == 0
+    assert transport.sent.count(b"queued as") == len(queue.commits) > taken
+    assert transport.producer is None
 
-    async with relay(tmp_path) as service:
 
-        def work() -> tuple[int, int]:
-            with Raw(service.port) as client:
-                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                client.send("HELO x").replies(1)
-                client.socket.settimeout(0.7)
-                sent = 0
-                try:
-                    for _ in range(20_000):
-                        sent += client.socket.send(block)
-                except TimeoutError:
-                    pass
-                client.socket.settimeout(10)
-                whole = sent // (len(block) // 100)
-                return whole, len(client.replies(3 * whole)) // 3
-
-        whole, answered = await in_thread(work)
-        assert answered == whole
-        assert whole < 300_000
+def test_what_is_sent_ahead_of_an_answer_is_one_piece_at_most() -> None:
+    """S8: reading pauses while the queue decides, as soon as something waits."""
+    queue = Queue()
+    queue.waits = True
+    made, transport = session(queue)
+    made.dataReceived(b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nBDAT 2 LAST\r\n\r\n")
+    assert transport.reading
+    made.dataReceived(b"NOOP\r\n")
+    assert not transport.reading
+    assert b"queued" not in transport.sent
+    queue.commits[0].callback("Q1")
+    assert transport.reading
+    assert transport.sent.endswith(b"queued as Q1\r\n250 2.0.0 OK\r\n")
 
 
 @pytest_twisted.ensureDeferred
