@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
@@ -39,7 +40,10 @@ class SmtpFactory(Factory):
 def _checker(settings: SmtpRelaySettings, context: Context) -> Any:
     """What checks logins, or None where nobody can log in."""
     if settings.checker is not None:
-        return import_object(settings.checker, context.folder)
+        checker = import_object(settings.checker, context.folder)
+        if IUsernamePassword not in getattr(checker, "credentialInterfaces", ()):
+            raise ValueError(f"{settings.checker} does not check user names and passwords")
+        return checker
     return UsersChecker(settings.users, reactor=context.reactor) if settings.users else None
 
 

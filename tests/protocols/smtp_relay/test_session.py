@@ -444,6 +444,15 @@ async def test_another_checker_takes_the_place_of_users(
         await in_thread(work)
 
 
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_checker_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not check user names and passwords"):
+        await serve(
+            plugin, state=tmp_path, routes=({"deliver": {"discard": True}},),
+            checker="os:path", login_without_tls=True,
+        )  # fmt: skip
+
+
 # ---- Limits that are the driver's.
 
 
