@@ -144,18 +144,18 @@ def list_command(
     """List messages, the oldest first."""
     wanted = _filter(ids, options)
     now = time.time()
+    page = _page(asked, wanted, after, min(limit, _PAGE))
     messages: list[dict[str, Any]] = []
     if not asked.as_json:
         click.echo(list_title())
-    page: dict[str, Any] = {"next": after}
-    while len(messages) < limit:
-        page = _page(asked, wanted, page["next"], min(limit - len(messages), _PAGE))
+    while True:
         messages += page["messages"]
         if not asked.as_json:
             for message in page["messages"]:
                 click.echo(list_line(message, now))
-        if page["next"] is None:
+        if page["next"] is None or len(messages) >= limit:
             break
+        page = _page(asked, wanted, page["next"], min(limit - len(messages), _PAGE))
     if asked.as_json:
         asked.print({"messages": messages, "next": page["next"]}, "")
     elif page["next"] is not None:
@@ -245,12 +245,14 @@ def export(
     for message_id in _ids(asked, wanted):
         message = asked.control.get(f"/queue/{message_id}")
         body = folder / f"{message_id}.eml"
-        with body.open("xb") as file:
-            for chunk in asked.control.stream(f"/queue/{message_id}/body"):
-                file.write(chunk)
-        envelope = folder / f"{message_id}.json"
-        with envelope.open("x", encoding="utf-8") as text:
-            json.dump(message, text, indent=2, ensure_ascii=False)
+        try:
+            with body.open("xb") as file:
+                for chunk in asked.control.stream(f"/queue/{message_id}/body"):
+                    file.write(chunk)
+            with (folder / f"{message_id}.json").open("x", encoding="utf-8") as text:
+                json.dump(message, text, indent=2, ensure_ascii=False)
+        except FileExistsError as error:
+            raise click.ClickException(f"{error.filename} is there already") from None
         files.append(str(body))
         if not asked.as_json:
             click.echo(body)

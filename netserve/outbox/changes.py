@@ -261,7 +261,7 @@ DELETE FROM attempt WHERE (message, n, number) IN (
 """
 _FINISHED: Final = """
 SELECT id, in_file FROM message WHERE id IN (SELECT value FROM json_each(?))
-    AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND state < 2)
+    AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND +state < 2)
 """
 
 

@@ -118,7 +118,7 @@ class Outbox:
         found: Deferred[list[tuple[str, float]]] = Deferred()
         store.call(lambda connection, _: list(lanes(connection)), found.callback, found.errback)
         self._parts.agent.begin(await found)
-        await self._parts.depth.count()
+        self._parts.depth.changed()
 
     def _make(self, store: Store, readers: ThreadPool, recovery: Recovery) -> _Parts:
         reactor, log = self._reactor, self._log

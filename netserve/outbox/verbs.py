@@ -256,16 +256,17 @@ class Verbs:
         return done
 
 
+# The plus keeps SQLite from going through all that is queued for the sake of a few messages.
 _RETRY: Final = """
-UPDATE recipient SET next_at = ? WHERE state = 0
+UPDATE recipient SET next_at = ? WHERE +state = 0
     AND message IN (SELECT value FROM json_each(?)) RETURNING message, lane
 """
 _HOLD: Final = """
-UPDATE recipient SET state = 1, last = ? WHERE state = 0
+UPDATE recipient SET state = 1, last = ? WHERE +state = 0
     AND message IN (SELECT value FROM json_each(?)) RETURNING message, lane
 """
 _RELEASE: Final = """
-UPDATE recipient SET state = 0, next_at = ? WHERE state = 1
+UPDATE recipient SET state = 0, next_at = ? WHERE +state = 1
     AND message IN (SELECT value FROM json_each(?)) RETURNING message, lane
 """
 _THERE: Final = """
