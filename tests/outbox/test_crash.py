@@ -177,7 +177,7 @@ async def test_a_write_that_finds_the_disk_full_answers_452_and_life_goes_on(
     run = Run(tmp_path, "pwrite64:error=ENOSPC:when=24..25", "deferred")
     assert run.code == 0, run.errors
     assert run.refusals == {"OutOfSpace"}
-    assert run.answers[-1] == "taken"
+    assert "taken" in run.answers  # which write it is depends on how commits are grouped
     assert run.taken == await queued(tmp_path)
 
 
