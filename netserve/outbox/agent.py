@@ -340,14 +340,19 @@ class Agent:
         lane.forget(delivery)
 
     def _quarantine(self, lane: Lane, delivery: Delivery, why: str) -> None:
-        number = delivery.message.number
+        message = delivery.message
         del self._running[delivery]
         lane.ended({}, self._now())
-        self._log.critical("{id} is held: {why}", id=delivery.message.id, why=why)
+
+        def done(held: int) -> None:
+            if held:  # else it was dropped, and its body with it
+                self._log.critical("{id} is held: {why}", id=message.id, why=why)
+            self._forget(lane, delivery)
+
         self._store.call(
-            lambda connection, _: quarantine(connection, [number], why),
-            lambda _: self._forget(lane, delivery),
-            lambda error: self._log.error("cannot hold {id}: {error}", id=number, error=error),
+            lambda connection, _: quarantine(connection, [message.number], why),
+            done,
+            lambda error: self._log.error("cannot hold {id}: {error}", id=message.id, error=error),
         )
         self._pump(lane)
         self._check_quiet()

@@ -51,6 +51,7 @@ class NewMessage:
     done: Done
 
     is_new_mail = True
+    reads = False
 
     @property
     def weight(self) -> int:
@@ -119,6 +120,7 @@ class Mark:
     done: Done
 
     is_new_mail = False
+    reads = False
     file: None = None
 
     @property
@@ -161,6 +163,7 @@ class Call:
     error: Exception | None = None
 
     is_new_mail = False
+    reads = True
     file: None = None
     weight: int = 4096
 

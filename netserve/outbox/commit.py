@@ -49,8 +49,9 @@ class Job(Protocol):
     """Something that is to be in a transaction.
 
     `file` is a new body that goes with it, or None; `is_new_mail` says that nobody loses anything
-    when it is refused; `weight` is about how many bytes it writes. `settle` is called in the
-    reactor's thread, after the commit with None, or with the error.
+    when it is refused; `weight` is about how many bytes it writes. `reads` says that it looks at
+    what the others of its batch wrote: it is applied after them, and so must be settled after
+    them. `settle` is called in the reactor's thread, after the commit with None, or with the error.
     """
 
     @property
@@ -59,6 +60,8 @@ class Job(Protocol):
     def is_new_mail(self) -> bool: ...
     @property
     def weight(self) -> int: ...
+    @property
+    def reads(self) -> bool: ...
 
     def settle(self, error: OutboxError | None) -> None:
         """Take the result."""
@@ -119,6 +122,7 @@ class GroupCommit:
             jobs = self._take()
             going = jobs[-1] is not None
             batch = [job for job in jobs if job is not None]
+            batch.sort(key=_reads)
             if batch:
                 self._commit(batch)
 
@@ -258,3 +262,7 @@ class GroupCommit:
 
 class _InDoubtError(Exception):
     """The commit failed, and the next start may find it done all the same."""
+
+
+def _reads(job: Job) -> bool:
+    return job.reads

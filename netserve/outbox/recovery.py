@@ -60,10 +60,10 @@ def _differences(files: array[int], rows: sqlite3.Cursor) -> tuple[array[int], a
     return orphans, missing
 
 
-def quarantine(connection: sqlite3.Connection, numbers: array[int] | list[int], why: str) -> None:
-    """Hold the queued recipients of messages, and say why."""
-    connection.execute(
+def quarantine(connection: sqlite3.Connection, numbers: array[int] | list[int], why: str) -> int:
+    """Hold the queued recipients of messages; says of how many."""
+    return connection.execute(
         "UPDATE recipient SET state = 1, last = ? WHERE +state = 0"
         " AND message IN (SELECT value FROM json_each(?))",
         (why, json_list(numbers)),
-    )
+    ).rowcount

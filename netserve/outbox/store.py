@@ -175,7 +175,7 @@ def _apply(
     connection: sqlite3.Connection, jobs: Sequence[NewMessage | Mark | Call]
 ) -> Iterable[int]:
     changes = Changes()
-    calls: list[Call] = []
+    calls: list[Call] = []  # they come last in a batch, and see what it wrote
     for job in jobs:
         if isinstance(job, Call):
             calls.append(job)
