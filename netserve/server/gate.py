@@ -74,17 +74,23 @@ class Gate(Protocol):
                 self._handshake_timeout, self._handshake_took_too_long
             )
         if self._factory.started.called:
-            self._made = True
-            self.inner.makeConnection(self.transport)
+            self._begin()
         else:
             transport.pauseProducing()
             self._factory.started.addCallback(self._late)
 
+    def _begin(self) -> None:
+        """Hand the connection to the service's protocol."""
+        self._made = True
+        self.inner.makeConnection(self.transport)
+        if isinstance(self._traffic, TCPTraffic):
+            # A protocol may put a shorter way in place when it is connected, as echo does.
+            self.dataReceived = self.inner.dataReceived  # type: ignore[method-assign]
+
     def _late(self, result: None) -> None:
         """The service has started; go on with a connection that came before."""
         if self in self._factory.gates:
-            self._made = True
-            self.inner.makeConnection(self.transport)
+            self._begin()
             self.transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
