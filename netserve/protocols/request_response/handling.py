@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from netserve.crossing import TimedOut, ensure_deferred
+from netserve.errors import PluginError
+from netserve.imports import import_object
 from netserve.plugin import Context
 from netserve.protocols.request_response.responder import (
     Handler,
@@ -35,16 +35,10 @@ def load_handler(path: str, folder: Path) -> Handler:
     Raises:
         ValueError: it cannot be imported, or cannot be called; with the reason.
     """
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    module_name, _, name = path.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"the handler {path} cannot be imported: {reason}") from error
+        found: Any = import_object(path, folder)
+    except PluginError as error:
+        raise ValueError(f"the handler {path} cannot be imported: {error}") from error
     if not callable(found):
         what = type(found).__name__
         raise ValueError(f"the handler {path} is a {what}, not a function")  # noqa: TRY004 - of the file
