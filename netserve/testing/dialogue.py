@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from netserve.mail.envelope import Reply
-from netserve.mail.server import SmtpServer
-from netserve.mail.server_model import (
+from netserve.mail.server.machine import SmtpServer
+from netserve.mail.server.model import (
     ContentGiven,
     Event,
     MessageBegins,

@@ -12,12 +12,12 @@ from twisted.internet.protocol import Factory
 from netserve.imports import import_object
 from netserve.outbox import Schedule
 from netserve.plugin import Context, Hosted
-from netserve.protocols.smtp_relay.auth import UsersChecker
-from netserve.protocols.smtp_relay.courier import RouteCourier
-from netserve.protocols.smtp_relay.reception import Reception
-from netserve.protocols.smtp_relay.session import SmtpSession
+from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
+from netserve.protocols.smtp_relay.receiving.auth import UsersChecker
+from netserve.protocols.smtp_relay.receiving.reception import Reception
+from netserve.protocols.smtp_relay.receiving.session import SmtpSession
+from netserve.protocols.smtp_relay.receiving.taking import Shared
 from netserve.protocols.smtp_relay.settings import SmtpRelaySettings
-from netserve.protocols.smtp_relay.taking import Shared
 
 
 class SmtpFactory(Factory):

@@ -19,7 +19,7 @@ from netserve.config.types import (
     Size,
 )
 from netserve.plugin import Limits, Settings
-from netserve.protocols.smtp_relay.relaying import LOOPBACK, open_relay
+from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK, open_relay
 from netserve.protocols.smtp_relay.routes import AddressPatterns, Route
 
 _HOSTNAME: Final = re.compile(

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from netserve.protocols.smtp_relay.folders import UnsafeName, check_template, folder_for
-from netserve.protocols.smtp_relay.routes import Deliver, Route, RouteTable
+from netserve.protocols.smtp_relay.delivery.folders import UnsafeName, check_template, folder_for
+from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.routes import Route, RouteTable
 
 
 def table(*matches: dict[str, Any]) -> RouteTable:

@@ -1,0 +1,350 @@
+"""One connection to a smarthost: drives the client machine over a Twisted transport.
+
+A connection takes one `Job` at a time, and tells its owner when it can take the next. Small bodies
+go out in one write with their end; larger ones are read as fast as the network takes them, 64 KiB
+at a time. One timer a connection holds the timeouts of RFC 5321, 4.5.3.2: each reply starts the
+time of the next, bytes that are no whole reply do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from typing import Protocol as Interface
+
+from twisted.internet.base import DelayedCall
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPullProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netserve.errors import UpstreamError
+from netserve.mail.client.events import Closed, Done, Event, NeedBody, Ready, StartTLS
+from netserve.mail.client.machine import Client, State
+from netserve.mail.envelope import Outcome, Reply
+from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
+from netserve.protocols.smtp_relay.delivery.reasons import reason_of
+from netserve.protocols.smtp_relay.delivery.settings import Timeouts
+
+CHUNK: Final = 64 * 1024
+"""Bytes of a body that are in memory at one time; a body of no more is sent in one go."""
+FAREWELL: Final = 5.0
+"""Seconds for a connection to close, once there is nothing more to say."""
+
+_GIVEN_UP: Final = Reply(451, "4.3.2", "the connection was given up")
+
+_TIMEOUT_OF: Final[Mapping[State, str]] = {
+    State.MAIL: "mail",
+    State.RESET: "mail",
+    State.RCPT: "recipient",
+    State.DATA: "data",
+    State.BODY: "block",
+    State.FINAL: "end",
+}
+
+
+class SessionFailed(UpstreamError):
+    """A session did not come to the point where a message could be sent.
+
+    Arguments:
+        reply: why, with a temporary code.
+        remote: which server.
+        in_handshake: it ended in the TLS handshake.
+    """
+
+    def __init__(self, reply: Reply, remote: str, *, in_handshake: bool = False) -> None:
+        super().__init__(f"{remote}: {reply}")
+        self.reply = reply
+        self.remote = remote
+        self.in_handshake = in_handshake
+
+
+class Job:
+    """A message for some recipients, and who waits for the outcomes.
+
+    Arguments:
+        message: of the queue.
+        recipients: at least one.
+    """
+
+    __slots__ = ("done", "message", "recipients", "retried")
+
+    def __init__(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> None:
+        self.message = message
+        self.recipients = recipients
+        self.done: Deferred[Mapping[int, Outcome]] = Deferred()
+        self.retried = False
+        "It was on a kept connection that had gone, and is on its second one."
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell the outcomes, in the order of the recipients."""
+        self.done.callback(
+            {who.id: outcome for who, outcome in zip(self.recipients, outcomes, strict=True)}
+        )
+
+    def defer(self, reply: Reply, remote: str = "") -> None:
+        """Tell that nobody got it for now."""
+        self.settle([Outcome("deferred", reply, remote)] * len(self.recipients))
+
+
+class Owner(Interface):
+    """Who is told about a connection."""
+
+    def connection_ready(self, connection: SmarthostConnection) -> None:
+        """It can take a job; called once for each."""
+
+    def connection_closed(self, connection: SmarthostConnection) -> None:
+        """It can take no more; may be called twice."""
+
+    def job_again(self, job: Job) -> None:
+        """The kept connection had gone before the server said anything about the job."""
+
+
+@implementer(IPullProducer)
+class SmarthostConnection(Protocol):
+    """The driver.
+
+    Arguments:
+        client: a fresh machine.
+        owner: is told what happens once the session is there.
+        timeouts: by phase.
+        idle: seconds to be kept without a job.
+        tls: makes the TLS connection, for Twisted's `startTLS`.
+        clock: the reactor.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        owner: Owner,
+        *,
+        timeouts: Timeouts,
+        idle: float,
+        tls: Any,
+        clock: Any,
+    ) -> None:
+        self.transport: Any = None
+        self.uses = 0
+        "How many jobs it has taken."
+        self.opened: Deferred[SmarthostConnection] = Deferred(lambda _: self.abort(_GIVEN_UP))
+        "Fires with the connection once it can take a job, or with `SessionFailed`."
+        self._client = client
+        self._owner = owner
+        self._tls = tls
+        self._clock = clock
+        times = dict.fromkeys(State, timeouts.greeting)
+        times.update({state: getattr(timeouts, name) for state, name in _TIMEOUT_OF.items()})
+        times[State.READY] = idle
+        times[State.QUIT] = times[State.CLOSED] = FAREWELL
+        self._times = times
+        self._deadline = 0.0
+        self._timer: DelayedCall | None = None
+        self._handshake_from: int | None = None  # the count of replies when TLS began
+        self._job: Job | None = None
+        self._job_from = 0  # the count of replies when the job began
+        self._body: BodyReader | None = None
+
+    # What the owner calls.
+
+    def send(self, job: Job) -> None:
+        """Take a job; only when ready."""
+        message = job.message
+        body = None
+        try:
+            if message.size <= CHUNK:
+                reader = message.body()
+                try:
+                    body = reader.read()
+                finally:
+                    reader.close()
+        except Exception:
+            self._owner.connection_ready(self)
+            job.done.errback(Failure())
+            return
+        self.uses += 1
+        self._job = job
+        self._job_from = self._client.replies
+        size = message.size if body is None else len(body)
+        self._act(self._client.start(message, job.recipients, size, body))
+
+    def quit(self) -> None:
+        """Close politely, when ready."""
+        self._client.quit()
+        self._act([])
+
+    @property
+    def usable(self) -> bool:
+        """Whether `send` may be called."""
+        return self._client.usable
+
+    def abort(self, reply: Reply) -> None:
+        """Close at once; a job is deferred for this reason."""
+        self._act(self._client.lost(reply))
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        if self._client.secure:
+            self._start_tls()
+        self._restart_clock()
+
+    def dataReceived(self, data: bytes) -> None:
+        replies = self._client.replies
+        events = self._client.receive(data)
+        if events or self._client.replies != replies:
+            self._act(events)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.transport = None
+        self._act(self._client.lost(reason_of(reason.value)))
+
+    # The body, pulled by the transport.
+
+    def resumeProducing(self) -> None:
+        body = self._body
+        if body is None:
+            return
+        try:
+            chunk = body.read(CHUNK)
+        except Exception:
+            self._fail_job(Failure())
+            return
+        if chunk:
+            self._client.write_body(chunk)
+        else:
+            self._client.end_body()
+            self._end_body()
+        self._flush()
+
+    def stopProducing(self) -> None:
+        self._close_body()
+
+    def _begin_body(self) -> None:
+        job = self._job
+        if job is None or self.transport is None:
+            return
+        try:
+            self._body = job.message.body()
+        except Exception:
+            self._fail_job(Failure())
+            return
+        self.transport.registerProducer(self, False)
+
+    def _end_body(self) -> None:
+        if self._close_body() and self.transport is not None:
+            self.transport.unregisterProducer()
+
+    def _close_body(self) -> bool:
+        body, self._body = self._body, None
+        if body is None:
+            return False
+        body.close()
+        return True
+
+    def _fail_job(self, failure: Failure) -> None:
+        """Our side can't go on in the middle of a body: only a cut connection says so."""
+        job, self._job = self._job, None
+        self.abort(Reply(451, "4.3.0", "the message can't be read"))
+        if job is not None:
+            job.done.errback(failure)
+
+    # What the machine asks for.
+
+    def _act(self, events: Sequence[Event]) -> None:
+        self._flush()
+        finished: tuple[Job, Done] | None = None
+        for event in events:
+            kind = type(event)
+            if kind is Ready:
+                self._on_ready()
+            elif isinstance(event, Done):
+                job, self._job = self._job, None
+                if job is not None:
+                    finished = (job, event)
+            elif kind is NeedBody:
+                self._begin_body()
+            elif kind is StartTLS:
+                self._start_tls()
+                self._act(self._client.tls_started())
+            elif isinstance(event, Closed):
+                finished = self._on_closed(event, finished)
+        # Last, so that whoever gets the outcomes and sends the next finds this connection ready.
+        if finished is not None:
+            finished[0].settle(finished[1].outcomes)
+
+    def _flush(self) -> None:
+        data = self._client.data_to_send()
+        if self.transport is not None:
+            if data:
+                self.transport.write(data)
+            self._restart_clock()
+
+    def _start_tls(self) -> None:
+        self._handshake_from = self._client.replies
+        if self.transport is not None:
+            self.transport.startTLS(self._tls)
+
+    def _on_ready(self) -> None:
+        if not self.usable:
+            # The server said more than it was asked, so its next reply could be about anything.
+            self.abort(Reply(451, "4.5.0", "the server spoke without being asked"))
+        elif not self.opened.called:
+            self.opened.callback(self)
+        else:
+            self._owner.connection_ready(self)
+
+    def _on_closed(
+        self, event: Closed, finished: tuple[Job, Done] | None
+    ) -> tuple[Job, Done] | None:
+        self._end_body()
+        if self.transport is not None:
+            self.transport.loseConnection()
+        client = self._client
+        if not self.opened.called:
+            reply = event.reply or Reply(451, "4.4.2", "the connection was closed")
+            in_handshake = client.replies == self._handshake_from
+            remote = client.settings.remote
+            self.opened.errback(SessionFailed(reply, remote, in_handshake=in_handshake))
+            return finished
+        self._owner.connection_closed(self)
+        if finished is None:
+            return None
+        job = finished[0]
+        heard = client.replies - self._job_from
+        gone = heard == 0 or (heard == 1 and event.reply is not None and event.reply.code == 421)
+        if gone and self.uses > 1 and not job.retried:
+            job.retried = True
+            self._owner.job_again(job)
+            return None
+        return finished
+
+    # Time.
+
+    def _restart_clock(self) -> None:
+        now = self._clock.seconds()
+        self._deadline = deadline = now + self._times[self._client.state]
+        # The timer is left where it is as long as it fires early enough; see `_on_timer`.
+        if self._timer is None:
+            self._timer = self._clock.callLater(deadline - now, self._on_timer)
+        elif self._timer.getTime() > deadline + 1.0:
+            self._timer.reset(deadline - now)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        left = self._deadline - self._clock.seconds()
+        if left > 0.001:
+            self._timer = self._clock.callLater(left, self._on_timer)
+            return
+        state = self._client.state
+        if state is State.READY:
+            self.quit()
+        else:
+            waited = self._times[state]
+            text = f"no answer within {waited:g} s (in state {state.value})"
+            self.abort(Reply(451, "4.4.2", text))

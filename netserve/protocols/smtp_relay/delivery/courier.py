@@ -1,0 +1,206 @@
+"""Takes messages of the queue to where their routes say: the relay's courier for the outbox.
+
+The route of a recipient is looked up at every attempt, in the routes of the config that is live
+then. So a recipient without a route is deferred, not failed: the file can be mended.
+
+==========  =========================================================================
+way         outcome
+==========  =========================================================================
+smarthost   what the server says: 2yz delivered, 4yz deferred, 5yz failed; whatever
+            keeps us from a server that could say something is deferred
+maildir     delivered once it is synced; an error of the disk is deferred; an address
+            that can't name a folder is failed
+discard     delivered
+refuse      failed
+no route    deferred
+==========  =========================================================================
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from netserve.mail.envelope import Outcome, Reply
+from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.protocols.smtp_relay.delivery import maildir
+from netserve.protocols.smtp_relay.delivery.folders import UnsafeName, folder_for
+from netserve.protocols.smtp_relay.delivery.pool import SmarthostPool
+from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.routes import Route, RouteTable
+
+WRITERS: Final = 8
+"""Threads that write into Maildirs; syncing waits for the disk."""
+
+_NO_ROUTE: Final = Destination("no route")
+_NO_ROUTE_OUTCOME: Final = Outcome("deferred", Reply(451, "4.4.4", "no route for this recipient"))
+_DISCARDED: Final = Outcome("delivered", Reply(250, "2.0.0", "discarded"), report="delivered")
+_WRITTEN: Final = Outcome(
+    "delivered", Reply(250, "2.0.0", "written into the Maildir"), report="delivered"
+)
+
+
+class RouteCourier:
+    """Delivers for one service.
+
+    Arguments:
+        routes: in the order of the file.
+        hostname: our name, for EHLO, for the names of files and for bounces.
+        reactor: connects, and is the clock.
+        log: of the service.
+
+    Raises:
+        ValueError: the routes can't work (a file of `ca`).
+    """
+
+    hostname: str
+
+    def __init__(
+        self, routes: Iterable[Route], *, hostname: str, reactor: Any, log: Logger
+    ) -> None:
+        self.hostname = hostname
+        self._reactor = reactor
+        self._log = log
+        self._pools: dict[Deliver, SmarthostPool] = {}
+        self._writers: ThreadPool | None = None
+        self._table = RouteTable(())
+        # By the identity of a route of the table: hashing a model takes longer than a delivery may.
+        self._destinations: dict[int, Destination] = {}
+        self.use(routes)
+
+    def use(self, routes: Iterable[Route]) -> None:
+        """Go by other routes from now on; what is under way is finished the old way.
+
+        Raises:
+            ValueError: they can't work; the old ones stay.
+        """
+        table = RouteTable(routes)
+        ways = list(dict.fromkeys(route.deliver for route in table.routes))
+        pools = {way: self._pools.get(way) or self._pool(way) for way in ways if way.smarthost}
+        for way, pool in self._pools.items():
+            if way not in pools:
+                pool.close(cut=False)
+        destinations = _destinations(ways, pools)
+        self._destinations = {id(route): destinations[route.deliver] for route in table.routes}
+        self._table, self._pools = table, pools
+
+    def destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
+        """Where a recipient's mail goes, by the live routes."""
+        route = self._table.find(message.sender, recipient.address, message.user)
+        return _NO_ROUTE if route is None else self._destinations[id(route)]
+
+    def deliver(
+        self,
+        message: QueuedMessage,
+        recipients: Sequence[QueuedRecipient],
+        destination: Destination,
+    ) -> Deferred[Mapping[int, Outcome]]:
+        """One attempt; an outcome for each recipient, by its id.
+
+        Arguments:
+            message: of the queue.
+            recipients: at least one, all of this destination.
+            destination: what `destination` gave.
+
+        Errors:
+            Exception: the body can't be read, or a bug; nothing is known of the recipients.
+        """
+        way = destination.handle
+        if isinstance(way, SmarthostPool):
+            return way.deliver(message, recipients)
+        if not isinstance(way, Deliver):
+            return _same_for_all(recipients, _NO_ROUTE_OUTCOME)
+        if way.maildir is not None:
+            return Deferred.fromCoroutine(self._to_maildirs(way.maildir, message, recipients))
+        if way.refuse is not None:
+            outcome = Outcome("failed", Reply(550, "5.7.1", way.refuse))
+            return _same_for_all(recipients, outcome)
+        return _same_for_all(recipients, _DISCARDED)
+
+    async def close(self) -> None:
+        """Cut what is under way, which is then deferred, and let go of everything."""
+        pools, self._pools = list(self._pools.values()), {}
+        await gatherResults([pool.close(cut=True) for pool in pools])
+        writers, self._writers = self._writers, None
+        if writers is not None:
+            writers.stop()
+
+    def _pool(self, way: Deliver) -> SmarthostPool:
+        return SmarthostPool(way, hostname=self.hostname, reactor=self._reactor, log=self._log)
+
+    async def _to_maildirs(
+        self, template: Path, message: QueuedMessage, recipients: Sequence[QueuedRecipient]
+    ) -> dict[int, Outcome]:
+        outcomes = {}
+        for recipient in recipients:
+            outcomes[recipient.id] = await self._to_maildir(template, message, recipient)
+        return outcomes
+
+    async def _to_maildir(
+        self, template: Path, message: QueuedMessage, recipient: QueuedRecipient
+    ) -> Outcome:
+        try:
+            folder = folder_for(template, recipient.address)
+        except UnsafeName as error:
+            return Outcome("failed", Reply(553, "5.1.3", str(error)))
+        name = maildir.file_name(message.created, message.id, recipient.id, self.hostname)
+        letter = maildir.Letter(message.sender, recipient.address, name)
+        body = message.body()
+        try:
+            await self._in_thread(maildir.deliver, folder, letter, body)
+        except OSError as error:
+            self._log.warn(
+                "{id} is not delivered into {folder}: {reason}",
+                id=message.id,
+                folder=str(folder),
+                reason=str(error),
+            )
+            return Outcome("deferred", maildir.reply_for(error))
+        except ValueError as error:
+            return Outcome("failed", Reply(553, "5.1.3", str(error)))
+        finally:
+            body.close()
+        return _WRITTEN
+
+    def _in_thread(self, work: Any, *arguments: Any) -> Deferred[Any]:
+        if self._writers is None:
+            self._writers = ThreadPool(0, WRITERS, "maildir")
+            self._writers.start()
+        return deferToThreadPool(self._reactor, self._writers, work, *arguments)
+
+
+def _same_for_all(
+    recipients: Sequence[QueuedRecipient], outcome: Outcome
+) -> Deferred[Mapping[int, Outcome]]:
+    return succeed({recipient.id: outcome for recipient in recipients})
+
+
+def _destinations(
+    ways: Iterable[Deliver], pools: Mapping[Deliver, SmarthostPool]
+) -> dict[Deliver, Destination]:
+    """A destination for each way, with a name of its own; its handle is the pool or the way."""
+    names: Counter[str] = Counter()
+    destinations = {}
+    for way in ways:
+        name = _name(way)
+        names[name] += 1
+        key = name if names[name] == 1 else f"{name} ({names[name]})"
+        concurrency = way.connections if way.smarthost else WRITERS
+        destinations[way] = Destination(key, concurrency, way.batch, pools.get(way, way))
+    return destinations
+
+
+def _name(way: Deliver) -> str:
+    if way.smarthost:
+        login = f"{way.login.user}@" if way.login else ""
+        return f"smtp:{login}{','.join(map(str, way.smarthost))}"
+    if way.maildir is not None:
+        return f"maildir:{way.maildir}"
+    return "refuse" if way.refuse is not None else "discard"

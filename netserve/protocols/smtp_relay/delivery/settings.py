@@ -1,0 +1,214 @@
+"""What is done with a message, as the file says it: models of `deliver` and all below it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from netserve.config.types import Duration, FilePath, PositiveInt, Secret, Section
+from netserve.protocols.smtp_relay.delivery.folders import check_template
+from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty, one_or_many
+
+TLSLevel: TypeAlias = Literal["none", "may", "encrypt", "verify"]
+
+
+class Smarthost:
+    """A server that mail is handed to: ``smtp.example.org:587``, ``192.0.2.1:25``, ``[::1]:25``.
+
+    Arguments:
+        text: as it stands in the file.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+
+    __slots__ = ("host", "port")
+
+    _FORM: Final = re.compile(
+        r"(?:\[(?P<literal>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?))"
+        r":(?P<port>[0-9]{1,5})"
+    )
+
+    host: str
+    """A name or an address, without brackets."""
+    port: int
+
+    def __init__(self, text: str) -> None:
+        match = self._FORM.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                "not a smarthost; write host:port, such as smtp.example.org:587 or [::1]:25"
+            )
+        self.host = match["literal"] or match["name"].lower()
+        self.port = int(match["port"])
+        if not 0 < self.port < 65536:
+            raise ValueError(f"not a port: {self.port}; a port is a number from 1 to 65535")
+
+    @property
+    def tls_from_start(self) -> bool:
+        """Whether TLS begins with the first byte, as it does on port 465 (RFC 8314, 3.3)."""
+        return self.port == 465
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    __repr__ = __str__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Smarthost) and str(other) == str(self)
+
+    def __hash__(self) -> int:
+        return hash((Smarthost, self.host, self.port))
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def check(value: object) -> Smarthost:
+            if isinstance(value, Smarthost):
+                return value
+            if isinstance(value, str):
+                return cls(value)
+            raise ValueError("not a smarthost; write host:port, such as smtp.example.org:587")
+
+        return core_schema.no_info_plain_validator_function(
+            check, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^.+:\d{1,5}$"}
+
+
+def _no_duplicates(value: tuple[Smarthost, ...]) -> tuple[Smarthost, ...]:
+    if len(set(value)) != len(value):
+        raise ValueError("the same smarthost twice")
+    return value
+
+
+Smarthosts: TypeAlias = Annotated[
+    tuple[Smarthost, ...],
+    BeforeValidator(one_or_many),
+    AfterValidator(not_empty),
+    AfterValidator(_no_duplicates),
+    ONE_OR_MANY_TEXTS,
+]
+"""One smarthost or a list of them, the first choice first."""
+
+
+def _check_refusal(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("the text of a refusal is one line, and not empty")
+    return text
+
+
+class Login(Section):
+    """Who we are to a smarthost (AUTH PLAIN or LOGIN)."""
+
+    user: Annotated[str, Field(min_length=1)]
+    """The user's name."""
+    password: Secret
+    """The password; keep it out of the file by `!env`, `!file` or `!credential`."""
+    in_clear: bool = False
+    """Whether the password may be sent without TLS, or over TLS without a checked name."""
+
+
+class Timeouts(Section):
+    """How long a smarthost may take, by phase (RFC 5321, 4.5.3.2)."""
+
+    connect: Duration = 30.0
+    """For the connection to be made, for each smarthost."""
+    greeting: Duration = 300.0
+    """For the greeting, for TLS, and for each reply to EHLO and AUTH."""
+    mail: Duration = 300.0
+    """For the reply to MAIL and RSET."""
+    recipient: Duration = 300.0
+    """For the reply to each RCPT."""
+    data: Duration = 120.0
+    """For the reply to DATA."""
+    block: Duration = 180.0
+    """For each block of a message to be taken."""
+    end: Duration = 600.0
+    """For the reply to the end of a message."""
+
+
+_WAYS: Final = ("smarthost", "maildir", "discard", "refuse")
+_OF_SMARTHOSTS: Final = (
+    "tls", "ca", "login", "connections", "uses", "idle", "batch", "timeouts",
+)  # fmt: skip
+
+
+class Deliver(Section):
+    """What is done with a message: exactly one of smarthost, maildir, discard and refuse."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [way]} for way in _WAYS]})
+
+    smarthost: Smarthosts | None = None
+    """Servers that take the mail, as `host:port`, in order: the next where one can't be reached."""
+    maildir: Annotated[FilePath, AfterValidator(check_template)] | None = None
+    """A Maildir; `{local}` and `{domain}` in its path are the recipient's, one folder each."""
+    discard: Literal[True] | None = None
+    """`true`: the message is thrown away, and counts as delivered."""
+    refuse: Annotated[str, AfterValidator(_check_refusal)] | None = None
+    """The message fails with this text; the sender gets a bounce."""
+
+    tls: TLSLevel | None = None
+    """TLS to a smarthost: `none`; `may` (where offered, any certificate); `encrypt` (always, any
+    certificate); `verify` (always, name and chain checked). With a login the default is `verify`,
+    otherwise `may`. On port 465 TLS begins with the first byte, at any level but `none`."""
+    ca: FilePath | None = None
+    """With `verify`: trust only these certificates (PEM), not the system's."""
+    login: Login | None = None
+    """Name and password for the smarthosts."""
+    connections: PositiveInt = 20
+    """Connections at one time, over all smarthosts of the route."""
+    uses: PositiveInt = 1000
+    """Messages on one connection before it is closed."""
+    idle: Duration = 300.0
+    """A connection without a message for so long is closed."""
+    batch: PositiveInt = 50
+    """Recipients of a message that are handed over in one go."""
+    timeouts: Timeouts = Timeouts()
+    """How long a smarthost may take."""
+
+    @property
+    def tls_level(self) -> TLSLevel:
+        """The level of TLS, with the default filled in."""
+        return self.tls or ("verify" if self.login else "may")
+
+    @model_validator(mode="after")
+    def _exactly_one_way(self) -> Deliver:
+        ways = [way for way in _WAYS if getattr(self, way) is not None]
+        if len(ways) != 1:
+            found = f"has {' and '.join(ways)}" if ways else "has none of them"
+            raise ValueError(f"needs exactly one of {', '.join(_WAYS)}; {found}")
+        if ways != ["smarthost"]:
+            stray = [name for name in _OF_SMARTHOSTS if name in self.model_fields_set]
+            if stray:
+                raise ValueError(f"{', '.join(stray)}: only together with smarthost")
+        return self
+
+    @model_validator(mode="after")
+    def _consistent_tls(self) -> Deliver:
+        if self.ca is not None and self.tls_level != "verify":
+            raise ValueError("ca: only together with tls: verify")
+        if self.login and self.tls_level != "verify" and not self.login.in_clear:
+            raise ValueError(
+                f"tls: {self.tls_level} could give the password to anyone on the way;"
+                " write tls: verify, or in_clear: true in login"
+            )
+        return self

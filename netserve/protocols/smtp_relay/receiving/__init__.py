@@ -1,0 +1,1 @@
+"""Mail in: sessions, who may send, logins, and the way into the queue."""

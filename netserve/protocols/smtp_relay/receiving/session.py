@@ -1,0 +1,255 @@
+"""One SMTP connection: carries bytes between the transport and the machine, and its answers.
+
+The machine (`netserve.mail.server.machine`) says what the client wants, `Reception` who may, and
+`Taker` brings messages into the queue. Nothing is decided here but the order of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final
+
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netserve.mail.envelope import Reply
+from netserve.mail.server import answers
+from netserve.mail.server.machine import SmtpServer
+from netserve.mail.server.model import (
+    ContentGiven,
+    CredentialsGiven,
+    MessageBegins,
+    MessageDropped,
+    MessageEnds,
+    RecipientGiven,
+    SenderGiven,
+    Signal,
+    TLSWanted,
+)
+from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
+
+WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
+LOGIN_FAILED: Final = Reply(454, "4.7.0", "Logins cannot be checked now; come again")
+
+UNWATCHED_OUTPUT: Final = 64 * 1024
+"""Bytes of replies after which the transport is asked whether the client takes them."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class SmtpSession(Protocol):
+    """See the module.
+
+    Arguments:
+        shared: with the other sessions of the service.
+    """
+
+    transport: Any
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._reading = True
+        self._half_closed = False
+        self._pumping = False
+        self._blocked = False
+        self._unwatched = 0
+
+    def connectionMade(self) -> None:
+        """Greet the client."""
+        shared = self._shared
+        self._client: str = getattr(self.transport.getPeer(), "host", "")
+        self._trusted = shared.reception.trusts(self._client)
+        options = shared.reception.options(self._client)
+        self._machine = SmtpServer(options, tls=shared.tls_from_start)
+        self._taker = Taker(shared, self._machine, self._client, self._pump)
+        self._pump()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Give it to the machine, and do what it says."""
+        machine = self._machine
+        deadline = self._taker.deadline
+        if deadline is not None and self._shared.context.reactor.seconds() > deadline:
+            machine.end(answers.TOO_SLOW)
+        machine.receive(data)
+        self._pump()
+
+    def readConnectionLost(self) -> None:
+        """The client says no more; what it has said is answered, then the connection ends."""
+        self._half_closed = True
+        self._pump()
+
+    def writeConnectionLost(self) -> None:
+        """It was us who closed it."""
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """The client is gone; a message that was not complete is given up."""
+        self._machine.lost()
+        self._taker.give_up()
+
+    def drain(self) -> None:
+        """End with 421 once no message is under way; called when the service stops."""
+        self._machine.drain()
+        self._pump()
+
+    def _pump(self) -> None:
+        """Handle events until the machine wants something, then send what it has to say."""
+        if self._pumping or self._blocked:
+            return
+        self._pumping = True
+        try:
+            signal = self._handle_events()
+        except Exception:
+            self._shared.context.metrics.errors["internal"] += 1
+            self._shared.context.log.failure("a session of {client} failed", client=self._client)
+            self._machine.lost()
+            self.transport.write(Reply(421, "4.3.0", OUR_FAULT.text).encode())
+            signal = Signal.CLOSED
+        finally:
+            self._pumping = False
+        self._send()
+        self._steer(signal)
+
+    def _handle_events(self) -> Signal:
+        machine = self._machine
+        while True:
+            event = machine.next_event()
+            if event is Signal.SEND:
+                self._send()
+                if self._blocked:
+                    return event
+            elif isinstance(event, Signal):
+                return event
+            else:
+                self._HANDLERS[type(event)](self, event)
+
+    def _send(self) -> None:
+        """Send the replies; from time to time find out whether the client takes them.
+
+        The session is the transport's producer only for that: one that is registered for good
+        would hold up the orderly close of an idle connection.
+        """
+        output = self._machine.output()
+        if not output:
+            return
+        self._unwatched += len(output)
+        if self._unwatched < UNWATCHED_OUTPUT:
+            self.transport.write(output)
+            return
+        self._unwatched = 0
+        self.transport.registerProducer(self, True)
+        self.transport.write(output)
+        if not self._blocked:
+            self.transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """The client does not take its replies: nothing more is read, nor answered."""
+        self._blocked = True
+        self._read(False)
+
+    def resumeProducing(self) -> None:
+        """The client has taken them."""
+        self._blocked = False
+        self.transport.unregisterProducer()
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """The client is gone; `connectionLost` tells."""
+
+    def _steer(self, signal: Signal) -> None:
+        """Read on, wait, or close.
+
+        While an answer is waited for, the machine holds what comes, but only one piece of it.
+        """
+        if signal is Signal.CLOSED or (signal is Signal.NEED_DATA and self._half_closed):
+            self._taker.give_up()
+            self.transport.loseConnection()
+        elif not self._blocked:
+            self._read(signal is Signal.NEED_DATA or not self._machine.buffered)
+
+    def _read(self, reading: bool) -> None:
+        if reading != self._reading:
+            self._reading = reading
+            if reading:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
+
+    def _answer(self, reply: Reply | None) -> None:
+        if reply is None:
+            self._machine.accept()
+        else:
+            self._machine.refuse(reply)
+
+    def _sender(self, event: SenderGiven) -> None:
+        shared = self._shared
+        reply = shared.reception.sender(event.mail.sender, user=self._machine.user)
+        if reply is None and shared.outbox.free_space() < shared.reception.space_needed:
+            reply = NO_SPACE
+        if reply is not None:
+            self._log_refusal("mail", event.mail.sender, reply)
+        self._answer(reply)
+
+    def _recipient(self, event: RecipientGiven) -> None:
+        reply = self._shared.reception.recipient(
+            event.mail.sender,
+            event.recipient.address,
+            user=self._machine.user,
+            trusted=self._trusted,
+        )
+        if reply is not None:
+            self._log_refusal(event.recipient.address, event.mail.sender, reply)
+        self._answer(reply)
+
+    def _log_refusal(self, what: str, sender: str, reply: Reply) -> None:
+        self._shared.context.metrics.errors["refused"] += 1
+        self._shared.context.log.info(
+            "refused {what} from {sender} of {client}: {reply}",
+            what=what,
+            sender=sender or "<>",
+            client=self._client or "a local socket",
+            reply=str(reply),
+        )
+
+    def _credentials(self, event: CredentialsGiven) -> None:
+        credentials = UsernamePassword(event.user.encode(), event.password.encode())
+        checking = maybeDeferred(self._shared.checker.requestAvatarId, credentials)
+        checking.addCallbacks(self._logged_in, self._not_logged_in, errbackArgs=(event.user,))
+
+    def _logged_in(self, avatar_id: object) -> None:
+        self._machine.accept()
+        self._pump()
+
+    def _not_logged_in(self, failure: Failure, user: str) -> None:
+        context = self._shared.context
+        context.metrics.errors["login"] += 1
+        if failure.check(UnauthorizedLogin):
+            context.log.info(
+                "refused a login of {client} as {user}", client=self._client, user=user
+            )
+            self._machine.refuse(WRONG_LOGIN)
+        else:
+            context.log.failure(
+                "a login of {client} could not be checked", failure, client=self._client
+            )
+            self._machine.refuse(LOGIN_FAILED)
+        self._pump()
+
+    def _tls(self, event: TLSWanted) -> None:
+        self._send()
+        self.transport.startTLS(self._shared.context.tls)
+        self._machine.tls_started()
+
+    _HANDLERS: ClassVar[Mapping[type, Callable[[SmtpSession, Any], None]]] = {
+        SenderGiven: _sender,
+        RecipientGiven: _recipient,
+        MessageBegins: lambda self, event: self._taker.begins(event),
+        ContentGiven: lambda self, event: self._taker.content(event),
+        MessageEnds: lambda self, event: self._taker.ends(event),
+        MessageDropped: lambda self, event: self._taker.dropped(event),
+        CredentialsGiven: _credentials,
+        TLSWanted: _tls,
+    }

@@ -1,0 +1,220 @@
+"""One message at a time from the machine into the queue, and what becomes of it.
+
+Only the outbox may say 'accepted': the answer to `MessageEnds` is given when its commit has fired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.python.failure import Failure
+
+from netserve.mail.envelope import Envelope, Reply
+from netserve.mail.headers import (
+    Head,
+    date_field,
+    message_id_field,
+    protocol_word,
+    received_field,
+)
+from netserve.mail.server.machine import SmtpServer
+from netserve.mail.server.model import ContentGiven, MessageBegins, MessageDropped, MessageEnds
+from netserve.outbox import Incoming, Outbox, OutboxError, OutOfSpace
+from netserve.plugin import Context
+from netserve.protocols.smtp_relay.receiving.reception import Reception
+
+NO_SPACE: Final = Reply(452, "4.3.1", "There is too little space for mail; come again")
+NOT_STORED: Final = Reply(451, "4.3.0", "The message could not be kept; come again")
+OUR_FAULT: Final = Reply(451, "4.3.0", "Something went wrong here; come again")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the sessions of one service share.
+
+    Arguments:
+        context: the service's.
+        outbox: keeps the mail.
+        reception: decides who may hand mail over, and what is refused.
+        checker: of logins, as `twisted.cred` has them; None without users.
+        wall: gives unix seconds.
+        tls_from_start: whether connections are inside TLS from their first byte.
+    """
+
+    context: Context
+    outbox: Outbox
+    reception: Reception
+    checker: Any
+    wall: Callable[[], float]
+    tls_from_start: bool
+
+
+class Taker:
+    """Takes the messages of one session.
+
+    Arguments:
+        shared: with the other sessions of the service.
+        machine: gives the messages, and is given the answers.
+        client: the client's IP address, or an empty string.
+        go_on: called when the machine was given an answer that it had to wait for.
+    """
+
+    __slots__ = (
+        "_client", "_go_on", "_incoming", "_machine", "_messages", "_shared", "_trace", "deadline",
+    )  # fmt: skip
+
+    deadline: float | None
+    """By the reactor's clock, the end of the time for the message that comes in."""
+
+    def __init__(
+        self, shared: Shared, machine: SmtpServer, client: str, go_on: Callable[[], None]
+    ) -> None:
+        self._shared = shared
+        self._machine = machine
+        self._client = client
+        self._go_on = go_on
+        self._incoming: Incoming | None = None
+        self._trace = f"{shared.context.random.getrandbits(64):016x}"
+        self._messages = 0
+        self.deadline = None
+
+    def begins(self, event: MessageBegins) -> None:
+        """Open the queue's end of it."""
+        try:
+            self._incoming = self._shared.outbox.incoming()
+        except OutboxError as error:
+            self._refused_by_outbox(error)
+            return
+        context = self._shared.context
+        self.deadline = context.reactor.seconds() + self._shared.reception.data_timeout
+        self._machine.accept()
+
+    def content(self, event: ContentGiven) -> None:
+        """Pass a part on; nothing more of it is taken once that has failed."""
+        incoming = self._incoming
+        if incoming is None:
+            return
+        try:
+            if event.head is not None:
+                incoming.write(self._added_fields(incoming.id, event.head) + event.data)
+            else:
+                incoming.write(event.data)
+        except OutboxError as error:
+            self.give_up()
+            self._count_error(error)
+            self._machine.refuse_content(_reply_of(error))
+
+    def _added_fields(self, queue_id: str, head: Head) -> bytes:
+        """What a relay puts before the message: RFC 5321, 4.4; on submission RFC 6409, 8."""
+        machine, reception = self._machine, self._shared.reception
+        mail, recipients = machine.announced, machine.recipients
+        when = self._shared.wall()
+        fields = received_field(
+            helo=machine.helo,
+            client=self._client,
+            hostname=reception.hostname,
+            word=protocol_word(
+                esmtp=machine.esmtp,
+                tls=machine.tls,
+                authenticated=bool(machine.user),
+                smtputf8=mail is not None and mail.smtputf8,
+            ),
+            queue_id=queue_id,
+            recipient=recipients[0].address if len(recipients) == 1 else "",
+            when=when,
+        )
+        if reception.completes_headers:
+            if not head.has_date:
+                fields += date_field(when)
+            if not head.has_message_id:
+                fields += message_id_field(queue_id, reception.hostname)
+        return fields if head.is_there else fields + b"\r\n"
+
+    def ends(self, event: MessageEnds) -> None:
+        """Commit it; the machine has its answer then."""
+        incoming, self._incoming, self.deadline = self._incoming, None, None
+        if incoming is None:
+            self._machine.refuse(NOT_STORED)
+            return
+        self._messages += 1
+        envelope = Envelope(
+            sender=event.mail.sender,
+            recipients=event.recipients,
+            body="8BITMIME" if event.eight_bit else "7BIT",
+            smtputf8=event.mail.smtputf8,
+            ret=event.mail.ret,
+            envid=event.mail.envid,
+            user=self._machine.user,
+            client=self._client,
+            trace=f"{self._trace}-{self._messages}",
+        )
+        incoming.commit(self._shared.context.service, envelope).addCallbacks(
+            self._kept, self._not_kept, callbackArgs=(envelope, incoming.size)
+        )
+
+    def _kept(self, queue_id: str, envelope: Envelope, size: int) -> None:
+        """The commit is on the disk: only now is the client told so."""
+        context = self._shared.context
+        context.metrics.requests += 1
+        many = len(envelope.recipients)
+        context.log.info(
+            "accepted {id} from {sender} for {recipients}, {size} bytes,"
+            " of {client}, trace {trace}",
+            id=queue_id,
+            sender=envelope.sender or "<>",
+            recipients=envelope.recipients[0].address if many == 1 else f"{many} recipients",
+            size=size,
+            client=envelope.client or "a local socket",
+            trace=envelope.trace,
+        )
+        self._machine.accept(f"OK, queued as {queue_id}")
+        self._go_on()
+
+    def _not_kept(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, OutboxError):
+            self._refused_by_outbox(error)
+        else:
+            context = self._shared.context
+            context.metrics.errors["internal"] += 1
+            context.log.failure("a message of {client} failed", failure, client=self._client)
+            self._machine.refuse(OUR_FAULT)
+        self._go_on()
+
+    def _refused_by_outbox(self, error: OutboxError) -> None:
+        self._count_error(error)
+        self._machine.refuse(_reply_of(error))
+
+    def _count_error(self, error: OutboxError) -> None:
+        context = self._shared.context
+        context.metrics.errors["storage"] += 1
+        context.log.error(
+            "a message of {client} was not kept: {reason}",
+            client=self._client or "a local socket",
+            reason=str(error),
+        )
+
+    def dropped(self, event: MessageDropped) -> None:
+        """It will not be complete, or may not be taken."""
+        self.give_up()
+        if event.reply is not None:
+            context = self._shared.context
+            context.metrics.errors["refused"] += 1
+            context.log.info(
+                "refused a message of {client}: {reply}",
+                client=self._client or "a local socket",
+                reply=str(event.reply),
+            )
+
+    def give_up(self) -> None:
+        """Leave nothing of a message that is not complete."""
+        self.deadline = None
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.abort()
+
+
+def _reply_of(error: OutboxError) -> Reply:
+    return NO_SPACE if isinstance(error, OutOfSpace) else NOT_STORED

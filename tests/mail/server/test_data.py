@@ -1,0 +1,249 @@
+r"""The content of a message as it comes in: ends, dots, line ends, limits."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netserve.mail.client.stuffing import Stuffer
+from netserve.mail.envelope import Reply
+from netserve.mail.server.data import (
+    BARE_NEWLINE,
+    LONG_LINE,
+    NUL,
+    TOO_LARGE,
+    ChunkDecoder,
+    DataDecoder,
+)
+from netserve.testing import chunkings, cut
+
+FALSE_ENDS = [
+    b"\n.\n",
+    b"\n.\r\n",
+    b"\r.\r",
+    b"\r.\r\n",
+    b"\r\n.\n",
+    b"\r\n.\r",
+    b"\r.\n",
+    b"\n.\r",
+    b"\r\n\0.\r\n",
+    b"\r\r\n.\n",
+    b"\r\n.\0\r\n",
+]
+"""What some server somewhere took for the end of data: the nine known variants, and two more."""
+
+
+def decode(
+    pieces: list[bytes], *, line: int = 100, size: int = 10_000, normalise: bool = False
+) -> tuple[bytes, Reply | None, bytes | None]:
+    """Content, refusal, and what came behind the end."""
+    decoder = DataDecoder(line_limit=line, size_limit=size, normalise=normalise)
+    content, rest = b"", b""
+    for piece in pieces:
+        if decoder.rest is None:
+            content += decoder.feed(piece)
+        else:
+            rest += piece
+    return content, decoder.refused, None if decoder.rest is None else decoder.rest + rest
+
+
+def every_way(data: bytes) -> list[list[bytes]]:
+    """Whole, byte by byte, and cut in two and in three at each offset."""
+    twice = [cut(data, [at, at + 1]) for at in range(len(data))]
+    return [
+        [data],
+        cut(data, range(len(data))),
+        *(cut(data, [at]) for at in range(len(data))),
+        *twice,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "content"),
+    [
+        (b".\r\n", b""),
+        (b"\r\n.\r\n", b"\r\n"),
+        (b"a\r\n.\r\n", b"a\r\n"),
+        (b"..\r\n.\r\n", b".\r\n"),
+        (b"a\r\n..b\r\n.\r\n", b"a\r\n.b\r\n"),
+        (b"a\r\n...\r\n..\r\n.\r\n", b"a\r\n..\r\n.\r\n"),
+        (b".a\r\n.\r\n", b"a\r\n"),
+        (b"a.\r\n.b.\r\n.\r\n", b"a.\r\nb.\r\n"),
+        (b"\r\n\r\n..\r\n\r\n.\r\n", b"\r\n\r\n.\r\n\r\n"),
+        (b"8 bit: \xc3\xbc\r\n.\r\n", b"8 bit: \xc3\xbc\r\n"),
+    ],
+)
+def test_the_end_and_the_dots_at_every_cut(sent: bytes, content: bytes) -> None:
+    """S5: for every offset of LF and '.' around every chunk boundary."""
+    for pieces in every_way(sent + b"QUIT\r\n.\r\n"):
+        assert decode(pieces) == (content, None, b"QUIT\r\n.\r\n"), pieces
+
+
+@pytest.mark.parametrize("false_end", FALSE_ENDS)
+@pytest.mark.parametrize("before", [b"", b"a", b"a\r\n", b"a\n", b"a\r\n\r\n"])
+def test_a_false_end_of_data_ends_nothing(false_end: bytes, before: bytes) -> None:
+    """S4: the known variants of a false end of data do not end it, and the message is refused."""
+    smuggled = b"MAIL FROM:<x@y.test>\r\nRCPT TO:<z@y.test>\r\nDATA\r\nsecond\r\n"
+    sent = before + false_end + smuggled
+    for pieces in every_way(sent + b".\r\nQUIT\r\n"):
+        content, refused, rest = decode(pieces)
+        assert rest == b"QUIT\r\n"
+        assert refused in {BARE_NEWLINE, NUL}
+        assert smuggled not in content
+
+
+@pytest.mark.parametrize("false_end", [end for end in FALSE_ENDS if b"\0" not in end])
+def test_a_false_end_of_data_that_is_normalised_is_one_message(false_end: bytes) -> None:
+    """S4: normalised, the variants give one message, and what goes on has CRLF only."""
+    smuggled = b"MAIL FROM:<x@y.test>\r\nDATA\r\nsecond\r\n"
+    sent = b"a" + false_end + smuggled + b".\r\nQUIT\r\n"
+    contents = set()
+    for pieces in every_way(sent):
+        content, refused, rest = decode(pieces, normalise=True)
+        assert (refused, rest) == (None, b"QUIT\r\n")
+        assert content.endswith(smuggled)
+        assert content.replace(b"\r\n", b"").translate(None, b"\r\n") == content.replace(
+            b"\r\n", b""
+        )
+        contents.add(content)
+    assert len(contents) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "content"),
+    [
+        (b"a\nb\r\n.\r\n", b"a\r\nb\r\n"),
+        (b"a\rb\r\n.\r\n", b"a\r\nb\r\n"),
+        (b"a\n\rb\r\n.\r\n", b"a\r\n\r\nb\r\n"),
+        (b"a\n..b\r\n.\r\n", b"a\r\n.b\r\n"),
+        (b"a\n.b\n\r\n.\r\n", b"a\r\nb\r\n\r\n"),
+        (b"\na\r\n.\r\n", b"\r\na\r\n"),
+    ],
+)
+def test_normalised_line_ends(sent: bytes, content: bytes) -> None:
+    """S4: bare CR or LF is normalised where the settings say so."""
+    for pieces in every_way(sent):
+        assert decode(pieces, normalise=True) == (content, None, b"")
+
+
+def test_nul_is_refused_at_the_end() -> None:
+    for pieces in every_way(b"a\0b\r\nc\r\n.\r\nX"):
+        content, refused, rest = decode(pieces)
+        assert (refused, rest) == (NUL, b"X")
+        assert b"c" not in content
+
+
+@pytest.mark.parametrize("length", [98, 99, 100, 101, 102, 199, 200, 201, 500])
+@pytest.mark.parametrize("before", [b"", b"x\r\n", b"x" * 98 + b"\r\n", b"x\r\n" * 40])
+def test_a_line_may_have_its_limit_and_no_byte_more(length: int, before: bytes) -> None:
+    """S8: an over-long line is read to the end of data, then refused."""
+    line = b"y" * (length - 2) + b"\r\n"
+    wanted = LONG_LINE if length > 100 else None
+    for pieces in every_way(before + line + b"z\r\n.\r\nQUIT\r\n"):
+        content, refused, rest = decode(pieces)
+        assert (refused, rest) == (wanted, b"QUIT\r\n")
+        if wanted is None:
+            assert content == before + line + b"z\r\n"
+
+
+def test_a_message_may_have_its_limit_and_no_byte_more() -> None:
+    """S8: messages are limited; the rest is read over."""
+    assert decode([b"x" * 48 + b"\r\n", b".\r\n"], size=50)[1:] == (None, b"")
+    assert decode([b"x" * 49 + b"\r\n", b"more\r\n" * 50, b".\r\nZ"], size=50)[1:] == (
+        TOO_LARGE,
+        b"Z",
+    )
+
+
+def test_eight_bit_is_noticed() -> None:
+    for text, eight_bit in ((b"plain\r\n", False), ("ü\r\n".encode(), True)):
+        decoder = DataDecoder(line_limit=100, size_limit=100)
+        decoder.feed(text + b".\r\n")
+        assert decoder.eight_bit is eight_bit
+
+
+messages = st.lists(
+    st.sampled_from([b"\r\n", b".", b"..", b"a", b"\r\n.", b"\r\n..", b".\r\n", b"text"]),
+    max_size=30,
+).map(b"".join)
+
+
+@given(messages, st.data())
+def test_stuffed_and_decoded_again_it_is_the_same(message: bytes, data: st.DataObject) -> None:
+    """S5: the next hop sees one message, byte for byte the same, however it is cut."""
+    message += b"" if message.endswith(b"\r\n") else b"\r\n"
+    stuffer = Stuffer()
+    sent = b"".join(stuffer.encode(piece) for piece in data.draw(chunkings(message)))
+    sent += stuffer.finish() + b"RSET\r\n"
+    assert decode(data.draw(chunkings(sent))) == (message, None, b"RSET\r\n")
+
+
+@given(
+    st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n", b"\r\n.\r\n", b"\0"])).map(
+        b"".join
+    ),
+    st.booleans(),
+    st.data(),
+)
+def test_how_it_is_cut_does_not_matter(sent: bytes, normalise: bool, data: st.DataObject) -> None:
+    """S5, and never left early: what is the end does not depend on the chunks."""
+    whole = decode([sent], normalise=normalise)
+    pieces = decode(data.draw(chunkings(sent)), normalise=normalise)
+    assert pieces[2] == whole[2]
+    end = (b"\r\n" + sent).find(b"\r\n.\r\n")
+    assert whole[2] == (None if end < 0 else (b"\r\n" + sent)[end + 5 :])
+    if end >= 0:
+        assert (pieces[1] is None) is (whole[1] is None)
+        if whole[1] is None:
+            assert pieces[0] == whole[0]
+            assert whole[0].count(b"\r") == whole[0].count(b"\n") == whole[0].count(b"\r\n")
+
+
+def chunked(pieces: list[bytes], *, normalise: bool = False) -> tuple[bytes, Reply | None]:
+    decoder = ChunkDecoder(line_limit=100, size_limit=1000, normalise=normalise)
+    content = b"".join(map(decoder.feed, pieces)) + decoder.finish()
+    assert decoder.finish() == b""
+    return content, decoder.refused
+
+
+@pytest.mark.parametrize(
+    ("sent", "content"),
+    [
+        (b"", b""),
+        (b"a\r\n.\r\n.b\r\n", b"a\r\n.\r\n.b\r\n"),
+        (b"no end", b"no end\r\n"),
+        (b"\r\n", b"\r\n"),
+    ],
+)
+def test_chunks_have_no_dots_and_get_a_last_line_end(sent: bytes, content: bytes) -> None:
+    """RFC 3030: no transparency; a message ends with CRLF all the same."""
+    for pieces in every_way(sent):
+        assert chunked(pieces) == (content, None)
+
+
+@pytest.mark.parametrize("sent", [b"a\nb\r\n", b"a\rb\r\n", b"a\r\nb\r", b"\n.\n", b"\r"])
+def test_chunks_are_held_to_the_same_line_ends(sent: bytes) -> None:
+    """S4: a bare CR or LF in BDAT is refused too, as the next hop may be given it by DATA."""
+    for pieces in every_way(sent):
+        assert chunked(pieces)[1] == BARE_NEWLINE
+        content, refused = chunked(pieces, normalise=True)
+        assert refused is None
+        assert content.count(b"\r\n") == content.count(b"\r") == content.count(b"\n") > 0
+
+
+def test_a_large_message_costs_little() -> None:
+    """No loop over lines: a chunk is a handful of calls of bytes' own methods."""
+    import cProfile
+    import pstats
+
+    seed = random.Random(1)
+    lines = b"".join(bytes(seed.choices(b"abc .", k=70)) + b"\r\n" for _ in range(3641))
+    decoder = DataDecoder(line_limit=2048, size_limit=10**7)
+    profile = cProfile.Profile()
+    profile.enable()
+    decoder.feed(lines[: 256 * 1024])
+    profile.disable()
+    stats = pstats.Stats(profile)
+    assert stats.total_calls < 200  # type: ignore[attr-defined]
+    assert decoder.refused is None

@@ -1,0 +1,620 @@
+"""The relay over real sockets: clients of other people's making, and some that misbehave."""
+
+from __future__ import annotations
+
+import random
+import smtplib
+import socket
+import ssl
+import subprocess
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import pytest
+import pytest_twisted
+import trustme
+from argon2 import PasswordHasher
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
+from netserve.plugin import Metrics
+from netserve.protocols.smtp_relay import plugin
+from netserve.protocols.smtp_relay.receiving.reception import Reception
+from netserve.protocols.smtp_relay.receiving.session import SmtpSession
+from netserve.protocols.smtp_relay.receiving.taking import Shared
+from netserve.testing.hosting import RunningService, serve
+from netserve.testing.programs import require_program
+from netserve.testing.queue import until
+
+reactor: Any = _reactor
+TEXT = b"Subject: test\r\n\r\nHello\r\n.dot\r\n..\r\nend\r\n"
+
+
+@asynccontextmanager
+async def relay(folder: Path, **options: Any) -> AsyncIterator[RunningService]:
+    """A relay that delivers into a Maildir of the folder."""
+    defaults = {"hostname": "mx.test", "routes": ({"deliver": {"maildir": "mail"}},)}
+    service = await serve(plugin, state=folder, **(defaults | options))
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+def in_thread(work: Callable[[], Any]) -> Deferred[Any]:
+    """Let a client that blocks run beside the reactor."""
+    return deferToThread(work)
+
+
+class Raw:
+    """A client that sends what it likes, in a thread."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        self.replies(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.socket.close()
+
+    def send(self, *lines: str) -> Raw:
+        self.socket.sendall("".join(f"{line}\r\n" for line in lines).encode())
+        return self
+
+    def replies(self, count: int) -> list[str]:
+        """The last lines of so many replies."""
+        lines: list[str] = []
+        while len(lines) < count:
+            line = self.file.readline().decode()
+            assert line, f"the connection ended behind {lines}"
+            if line[3:4] == " ":
+                lines.append(line.rstrip())
+        return lines
+
+    def rest(self) -> str:
+        return self.file.read().decode()
+
+
+async def mails(folder: Path, count: int = 1) -> list[bytes]:
+    """What lies in the Maildir, once there is so much; with the line ends that it had before."""
+    new = folder / "mail" / "new"
+    await until(lambda: new.is_dir() and len(list(new.iterdir())) >= count, reactor=reactor)
+    return [path.read_bytes().replace(b"\n", b"\r\n") for path in sorted(new.iterdir())]
+
+
+def send(port: int, *, to: str = "user@example.org", text: bytes = TEXT, **options: Any) -> Any:
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.test", timeout=10) as client:
+        return client.sendmail("sender@example.org", to, text, **options)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
+    certificate = authority.issue_cert("mx.test", "127.0.0.1")
+    chain, key = tmp_path / "mx.pem", tmp_path / "mx.key"
+    chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    key.write_bytes(certificate.private_key_pem.bytes())
+    return {"certificate": str(chain), "key": str(key)}
+
+
+@pytest.fixture
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+# ---- From a client into the Maildir.
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mail_arrives_byte_for_byte(tmp_path: Path) -> None:
+    """But for the added header field, it is what was sent (S5)."""
+    async with relay(tmp_path) as service:
+        await in_thread(lambda: send(service.port))
+        (mail,) = await mails(tmp_path)
+        assert service.metrics.requests == 1
+    added, _, text = mail.partition(b"Subject: test")
+    assert b"Subject: test" + text == TEXT
+    assert (
+        b"Received: from client.test ([127.0.0.1])\r\n\tby mx.test (netserve) with ESMTP id"
+        in added
+    )
+    assert b"for <user@example.org>;" in added
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_command_in_one_piece(tmp_path: Path) -> None:
+    async with relay(tmp_path) as service:
+
+        def work() -> list[str]:
+            with Raw(service.port) as client:
+                client.send("EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA", "a: b", "", ".")
+                return client.send("QUIT").replies(6)
+
+        replies = await in_thread(work)
+        assert [reply[:3] for reply in replies] == ["250", "250", "250", "354", "250", "221"]
+        assert "queued as" in replies[4]
+        await mails(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_closes_its_side_gets_its_answer(tmp_path: Path) -> None:
+    async with relay(tmp_path) as service:
+
+        def work() -> str:
+            with Raw(service.port) as client:
+                client.send("HELO x", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA", "a: b", "", ".")
+                client.socket.shutdown(socket.SHUT_WR)
+                return client.rest()
+
+        assert "queued as" in await in_thread(work)
+
+
+@pytest_twisted.ensureDeferred
+async def test_swaks(tmp_path: Path) -> None:
+    swaks = require_program("swaks")
+    async with relay(tmp_path) as service:
+        result = await in_thread(
+            lambda: subprocess.run(
+                [swaks, "--server", f"127.0.0.1:{service.port}", "--to", "user@example.org",
+                 "--from", "sender@example.org", "--body", "by swaks", "--pipeline"],
+                capture_output=True, text=True, timeout=20, check=False,
+            )
+        )  # fmt: skip
+        assert result.returncode == 0, result.stdout
+        assert b"by swaks" in (await mails(tmp_path))[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_curl(tmp_path: Path) -> None:
+    curl = require_program("curl")
+    (tmp_path / "text").write_bytes(TEXT)
+    async with relay(tmp_path) as service:
+        result = await in_thread(
+            lambda: subprocess.run(
+                [curl, "-sS", f"smtp://127.0.0.1:{service.port}/client.test",
+                 "--mail-from", "sender@example.org", "--mail-rcpt", "user@example.org",
+                 "--upload-file", str(tmp_path / "text")],
+                capture_output=True, text=True, timeout=20, check=False,
+            )
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert (await mails(tmp_path))[0].endswith(TEXT)
+
+
+@pytest_twisted.ensureDeferred
+async def test_smtp_source(tmp_path: Path) -> None:
+    source = require_program("smtp-source")
+    async with relay(tmp_path) as service:
+        result = await in_thread(
+            lambda: subprocess.run(
+                [source, "-s", "5", "-m", "50", "-l", "4096", "-f", "a@b.test", "-t", "c@d.test",
+                 f"127.0.0.1:{service.port}"],
+                capture_output=True, text=True, timeout=30, check=False,
+            )
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert len(await mails(tmp_path, 50)) == 50
+
+
+# ---- 250 is for what is kept safe.
+
+
+@pytest_twisted.ensureDeferred
+async def test_250_goes_out_after_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S1: not before the outbox says that it holds the message."""
+    committed: Deferred[str] = Deferred()
+    monkeypatch.setattr(Incoming, "commit", lambda *_: committed)
+    async with relay(tmp_path) as service:
+        sent: list[Any] = []
+        sending = in_thread(lambda: sent.append(send(service.port)))
+        with pytest.raises(AssertionError):
+            await until(lambda: sent, reactor=reactor, seconds=0.3)
+        committed.callback("Q1")
+        await sending
+        assert sent == [{}]
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "code"),
+    [
+        ("commit", StorageFailed("no"), 451),
+        ("commit", OutOfSpace("no"), 452),
+        ("commit", RuntimeError("a bug"), 451),
+        ("write", StorageFailed("no"), 451),
+        ("write", OutOfSpace("no"), 452),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_is_not_kept_is_not_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, error: Exception, code: int
+) -> None:
+    """S2, S3: 451 or 452, and the session goes on."""
+
+    def failing(*_: object) -> Deferred[str]:
+        if method == "commit":
+            return fail(error)
+        raise error
+
+    async with relay(tmp_path) as service:
+        with monkeypatch.context() as broken:
+            broken.setattr(Incoming, method, failing)
+            with pytest.raises(smtplib.SMTPDataError) as caught:
+                await in_thread(lambda: send(service.port))
+            assert caught.value.smtp_code == code
+        await in_thread(lambda: send(service.port))
+        assert len(await mails(tmp_path)) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_too_little_space_is_452(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3: under 1.5 times the largest message; and it recovers by itself."""
+    async with relay(tmp_path, limits={"message_size": 1000}) as service:
+        monkeypatch.setattr(Outbox, "free_space", lambda _: 1499)
+        with pytest.raises(smtplib.SMTPSenderRefused, match=r"4\.3\.1"):
+            await in_thread(lambda: send(service.port))
+        monkeypatch.setattr(Outbox, "free_space", lambda _: 1500)
+        await in_thread(lambda: send(service.port))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
+    async with relay(tmp_path) as service:
+
+        def work() -> None:
+            with Raw(service.port) as client:
+                client.send("HELO x", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA").replies(4)
+                client.send("Subject: half")
+
+        await in_thread(work)
+        await until(lambda: service.metrics.connections_open == 0, reactor=reactor)
+        assert service.outbox is not None
+        assert service.outbox.depth()["queued"] == 0
+        assert service.metrics.requests == 0
+
+
+# ---- Who may.
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_else_may_relay(tmp_path: Path) -> None:
+    """S7: from a network that is not listed, mail is taken for nobody."""
+    async with relay(tmp_path, relay_for=["192.0.2.0/24"]) as service:
+        with pytest.raises(smtplib.SMTPRecipientsRefused, match=r"5\.7\.1"):
+            await in_thread(lambda: send(service.port))
+
+
+@pytest_twisted.ensureDeferred
+async def test_recipients_without_a_way_are_refused_at_rcpt(tmp_path: Path) -> None:
+    routes = (
+        {"match": {"recipient": "*@closed.test"}, "deliver": {"refuse": "Moved away"}},
+        {"match": {"recipient": "*@open.test"}, "deliver": {"discard": True}},
+    )
+    async with relay(tmp_path, routes=routes) as service:
+        port = service.port
+        await in_thread(lambda: send(port, to="a@open.test"))
+        with pytest.raises(smtplib.SMTPRecipientsRefused, match=r"5\.7\.1 Moved away"):
+            await in_thread(lambda: send(port, to="a@closed.test"))
+        with pytest.raises(smtplib.SMTPRecipientsRefused, match=r"5\.1\.2"):
+            await in_thread(lambda: send(port, to="a@other.test"))
+
+
+HASH = PasswordHasher(time_cost=1, memory_cost=64).hash("geheim")
+USERS = {"me": "secret", "jürgen": HASH}
+
+
+@pytest.mark.parametrize(("user", "password"), [("me", "secret"), ("jürgen", "geheim")])
+@pytest_twisted.ensureDeferred
+async def test_submission_with_starttls_and_a_login(
+    tmp_path: Path, tls: dict[str, str], client_tls: ssl.SSLContext, user: str, password: str
+) -> None:
+    options = {"tls": tls, "role": "submission", "users": USERS}
+    async with relay(tmp_path, **options) as service:
+
+        def work() -> None:
+            with smtplib.SMTP("127.0.0.1", service.port, timeout=10) as client:
+                client.ehlo("client.test")
+                assert not client.has_extn("auth")
+                with pytest.raises(smtplib.SMTPSenderRefused, match="Log in first"):
+                    client.sendmail("a@b.test", "c@d.test", TEXT)
+                client.starttls(context=client_tls)
+                client.ehlo("client.test")
+                assert not client.has_extn("starttls")
+                assert client.esmtp_features["auth"].split() == ["PLAIN", "LOGIN"]
+                with pytest.raises(smtplib.SMTPAuthenticationError, match=r"5\.7\.8"):
+                    client.login("me", "wrong")
+                auth = f"\0{user}\0{password}"
+                code, _ = client.docmd("AUTH", "PLAIN " + b64encode(auth.encode()).decode())
+                assert code == 235
+                client.sendmail("a@b.test", "c@d.test", TEXT)
+
+        await in_thread(work)
+        (mail,) = await mails(tmp_path)
+    assert b"with ESMTPSA id" in mail
+    assert b"\r\nDate: " in mail
+    assert b"\r\nMessage-ID: <" in mail
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_from_the_first_byte(
+    tmp_path: Path, tls: dict[str, str], client_tls: ssl.SSLContext
+) -> None:
+    async with relay(tmp_path, tls=tls, starttls=False, users=USERS) as service:
+
+        def work() -> None:
+            with smtplib.SMTP_SSL("127.0.0.1", service.port, context=client_tls) as client:
+                client.login("me", "secret")
+                client.sendmail("a@b.test", "c@d.test", TEXT)
+
+        await in_thread(work)
+        assert b"with ESMTPSA id" in (await mails(tmp_path))[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_from_before_tls_is_acted_on(tmp_path: Path, tls: dict[str, str]) -> None:
+    """S6: a command that was injected behind STARTTLS closes the connection."""
+    async with relay(tmp_path, tls=tls) as service:
+
+        def work() -> str:
+            with Raw(service.port) as client:
+                client.send("EHLO x").replies(1)
+                return client.send("STARTTLS", "MAIL FROM:<evil@b.test>").rest()
+
+        assert (await in_thread(work)).startswith("421 4.7.0")
+
+
+@pytest_twisted.ensureDeferred
+async def test_logins_in_clear_only_where_the_file_says_so(tmp_path: Path) -> None:
+    async with relay(tmp_path, users=USERS, login_without_tls=True) as service:
+
+        def work() -> None:
+            with smtplib.SMTP("127.0.0.1", service.port, timeout=10) as client:
+                client.login("me", "secret")
+                client.sendmail("a@b.test", "c@d.test", TEXT)
+
+        await in_thread(work)
+        assert b"with ESMTPA id" in (await mails(tmp_path))[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_user_may_be_held_to_some_senders(tmp_path: Path) -> None:
+    options = {"users": USERS, "login_without_tls": True, "senders": {"me": ("me@*",)}}
+    async with relay(tmp_path, **options) as service:
+
+        def work() -> None:
+            with smtplib.SMTP("127.0.0.1", service.port, timeout=10) as client:
+                client.login("me", "secret")
+                with pytest.raises(smtplib.SMTPSenderRefused, match=r"5\.7\.1"):
+                    client.sendmail("boss@b.test", "c@d.test", TEXT)
+                client.sendmail("me@b.test", "c@d.test", TEXT)
+
+        await in_thread(work)
+
+
+@implementer(ICredentialsChecker)
+class Checker:
+    """Lets in who has the same word twice, and breaks for one user."""
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
+        if credentials.username == b"broken":
+            raise ConnectionError("the directory is down")
+        assert credentials.checkPassword(credentials.username)
+        return succeed(credentials.username)
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_checker_takes_the_place_of_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = type(pytest)("checker_of_this_test")
+    module.checker = Checker()
+    monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
+    options = {"checker": "checker_of_this_test:checker", "login_without_tls": True}
+    async with relay(tmp_path, **options) as service:
+
+        def work() -> None:
+            with smtplib.SMTP("127.0.0.1", service.port, timeout=10) as client:
+                with pytest.raises(smtplib.SMTPAuthenticationError, match=r"4\.7\.0"):
+                    client.login("broken", "x")
+                client.login("twice", "twice")
+
+        await in_thread(work)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_checker_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not check user names and passwords"):
+        await serve(
+            plugin, state=tmp_path, routes=({"deliver": {"discard": True}},),
+            checker="os:path", login_without_tls=True,
+        )  # fmt: skip
+
+
+# ---- Limits that are the driver's.
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_message_has_its_time(tmp_path: Path) -> None:
+    """S8: a client that drips is sent away."""
+    async with relay(tmp_path, limits={"data_timeout": 0.2}) as service:
+
+        def work() -> str:
+            with Raw(service.port) as client:
+                client.send("HELO x", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA").replies(4)
+                for _ in range(100):
+                    client.socket.settimeout(0.05)
+                    try:
+                        client.send("drip")
+                        return client.rest()
+                    except TimeoutError:
+                        client.file = client.socket.makefile("rb")
+                return "never"
+
+        assert (await in_thread(work)).startswith("421 4.4.2")
+
+
+class Transport:
+    """One whose client reads nothing, until it is `emptied`."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.unread = 0
+        self.producer: Any = None
+        self.reading = True
+
+    def getPeer(self) -> Any:
+        return SimpleNamespace(host="127.0.0.1")
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+        self.unread += len(data)
+        if self.producer is not None and self.unread > 65536:
+            self.producer.pauseProducing()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert self.producer is None
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def emptied(self) -> None:
+        self.unread = 0
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+
+class Queue:
+    """An outbox that keeps nothing."""
+
+    id = "Q1"
+    size = 0
+
+    def __init__(self) -> None:
+        self.commits: list[Deferred[str]] = []
+        self.waits = False
+
+    def incoming(self) -> Queue:
+        return self
+
+    def free_space(self) -> int:
+        return 10**12
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def commit(self, service: str, envelope: Any) -> Deferred[str]:
+        self.commits.append(Deferred() if self.waits else succeed("Q1"))
+        return self.commits[-1]
+
+
+def session(queue: Queue) -> tuple[SmtpSession, Transport]:
+    """A session without sockets."""
+    settings = plugin.settings.model_validate(
+        {"protocol": "smtp-relay", "listen": "tcp:0", "routes": ({"deliver": {"discard": True}},)}
+    )
+    context: Any = SimpleNamespace(
+        service="mail", reactor=reactor, log=Logger(observer=lambda _: None), metrics=Metrics(),
+        random=random.Random(0),
+    )  # fmt: skip
+    shared = Shared(
+        context=context, outbox=queue, reception=Reception(settings), checker=None,
+        wall=lambda: 0.0, tls_from_start=False,
+    )  # fmt: skip
+    made, transport = SmtpSession(shared), Transport()
+    made.transport = transport
+    made.connectionMade()
+    made.dataReceived(b"EHLO x\r\n")
+    return made, transport
+
+
+def test_replies_that_nobody_reads_are_bounded() -> None:
+    """S8: what is buffered is bounded, in and out; and when they are read, none is missing."""
+    queue = Queue()
+    made, transport = session(queue)
+    block = b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nBDAT 2 LAST\r\n\r\n" * 1000
+    for _ in range(50):
+        if transport.reading:
+            made.dataReceived(block)
+    assert not transport.reading
+    assert transport.unread < 256 * 1024
+    taken = len(queue.commits)
+    assert 0 < taken < 10_000
+    for _ in range(50):
+        transport.emptied()
+    assert transport.reading
+    assert len(queue.commits) % 1000 == 0
+    assert transport.sent.count(b"queued as") == len(queue.commits) > taken
+    assert transport.producer is None
+
+
+def test_what_is_sent_ahead_of_an_answer_is_one_piece_at_most() -> None:
+    """S8: reading pauses while the queue decides, as soon as something waits."""
+    queue = Queue()
+    queue.waits = True
+    made, transport = session(queue)
+    made.dataReceived(b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nBDAT 2 LAST\r\n\r\n")
+    assert transport.reading
+    made.dataReceived(b"NOOP\r\n")
+    assert not transport.reading
+    assert b"queued" not in transport.sent
+    queue.commits[0].callback("Q1")
+    assert transport.reading
+    assert transport.sent.endswith(b"queued as Q1\r\n250 2.0.0 OK\r\n")
+
+
+@pytest_twisted.ensureDeferred
+async def test_draining_ends_idle_sessions_by_421(tmp_path: Path) -> None:
+    service = await serve(
+        plugin, state=tmp_path, hostname="mx.test", routes=({"deliver": {"discard": True}},)
+    )
+    client = await in_thread(lambda: Raw(service.port).__enter__())
+    said = in_thread(client.rest)
+    await service.stop()
+    assert (await said).startswith("421 4.3.2")
+    client.__exit__()
+
+
+@pytest_twisted.ensureDeferred
+async def test_garbage_is_answered(tmp_path: Path) -> None:
+    async with relay(tmp_path) as service:
+
+        def work() -> str:
+            with Raw(service.port) as client:
+                client.socket.sendall(bytes(range(256)) * 40 + b"\r\n" * 40)
+                return client.rest()
+
+        assert "421 4.7.0" in await in_thread(work)
+        await in_thread(lambda: send(service.port))
