@@ -67,8 +67,9 @@ class TwistdDaemon(Daemon):
             },
         )
         self._observer, self._log_file = make_observer(
-            path=log_path, form=process.log.format, levels=levels
+            path=log_path, form=process.log.format, levels=levels, reactor=reactor
         )
+        reactor.addSystemEventTrigger("after", "shutdown", self._observer.flush)
         self._user = find_user(process.user, process.group)
 
     def setServiceParent(self, parent: Any) -> None:

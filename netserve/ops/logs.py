@@ -2,25 +2,24 @@
 
 What peers send may stand in a record, so that every control character in it is escaped: no
 record can look like two, or move a terminal's cursor.
+
+While the reactor runs, the records of one of its turns are written together at the turn's end;
+a warning or worse, or one of another thread, is written at once with all before it. So a process
+that is killed by force can lose what it told of the turn it was in, and nothing older.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 import sys
-from typing import Any, TextIO
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, TextIO
 
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogFilterPredicate,
-    ILogObserver,
-    LogEvent,
-    LogLevel,
-    PredicateResult,
-    formatEvent,
-)
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
@@ -28,11 +27,17 @@ from zope.interface import implementer
 # C0 with ESC, CR and LF; DEL and C1; the two separators that JSON's readers in JavaScript and
 # Python's splitlines take for line ends; the marks that turn the direction of text.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|[\ud800-\udfff]")
+_CALL: Final = re.compile(r"\{[^{}]*\(")
+_BUFFERED: Final = 64 * 1024
+"""Characters of records that wait at the most for the end of the reactor's turn."""
+_URGENT: Final = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
 _NOT_FIELDS = frozenset({"format", "message", "isError", "log_legacy", "log_logger", "log_source"})
 
 
 def escape(text: str) -> str:
     """The text with control characters as Python would write them in a string."""
+    if text.isprintable():  # most are, and this is the faster way to know
+        return text
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -44,8 +49,17 @@ def _traceback(event: LogEvent) -> str:
     return failure.getTraceback(elideFrameworkCode=True, detail="default")
 
 
+@lru_cache(maxsize=1024)
+def _is_plain(form: str) -> bool:
+    """Whether Python's own formatting does for a format what Twisted's, which can call, does."""
+    return _CALL.search(form) is None
+
+
 def _message(event: LogEvent) -> str:
     try:
+        form = event.get("log_format")
+        if type(form) is str and _is_plain(form):
+            return form.format_map(event)
         return formatEvent(event)
     except Exception:
         return f"a record that could not be formatted: {event.get('log_format')!r}"
@@ -56,9 +70,14 @@ def _origin(event: LogEvent) -> str:
     return namespace.removeprefix("netserve.service.")
 
 
+@lru_cache(maxsize=2)
+def _second(moment: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+
+
 def _time(event: LogEvent) -> str:
-    moment = datetime.datetime.fromtimestamp(event["log_time"], datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, thousandths = divmod(int(event["log_time"] * 1000), 1000)
+    return f"{_second(seconds)}.{thousandths:03d}Z"
 
 
 def text_line(event: LogEvent) -> str:
@@ -104,23 +123,22 @@ class Levels:
             for name, level in services.items()
         }
 
+        self._known: dict[tuple[str, LogLevel], bool] = {}
+
     def keeps(self, event: LogEvent) -> bool:
         """Whether the record is written."""
-        level = event.get("log_level") or LogLevel.info
-        namespace = str(event.get("log_namespace", ""))
+        key = (str(event.get("log_namespace", "")), event.get("log_level") or LogLevel.info)
+        kept = self._known.get(key)
+        if kept is None:
+            # The namespaces are those of modules and services, so this stays small.
+            kept = self._known[key] = self._decide(*key)
+        return kept
+
+    def _decide(self, namespace: str, level: LogLevel) -> bool:
         least = self._services.get(namespace, self._default)
         if not namespace.startswith("netserve") and least > LogLevel.debug:
             least = max(least, LogLevel.warn)
         return bool(level >= least)
-
-
-@implementer(ILogFilterPredicate)
-class _Predicate:
-    def __init__(self, levels: Levels) -> None:
-        self._levels = levels
-
-    def __call__(self, event: LogEvent) -> Any:
-        return PredicateResult.maybe if self._levels.keeps(event) else PredicateResult.no
 
 
 @implementer(ILogObserver)
@@ -130,35 +148,79 @@ class LineObserver:
     Arguments:
         out: where to.
         form: `text` or `json`.
+        keeps: tells which records are written; all of them without it.
+        reactor: at the end of whose turns lines are written; without it each is at once.
     """
 
-    def __init__(self, out: TextIO | LogFile, form: str) -> None:
+    def __init__(
+        self,
+        out: TextIO | LogFile,
+        form: str,
+        *,
+        keeps: Callable[[LogEvent], bool] | None = None,
+        reactor: Any = None,
+    ) -> None:
         self._out = out
         self._line = json_line if form == "json" else text_line
+        self._keeps = keeps
+        self._reactor = reactor
+        self._lock = threading.Lock()
+        self._lines: list[str] = []
+        self._size = 0
 
     def __call__(self, event: LogEvent) -> None:
-        line = self._line(event) + "\n"
-        try:
-            self._out.write(line)
-            self._out.flush()
-        except (OSError, ValueError):
-            # A log that is full or closed must not stop what it tells of.
+        if self._keeps is not None and not self._keeps(event):
             return
+        line = self._line(event)
+        with self._lock:
+            self._lines.append(line)
+            self._size += len(line)
+            waits = self._may_wait(event)
+            if waits and len(self._lines) == 1:
+                self._reactor.loop.call_soon(self.flush)
+        if not waits:
+            self.flush()
+
+    def _may_wait(self, event: LogEvent) -> bool:
+        return (
+            self._reactor is not None
+            and self._reactor.running
+            and event.get("log_level") not in _URGENT
+            and self._size < _BUFFERED
+            and threading.get_ident() == threading.main_thread().ident
+        )
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._lock:
+            if not self._lines:
+                return
+            self._lines.append("")
+            text = "\n".join(self._lines)
+            self._lines.clear()
+            self._size = 0
+            try:
+                self._out.write(text)
+                self._out.flush()
+            except (OSError, ValueError):
+                # A log that is full or closed must not stop what it tells of.
+                return
 
 
-def make_observer(*, path: str, form: str, levels: Levels) -> tuple[Any, LogFile | None]:
+def make_observer(
+    *, path: str, form: str, levels: Levels, reactor: Any = None
+) -> tuple[LineObserver, LogFile | None]:
     """The observer for a process.
 
     Arguments:
         path: the log file; ``-`` or an empty string for standard output.
         form: `text` or `json`.
         levels: which records are kept.
+        reactor: see `LineObserver`.
 
     Returns:
         The observer, and the file, which the caller reopens when it was moved away.
     """
     file = None if path in {"", "-"} else LogFile.fromFullPath(path, rotateLength=None)
     out: TextIO | LogFile = sys.stdout if file is None else file
-    writer: Any = LineObserver(out, form)
-    kept: Any = _Predicate(levels)
-    return FilteringLogObserver(writer, [kept]), file
+    return LineObserver(out, form, keeps=levels.keeps, reactor=reactor), file

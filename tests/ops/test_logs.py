@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as _reactor
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogLevel, LogPublisher
 
 from netserve.ops.logs import Levels, LineObserver, escape, json_line, make_observer, text_line
+
+reactor: Any = _reactor
 
 
 def logged(form: str, format_text: str, level: str = "info", **fields: Any) -> str:
@@ -93,6 +99,39 @@ def test_a_full_disk_stops_nothing() -> None:
             raise OSError(28, "No space left on device")
 
     LineObserver(Full(), "text")({"log_time": 0.0, "log_format": "x"})
+
+
+@ensureDeferred
+async def test_the_lines_of_a_turn_are_written_at_its_end() -> None:
+    """One write for what happens in a turn of the reactor, in order, and a warning at once."""
+    writes: list[str] = []
+
+    class Out(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return len(text)
+
+    observer = LineObserver(Out(), "text", reactor=reactor)
+    logger = Logger(namespace="netserve", observer=LogPublisher(observer))
+    logger.info("one")
+    logger.info("two")
+    assert not writes
+    await deferLater(reactor, 0)
+    assert [text.count("\n") for text in writes] == [2]
+    logger.info("three")
+    logger.warn("four")
+    assert [line[-5:] for line in writes[1].splitlines()] == ["three", " four"]
+    await deferToThread(logger.info, "five")
+    assert writes[2].endswith("five\n")
+    for _ in range(100):
+        logger.info("x" * 1000)
+    assert len(writes) == 4
+    await deferLater(reactor, 0)
+    assert "".join(writes).count("\n") == 105
+
+
+def test_calls_in_a_format_work_as_twisted_has_them() -> None:
+    assert logged("text", "{name()}", name=lambda: "called").endswith("called\n")
 
 
 def test_a_file_is_appended_to(tmp_path: Path) -> None:
