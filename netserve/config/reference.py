@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from netserve.config.meanings import meanings_of
 from netserve.config.shapes import Shape, choice_text, fields, shape_of_key
 from netserve.config.types import Section
 
@@ -100,6 +101,7 @@ def _section(model: type[BaseModel], prefix: str, default: object, depth: int) -
     if depth > _MAX_DEPTH:
         return
     names = {field.alias or name: name for name, field in model.model_fields.items()}
+    meanings = meanings_of(model)
     for key, field in fields(model):
         shape = Shape.of_field(field)
         required = field.is_required() and default is None
@@ -108,7 +110,7 @@ def _section(model: type[BaseModel], prefix: str, default: object, depth: int) -
             path=prefix + key,
             type=shape.words(),
             default="" if required else format_value(value, shape),
-            meaning=" ".join((field.description or "").split()),
+            meaning=" ".join(meanings.get(names[key], "").split()),
             required=required,
         )
         yield from _below(shape, prefix + key, value, depth)

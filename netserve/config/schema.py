@@ -15,6 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from netserve.config.envelope import SERVICE_NAME, ProcessSettings
+from netserve.config.meanings import meanings_of
 from netserve.plugin import ProtocolPlugin, Settings
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -22,12 +23,24 @@ _IMPORT_PATH: Final = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
 
 class _Generator(GenerateJsonSchema):
-    """pydantic's generator, without the defaults: they are Python's, not the file's."""
+    """pydantic's generator, without the defaults: they are Python's, not the file's; and with the
+    meanings.
+    """
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - pydantic's
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        model: type[BaseModel] = schema["cls"]
+        meanings = meanings_of(model)
+        for name, field in model.model_fields.items():
+            shown = made.get("properties", {}).get(field.alias or name)
+            if shown is not None and name in meanings:
+                shown["description"] = meanings[name]
+        return made
 
 
 def file_schema(plugins: Sequence[tuple[str, ProtocolPlugin[Any]]]) -> dict[str, Any]:

@@ -37,7 +37,6 @@ class Section(BaseModel):
         extra="forbid",
         strict=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
         validate_default=False,
         arbitrary_types_allowed=True,
     )

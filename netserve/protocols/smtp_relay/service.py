@@ -13,7 +13,6 @@ from netserve.imports import import_object
 from netserve.outbox import Schedule
 from netserve.plugin import Context, Hosted
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
-from netserve.protocols.smtp_relay.receiving.auth import UsersChecker
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
 from netserve.protocols.smtp_relay.receiving.taking import Shared
@@ -44,7 +43,12 @@ def _checker(settings: SmtpRelaySettings, context: Context) -> Any:
         if IUsernamePassword not in getattr(checker, "credentialInterfaces", ()):
             raise ValueError(f"{settings.checker} does not check user names and passwords")
         return checker
-    return UsersChecker(settings.users, reactor=context.reactor) if settings.users else None
+    if not settings.users:
+        return None
+    # Only a service with users needs argon2.
+    from netserve.protocols.smtp_relay.receiving.auth import UsersChecker  # noqa: PLC0415
+
+    return UsersChecker(settings.users, reactor=context.reactor)
 
 
 def build(settings: SmtpRelaySettings, context: Context) -> Hosted:

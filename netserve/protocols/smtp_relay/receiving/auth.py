@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from argon2 import PasswordHasher
@@ -18,8 +19,14 @@ from zope.interface import implementer
 from netserve.config.types import Secret
 
 _HASH: Final = "$argon2"
-_NOBODY: Final = PasswordHasher().hash("nobody")
-"""What is verified for a user who does not exist, so that an answer takes as long as for others."""
+
+
+@cache
+def _nobody() -> str:
+    """What is verified for a user who does not exist, so that an answer takes as long as for
+    others. Hashing takes a while and much memory, so this waits for the first login.
+    """
+    return PasswordHasher().hash("nobody")
 
 
 @implementer(ICredentialsChecker)
@@ -56,7 +63,8 @@ class UsersChecker:
     def _check(self, credentials: Any) -> bytes:
         name: bytes = credentials.username
         secret = self._users.get(name)
-        kept = _NOBODY if secret is None else secret.reveal()
+        nobody = _nobody()  # also where it is not needed, so that the first login tells nothing
+        kept = nobody if secret is None else secret.reveal()
         if kept.startswith(_HASH):
             try:
                 self._hasher.verify(kept, credentials.password)
