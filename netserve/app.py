@@ -26,6 +26,7 @@ from netserve.ops.logs import Levels, make_observer
 from netserve.ops.status import status_service
 from netserve.reactor import install
 from netserve.registry import Registry
+from netserve.server.allocator import tune_allocator
 from netserve.server.daemon import Component, Daemon, make_state_folder
 
 
@@ -156,6 +157,7 @@ def makeService(options: Options) -> Daemon:
     What is wrong is printed, and ends the process with exit code 1, while there is a terminal to
     print on: twistd goes to the background only after this.
     """
+    tune_allocator()
     twistd: Any = options.parent or {}
     # As twistd has it: standard output in the foreground, twistd.log in the background.
     log_path = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
