@@ -79,6 +79,11 @@ class Pattern:
         return start
 
     @property
+    def start(self) -> bytes:
+        """What all that it matches begins with; empty where that is not known."""
+        return self._start
+
+    @property
     def names(self) -> frozenset[str]:
         """The names of its groups."""
         return frozenset(self._groups)
@@ -117,6 +122,11 @@ class Prefix:
     value: bytes
 
     @property
+    def start(self) -> bytes:
+        """What all that it matches begins with."""
+        return self.value
+
+    @property
     def names(self) -> frozenset[str]:
         """It names the rest."""
         return frozenset({"rest"})
@@ -151,6 +161,16 @@ class Rules:
                 self._exact.setdefault(matcher.value, index)
             else:
                 self._others.append((index, matcher))
+
+    @property
+    def exact(self) -> Mapping[bytes, int]:
+        """The index of the exact matcher for a frame that begins like none of `starts`."""
+        return self._exact
+
+    @property
+    def starts(self) -> tuple[bytes, ...]:
+        """What all begins with that the other matchers may match."""
+        return tuple(matcher.start for _, matcher in self._others)
 
     def find(self, data: bytes) -> tuple[int, Mapping[str, bytes]] | None:
         """The index of the first rule that matches and what it names, or None."""

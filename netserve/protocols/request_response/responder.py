@@ -133,6 +133,17 @@ class Responder:
         self._encode = encode
         self._encoding: Encoding = encoding
         self._report = report
+        self._starts = self._rules.starts
+        self._default_constant = _constant(self._default)
+        self._constants = {
+            data: _constant(self._replies[index]) for data, index in self._rules.exact.items()
+        }
+        """By request the constant reply of an exact rule, or None where it is not constant."""
+        constants = [self._default_constant, *self._constants.values()]
+        self._longest = max(len(reply or b"") for reply in constants)
+        self._may_be_constant = (
+            handler is None and b"" not in self._starts and self._default_constant is not None
+        )
 
     def respond(self, data: bytes, peer: str) -> bytes | Pending | None:
         """What is sent for a request: bytes with their framing, nothing, or what is yet to come.
@@ -152,6 +163,21 @@ class Responder:
         if reply.is_constant:
             return reply.constant
         return self._render(reply, data, peer, groups)
+
+    def constants(self, frames: Sequence[bytes], most: int) -> list[bytes] | None:
+        """What is sent for many requests, where all of it is constant; None where it is not.
+
+        Arguments:
+            frames: the requests, without their framing.
+            most: the most bytes that are wanted; None is given where there could be more.
+        """
+        if not self._may_be_constant or len(frames) * self._longest > most:
+            return None
+        constant, default, starts = self._constants.get, self._default_constant, self._starts
+        replies = [constant(data, default) for data in frames if not data.startswith(starts)]
+        if len(replies) < len(frames) or None in replies:
+            return None
+        return replies  # type: ignore[return-value]  # it has no None
 
     def refuse(self, error: FramingError, peer: str) -> bytes | None:
         """What is sent for a frame that is too long or broken."""
@@ -208,3 +234,8 @@ class Responder:
         except ValueError:
             # It has a placeholder that made it too long for its framing.
             return None
+
+
+def _constant(reply: Reply) -> bytes | None:
+    """What is always sent, empty for nothing; None where it depends on the request."""
+    return (reply.constant or b"") if reply.is_constant else None

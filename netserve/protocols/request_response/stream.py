@@ -25,6 +25,7 @@ from netserve.wire.framing import Event, Framing, FramingError
 
 BATCH: Final = 65536
 """Bytes of replies that are written at once, so that a peer that does not read is noticed."""
+_FRAMES: Final = {bytes}
 LINGER: Final = 2.0
 """Seconds in which the rest of a broken stream is still read, so that the peer sees our reply."""
 
@@ -116,9 +117,26 @@ class Connection(Protocol):
                 self.transport.write(reply)
             elif reply is not None:
                 self._begin(reply)
-        elif events and not self._finishing:
+        elif events and not self._finishing and not self._answer_all(events):
             self._backlog += events
             self._work()
+
+    def _answer_all(self, events: list[Event]) -> bool:
+        """Reply to many requests at once, where nothing is in the way and all replies are constant.
+
+        Says whether that was so; if not, nothing was done.
+        """
+        if not self._free or set(map(type, events)) != _FRAMES:
+            return False
+        frames: list[bytes] = events  # type: ignore[assignment]  # as was just found
+        replies = self._options.responder.constants(frames, BATCH)
+        if replies is None:
+            return False
+        self._metrics.requests += len(events)
+        data = b"".join(replies)
+        if data:
+            self.transport.write(data)
+        return True
 
     def _work(self) -> None:
         """Reply to what is in the backlog, as far as may be; the only place that writes."""

@@ -6,6 +6,8 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netserve.protocols.request_response.responder import (
     HandlerTimeout,
@@ -193,3 +195,51 @@ def test_no_error_reply_where_none_is_wanted() -> None:
     responder = Responder(Replies(default="x"), service="hello", report=Reports())
     assert responder.refuse(FramingError("nonsense"), PEER) is None
     assert responder.refuse(FrameTooLong(1, fatal=True), PEER) is None
+
+
+RULES: tuple[Any, ...] = (
+    (Exact(b"ping"), "pong"),
+    (Prefix(b"say "), "{rest}"),
+    (Exact(b"say nothing"), "nothing"),
+    (Exact(b"quiet"), b""),
+    (Exact(b"who"), "{peer}"),
+    (Pattern(r"^my name is (?P<name>\w+)$"), "Hello, {name}!"),
+)
+WORDS = (
+    b"",
+    b"ping",
+    b"say x",
+    b"say nothing",
+    b"quiet",
+    b"who",
+    b"my name is Bob",
+    b"my",
+    b"\xff",
+)
+
+
+@given(
+    chosen=st.permutations(RULES).flatmap(
+        lambda rules: st.integers(0, len(rules)).map(lambda count: rules[:count])
+    ),
+    default=st.sampled_from([None, "Hello, client!", "{request}"]),
+    frames=st.lists(st.sampled_from(WORDS), max_size=8),
+)
+def test_many_at_once_get_what_each_gets(
+    chosen: list[Any], default: str | None, frames: list[bytes]
+) -> None:
+    responder = make(*chosen, default=default)
+    replies = responder.constants(frames, 10_000)
+    if replies is not None:
+        assert replies == [responder.respond(frame, PEER) or b"" for frame in frames]
+
+
+def test_when_many_are_answered_at_once() -> None:
+    plain = make(*RULES, default="Hello, client!")
+    assert plain.constants([b"ping", b"x", b"quiet"], 1000) == [b"pong", b"Hello, client!", b""]
+    assert plain.constants([b"ping", b"say x"], 1000) is None
+    assert plain.constants([b"ping", b"who"], 1000) is None
+    assert plain.constants([b"x"] * 10, 140) == [b"Hello, client!"] * 10
+    assert plain.constants([b"x"] * 10, 139) is None, "more than is wanted"
+    assert make((Pattern("name"), "x"), default="y").constants([b"x"], 1000) is None
+    assert make(default="x", handler=lambda request: "y").constants([b"x"], 1000) is None
