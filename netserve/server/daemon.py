@@ -19,6 +19,7 @@ from netserve.errors import ConfigError, Problem, StartError
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
 from netserve.plugin import Context, Hosted, Metrics, Settings
+from netserve.server.logger import ServiceLogger
 from netserve.server.service import HostedService
 from netserve.server.tls import ServerContextFactory, TLSError
 
@@ -89,7 +90,7 @@ class Daemon(Service):
         settings = service.settings
         tls = ServerContextFactory(settings.tls) if settings.tls is not None else None
         metrics = Metrics()
-        log = Logger(namespace=f"netserve.service.{service.name}")
+        log = ServiceLogger(namespace=f"netserve.service.{service.name}")
         context = Context(
             service=service.name,
             reactor=self._reactor,
@@ -142,7 +143,7 @@ class Daemon(Service):
             self.outbox = Outbox(
                 self.configuration.process.state / "outbox",
                 reactor=self._reactor,
-                log=Logger(namespace="netserve.outbox"),
+                log=ServiceLogger(namespace="netserve.outbox"),
                 random=self._random,
             )
         return self.outbox

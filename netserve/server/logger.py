@@ -1,0 +1,27 @@
+"""The logger of services: Twisted's, made for a line or two about each message."""
+
+from __future__ import annotations
+
+from time import time
+
+from twisted.logger import Logger, LogLevel
+
+
+class ServiceLogger(Logger):
+    """Twisted's logger, but it does not look through all levels to see that it is given one."""
+
+    def emit(self, level: LogLevel, format: str | None = None, **kwargs: object) -> None:  # noqa: A002
+        """See `twisted.logger.Logger.emit`.
+
+        Arguments:
+            level: of the record.
+            format: the text, with the names of `kwargs` in braces.
+            kwargs: what is logged.
+        """
+        kwargs["log_logger"] = self
+        kwargs["log_level"] = level
+        kwargs["log_namespace"] = self.namespace
+        kwargs["log_source"] = self.source
+        kwargs["log_format"] = format
+        kwargs["log_time"] = time()
+        self.observer(kwargs)  # type: ignore[call-arg]  # an interface of zope
