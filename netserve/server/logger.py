@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import time
+from typing import Any
 
 from twisted.logger import Logger, LogLevel
 
@@ -24,4 +25,5 @@ class ServiceLogger(Logger):
         kwargs["log_source"] = self.source
         kwargs["log_format"] = format
         kwargs["log_time"] = time()
-        self.observer(kwargs)  # type: ignore[call-arg]  # an interface of zope
+        observer: Any = self.observer  # an interface of zope means nothing to mypy
+        observer(kwargs)

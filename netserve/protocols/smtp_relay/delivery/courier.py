@@ -30,6 +30,7 @@ from twisted.python.threadpool import ThreadPool
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.quota import Quota
 from netserve.protocols.smtp_relay.delivery import maildir
 from netserve.protocols.smtp_relay.delivery.folders import UnsafeName, folder_for
 from netserve.protocols.smtp_relay.delivery.pool import SmarthostPool
@@ -193,7 +194,10 @@ def _destinations(
         names[name] += 1
         key = name if names[name] == 1 else f"{name} ({names[name]})"
         concurrency = way.connections if way.smarthost else WRITERS
-        destinations[way] = Destination(key, concurrency, way.batch, pools.get(way, way))
+        quotas = tuple(Quota(rate.count, rate.seconds) for rate in way.quota)
+        batch = min(way.batch, *(quota.count for quota in quotas)) if quotas else way.batch
+        handle = pools.get(way, way)
+        destinations[way] = Destination(key, concurrency, batch, quotas, handle)
     return destinations
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from netserve.config.types import Duration, FilePath, PositiveInt, Secret, Section
+from netserve.config.types import Duration, FilePath, PositiveInt, Rates, Secret, Section
 from netserve.protocols.smtp_relay.delivery.folders import check_template
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty, one_or_many
 
@@ -182,6 +182,9 @@ class Deliver(Section):
     """A connection without a message for so long is closed."""
     batch: PositiveInt = 50
     """Recipients of a message that are handed over in one go."""
+    quota: Rates = ()
+    """So many recipients in a time at the most, as the provider has it: `250/hour`, or a list such
+    as `[20/minute, 250/hour, 10000/day]`. What is over it waits; it is kept over a restart."""
     timeouts: Timeouts = Timeouts()
     """How long a smarthost may take."""
 
