@@ -22,6 +22,7 @@ from netserve.config.types import Listen, Secret
 _NAMED: Final = (
     (config_types.Duration, "duration"),
     (config_types.Size, "size"),
+    (config_types.Rates, "rate or list of rates"),
     (config_types.FilePath, "path"),
     (config_types.Network, "network"),
     (config_types.Networks, "network or list of networks"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -44,6 +45,8 @@ class Section(BaseModel):
 
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_RATE_UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+_RATE: Final = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
 _SIZE_UNITS: Final = {
     "B": 1,
     "kB": 10**3,
@@ -83,6 +86,44 @@ def parse_size(value: object) -> int:
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         return int(match[1]) * _SIZE_UNITS[match[2] or "B"]
     raise ValueError("not a size; write bytes, or a number with its unit: 4096, 64KiB, 10MiB, 1GB")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in a time, written in the file as ``250/hour``.
+
+    Arguments:
+        count: how many, from 1 up.
+        seconds: in which time.
+    """
+
+    count: int
+    seconds: float
+
+    def __str__(self) -> str:
+        unit = next((unit for unit, time in _RATE_UNITS.items() if time == self.seconds), None)
+        return f"{self.count}/{unit or f'{self.seconds:g}s'}"
+
+
+def parse_rate(value: object) -> Rate:
+    """From ``20/second``, ``100/minute``, ``250/hour``, ``10000/day``.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    if isinstance(value, Rate):
+        return value
+    if isinstance(value, str) and (match := _RATE.fullmatch(value)) and int(match[1]):
+        return Rate(int(match[1]), _RATE_UNITS[match[2]])
+    raise ValueError(
+        "not a rate; write how many in which time: 20/second, 100/minute, 250/hour, 10000/day"
+    )
+
+
+def _different_times(rates: tuple[Rate, ...]) -> tuple[Rate, ...]:
+    if len({rate.seconds for rate in rates}) < len(rates):
+        raise ValueError("two rates for the same time; one of them is enough")
+    return rates
 
 
 Duration: TypeAlias = Annotated[
@@ -207,6 +248,17 @@ Networks: TypeAlias = Annotated[
     WithJsonSchema(_json_one_or_many({"type": "string"})),
 ]
 """One network or a list of them."""
+
+
+_RATE_SCHEMA: Final = {"type": "string", "pattern": r"^[1-9]\d*/(second|minute|hour|day)$"}
+
+Rates: TypeAlias = Annotated[
+    tuple[Annotated[Rate, BeforeValidator(parse_rate)], ...],
+    BeforeValidator(_one_or_many),
+    AfterValidator(_different_times),
+    WithJsonSchema({"anyOf": [_RATE_SCHEMA, {"type": "array", "items": _RATE_SCHEMA}]}),
+]
+"""One rate or a list of them, which all hold."""
 
 
 class Listen:

@@ -24,6 +24,7 @@ from netserve.outbox.errors import BodyMissing
 from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.ledger import RETRY, Ledger, Notices
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
+from netserve.outbox.quota import Quota, Slice, Usage
 from netserve.outbox.recovery import quarantine
 from netserve.outbox.routing import UNROUTED, Attached, Routed, Routing
 from netserve.outbox.store import Store
@@ -31,6 +32,11 @@ from netserve.outbox.store import Store
 DIRECT: Final = 0.5
 """The part of a lane's memory that new messages may take; the rest is for those of the database."""
 _UNROUTED: Final = Outcome("deferred", Reply(451, "4.3.5", "routing failed here; see the log"))
+_OVER_QUOTA: Final = Outcome(
+    "deferred", Reply(451, "4.7.1", "the quota of this destination is used up")
+)
+LONGEST_WAIT: Final = 900.0
+"""Seconds after which a lane that waits for its quota is looked at again, for mail that expires."""
 _CRASHED: Final = Outcome("deferred", Reply(451, "4.3.0", "delivery failed here; see the log"))
 
 
@@ -72,6 +78,8 @@ class Agent:
         self._bytes = 0
         self._running: dict[Delivery, Deferred[Any]] = {}
         self._quiet: Deferred[None] | None = None
+        self._usages: dict[str, Usage] = {}
+        self._used: dict[str, Sequence[Slice]] = {}  # by earlier processes, until it is asked for
         self._wakes = Wakes(reactor, clock.now, self._pump)
 
     @property
@@ -79,8 +87,16 @@ class Agent:
         """Deliveries that are under way."""
         return len(self._running)
 
-    def begin(self, lanes: Iterable[tuple[str, float]]) -> None:
-        """Start with what the database has: lanes with the time of their first recipient."""
+    def begin(
+        self, lanes: Iterable[tuple[str, float]], used: Mapping[str, Sequence[Slice]]
+    ) -> None:
+        """Start with what the database has.
+
+        Arguments:
+            lanes: with the unix seconds of their first recipient.
+            used: of quotas, by lane.
+        """
+        self._used = dict(used)
         for name, next_at in lanes:
             service = name.partition(" ")[0]
             if service in self._services:
@@ -169,9 +185,23 @@ class Agent:
 
     def _put(self, lane: Lane, delivery: Delivery) -> None:
         lane.limit = max(delivery.destination.concurrency, 1)
+        if delivery.destination.quotas or lane.usage is not None:
+            lane.usage = self._usage(lane.name, delivery.destination.quotas)
         lane.put(delivery)
         self._bytes += delivery.weight
         self._inside.update(_keys(delivery))
+
+    def _usage(self, lane: str, quotas: tuple[Quota, ...]) -> Usage | None:
+        """What was used of these quotas so far; it is known beyond the life of a lane."""
+        usage = self._usages.get(lane)
+        if usage is not None and usage.quotas == quotas:
+            return usage
+        stored = self._used.pop(lane, ()) if usage is None else usage.slices()
+        if not quotas:
+            self._usages.pop(lane, None)
+            return None
+        usage = self._usages[lane] = Usage(quotas, stored)
+        return usage
 
     # Lanes, when something has changed.
 
@@ -193,12 +223,17 @@ class Agent:
             self._wakes.at(lane, lane.next_at)
         if lane.rests_until:
             self._rest(lane, now)
+        if lane.waiting and (until := lane.quota_until(now)) > now:
+            self._expire(lane, now, _OVER_QUOTA)
+            self._wakes.at(lane, min(until, now + LONGEST_WAIT))
         if lane.idle and self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
+            if lane.usage is not None and lane.usage.is_unused(now):
+                self._usages.pop(lane.name, None)
 
     def _rest(self, lane: Lane, now: float) -> None:
         if now < lane.rests_until:
-            self._expire(lane, now)
+            self._expire(lane, now, lane.last or _CRASHED)
             self._wakes.at(lane, lane.rests_until)
         elif now < lane.next_at < inf:
             self._wakes.at(lane, lane.next_at)
@@ -275,9 +310,8 @@ class Agent:
         if self._store.broken is None:
             self._pump(lane)
 
-    def _expire(self, lane: Lane, now: float) -> None:
-        """Give up what is past its life, without an attempt at who does not answer anyway."""
-        last = lane.last or _CRASHED
+    def _expire(self, lane: Lane, now: float, last: Outcome) -> None:
+        """Give up what is past its life, without an attempt that could not be made anyway."""
         for delivery in list(lane.waiting):
             life = self._services[delivery.message.service].schedule.life
             if now >= delivery.message.created + life:
@@ -325,7 +359,7 @@ class Agent:
             self._ended(_all(delivery, _CRASHED), lane, delivery)
 
     def _record(self, lane: Lane, delivery: Delivery, outcomes: Mapping[int, Outcome]) -> None:
-        self._ledger.record(delivery, lane.name, outcomes, partial(self._written, lane, delivery))
+        self._ledger.record(delivery, lane, outcomes, partial(self._written, lane, delivery))
 
     def _written(self, lane: Lane, delivery: Delivery, later: float, notices: Notices) -> None:
         self._forget(lane, delivery)

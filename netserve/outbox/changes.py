@@ -17,6 +17,7 @@ from typing import Any, Final
 from netserve.outbox.bodies import BodyFile
 from netserve.outbox.errors import OutboxError
 from netserve.outbox.model import QueuedMessage
+from netserve.outbox.quota import Slice
 from netserve.outbox.rows import (
     MESSAGE_COLUMNS,
     MESSAGE_WIDTH,
@@ -110,6 +111,8 @@ class Mark:
         marks: what became of the recipients; not looked at where nothing stays.
         notices: bounces and other reports, inserted by the same transaction.
         done: is called after the commit, or with the error.
+        lane: where it went.
+        used: what has changed in the usage of its quotas.
     """
 
     number: int
@@ -118,6 +121,8 @@ class Mark:
     marks: Sequence[RecipientMark]
     notices: Sequence[NewMessage]
     done: Done
+    lane: str = ""
+    used: Sequence[Slice] = ()
 
     is_new_mail = False
     reads = False
@@ -132,6 +137,8 @@ class Mark:
         """Put the rows to those of the batch."""
         for notice in self.notices:
             notice.collect(changes)
+        if self.used:
+            changes.used.update(((self.lane, one.seconds, one.start), one) for one in self.used)
         if self.whole:
             changes.finished.append(self.number)
             if self.in_file:
@@ -195,6 +202,7 @@ class Changes:
     touched: set[int] = field(default_factory=set)
     finished: list[int] = field(default_factory=list)
     removed_files: list[int] = field(default_factory=list)
+    used: dict[tuple[str, float, float], Slice] = field(default_factory=dict)
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write them, into the open transaction."""
@@ -212,6 +220,8 @@ class Changes:
             self._find_finished(connection)
         if self.finished:
             delete_messages(connection, self.finished)
+        if self.used:
+            self._write_used(connection)
 
     def _write_marks(self, connection: sqlite3.Connection) -> None:
         rows = json.dumps(
@@ -229,6 +239,13 @@ class Changes:
         )
         connection.execute(_ADD_ATTEMPTS, (rows,))
         connection.execute(_DROP_ATTEMPTS, (KEPT_ATTEMPTS, rows))
+
+    def _write_used(self, connection: sqlite3.Connection) -> None:
+        connection.executemany(
+            _DELETE_USED, [key for key, one in self.used.items() if not one.used]
+        )
+        kept = [(lane, *one) for (lane, _, _), one in self.used.items() if one.used]
+        connection.executemany("INSERT OR REPLACE INTO quota VALUES (?, ?, ?, ?)", kept)
 
     def _find_finished(self, connection: sqlite3.Connection) -> None:
         for number, in_file in connection.execute(_FINISHED, (json_list(self.touched),)):
@@ -262,6 +279,7 @@ DELETE FROM attempt WHERE (message, n, number) IN (
         json_extract(value, '$[2]') - ?
     FROM json_each(?))
 """
+_DELETE_USED: Final = "DELETE FROM quota WHERE lane = ? AND seconds = ? AND start = ?"
 _FINISHED: Final = """
 SELECT id, in_file FROM message WHERE id IN (SELECT value FROM json_each(?))
     AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND +state < 2)

@@ -72,6 +72,13 @@ CREATE TABLE attempt(
     remote TEXT NOT NULL,
     PRIMARY KEY(message, n, number)
 ) WITHOUT ROWID;
+CREATE TABLE quota(
+    lane TEXT NOT NULL,
+    seconds REAL NOT NULL,          -- see quota.Slice
+    start REAL NOT NULL,
+    used INTEGER NOT NULL,
+    PRIMARY KEY(lane, seconds, start)
+) WITHOUT ROWID;
 """
 
 

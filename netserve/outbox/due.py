@@ -14,6 +14,7 @@ from typing import Final
 
 from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
+from netserve.outbox.quota import Slice
 from netserve.outbox.rows import (
     body_source,
     json_list,
@@ -29,6 +30,7 @@ _KEYS: Final = 1000
 Position = tuple[float, int, int]
 START: Final[Position] = (-inf, 0, 0)
 
+_USED: Final = "SELECT lane, seconds, start, used FROM quota"
 _LANES: Final = """
 WITH RECURSIVE lanes(lane) AS (
     SELECT min(lane) FROM recipient INDEXED BY recipient_due WHERE state = 0
@@ -84,6 +86,14 @@ def lanes(connection: sqlite3.Connection) -> Iterator[tuple[str, float]]:
     It goes from lane to lane in the index, so its cost does not grow with the recipients.
     """
     return connection.execute(_LANES)
+
+
+def used(connection: sqlite3.Connection) -> dict[str, list[Slice]]:
+    """What earlier processes have used of quotas, by lane."""
+    found: dict[str, list[Slice]] = {}
+    for lane, *one in connection.execute(_USED):
+        found.setdefault(lane, []).append(Slice(*one))
+    return found
 
 
 def due_page(

@@ -17,6 +17,7 @@ from typing import Final
 from netserve.mail.envelope import Outcome
 from netserve.outbox.due import START, Position
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.quota import Usage
 
 LANE_BYTES: Final = 8 * 1024 * 1024
 """Bodies that wait in memory in one lane."""
@@ -81,6 +82,8 @@ class Lane:
     last: Outcome | None = None
     rests_until: float = 0.0
     """Unix seconds; zero while the destination answers."""
+    usage: Usage | None = None
+    """What was used of the destination's quotas, where it has some."""
 
     @property
     def idle(self) -> bool:
@@ -89,7 +92,15 @@ class Lane:
 
     def may_start(self, now: float) -> bool:
         """Whether one more delivery may begin now (in unix seconds)."""
-        return self.running < self.window and now >= self.rests_until
+        if self.running >= self.window or now < self.rests_until:
+            return False
+        return self.usage is None or self.quota_until(now) <= now
+
+    def quota_until(self, now: float) -> float:
+        """The unix seconds from which on the quotas let the next delivery begin."""
+        if self.usage is None or not self.waiting:
+            return now
+        return self.usage.free_at(now, len(self.waiting[0].recipients))
 
     def has_room(self, total: int, share: float = 1.0) -> bool:
         """Whether one more delivery may wait here.
@@ -114,6 +125,8 @@ class Lane:
         self.bytes -= delivery.weight
         self.running += 1
         delivery.started = now
+        if self.usage is not None:
+            self.usage.add(now, len(delivery.recipients))
         return delivery
 
     def remove(self, delivery: Delivery) -> None:
@@ -134,6 +147,8 @@ class Lane:
             self.window = min(self.window + 1, self.limit)
             return
         self.last = unreached
+        if self.usage is not None:
+            self.usage.add(now, -len(outcomes))  # nobody there has counted them
         self.unreached += 1
         self.window = max(self.window / 2, 1.0)
         if self.unreached >= _REST_AFTER:

@@ -17,7 +17,7 @@ from netserve.outbox.errors import OutboxError, OutOfSpace
 from netserve.outbox.ids import IdSource
 from netserve.outbox.incoming import Finished
 from netserve.outbox.judge import Judged, Verdict, judge
-from netserve.outbox.lanes import Delivery
+from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.model import QueuedRecipient
 from netserve.outbox.notices import by_action, notice
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
@@ -72,7 +72,7 @@ class Ledger:
         self._changed = changed
 
     def record(
-        self, delivery: Delivery, lane: str, outcomes: Mapping[int, Outcome], written: Written
+        self, delivery: Delivery, lane: Lane, outcomes: Mapping[int, Outcome], written: Written
     ) -> None:
         """Write down what became of a delivery.
 
@@ -98,13 +98,15 @@ class Ledger:
                 message,
                 delivery.recipients,
                 outcomes,
-                lane=lane,
+                lane=lane.name,
                 schedule=self._services[message.service].schedule,
                 now=now,
                 random=self._random,
             )
             mark, notices = self._conclude(delivery, judged, now)
             later = min((one.mark.next_at for one in judged if one.mark.state is None), default=inf)
+        if lane.usage is not None:
+            mark.lane, mark.used = lane.name, lane.usage.changes()
         mark.done = partial(self._marked, mark, partial(written, later, notices))
         self._store.mark(mark)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from netserve.outbox.quota import Quota
+
 
 class State(IntEnum):
     """The state of one recipient; the numbers are those of the database."""
@@ -120,10 +122,12 @@ class Destination:
             for each key, so that a slow one does not slow the others.
         concurrency: deliveries at one time.
         batch: recipients in one delivery.
+        quotas: how many recipients may go there in a time.
         handle: for the courier's own use; it is not compared.
     """
 
     key: str
     concurrency: int = 20
     batch: int = 50
+    quotas: tuple[Quota, ...] = ()
     handle: object = field(default=None, compare=False)

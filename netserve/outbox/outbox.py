@@ -21,11 +21,12 @@ from netserve.outbox.agent import Agent
 from netserve.outbox.clock import Clock
 from netserve.outbox.courier import Courier
 from netserve.outbox.depth import Depth
-from netserve.outbox.due import lanes
+from netserve.outbox.due import lanes, used
 from netserve.outbox.errors import OutboxError, StorageFailed
 from netserve.outbox.ids import IdSource
 from netserve.outbox.incoming import Finished, Incoming
 from netserve.outbox.ledger import Ledger
+from netserve.outbox.quota import Slice
 from netserve.outbox.recovery import Recovery
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
 from netserve.outbox.schedule import Schedule
@@ -115,9 +116,13 @@ class Outbox:
             raise
         self._tell(recovery)
         self._parts = self._make(store, readers, recovery)
-        found: Deferred[list[tuple[str, float]]] = Deferred()
-        store.call(lambda connection, _: list(lanes(connection)), found.callback, found.errback)
-        self._parts.agent.begin(await found)
+        found: Deferred[tuple[list[tuple[str, float]], dict[str, list[Slice]]]] = Deferred()
+        store.call(
+            lambda connection, _: (list(lanes(connection)), used(connection)),
+            found.callback,
+            found.errback,
+        )
+        self._parts.agent.begin(*await found)
         self._parts.depth.changed()
 
     def _make(self, store: Store, readers: ThreadPool, recovery: Recovery) -> _Parts:

@@ -18,6 +18,7 @@ from netserve.crossing import from_asyncio
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
 from netserve.outbox import Destination, Outbox, QueuedMessage, QueuedRecipient, Schedule
 from netserve.outbox.database import open_writer
+from netserve.outbox.quota import Quota
 
 WALL: Final = 1_700_000_000.0
 """The unix time at which a queue of `opened_queue` begins."""
@@ -59,12 +60,13 @@ class Courier:
         """With `waits`, what lets each delivery end."""
         self.waits = False
         self.concurrency = 20
+        self.quotas: tuple[Quota, ...] = ()
         self.key = lambda recipient: recipient.address.rpartition("@")[2]
         """The key of a recipient's destination."""
 
     def destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
         """By the domain of the address."""
-        return Destination(self.key(recipient), self.concurrency)
+        return Destination(self.key(recipient), self.concurrency, quotas=self.quotas)
 
     def deliver(
         self,

@@ -16,6 +16,7 @@ from twisted.logger import Logger, formatEvent
 from netserve.crossing import ensure_deferred
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
 from netserve.outbox import BodyMissing, Outbox, Schedule, StorageFailed
+from netserve.outbox.quota import Quota
 from netserve.testing.queue import (
     DEFERRED,
     DELIVERED,
@@ -497,3 +498,56 @@ async def test_one_line_a_recipient_in_the_log(tmp_path: Path) -> None:
         " (remote mx[192.0.2.1]:25, trace T9, before the queue 0.000 s, in the queue 0.000 s,"
         " delivery 0.000 s)"
     )
+
+
+@ensureDeferred
+async def test_a_quota_holds_and_is_kept_over_a_restart(tmp_path: Path) -> None:
+    courier = Courier()
+    courier.quotas = (Quota(3, 60.0), Quota(5, HOUR))
+    async with queue(tmp_path, courier) as q:
+        for n in range(8):
+            await put(q.outbox, f"{n}@example.org")
+        await q.until(lambda: len(courier.delivered) == 3)
+        q.clock.advance(58)
+        assert len(courier.delivered) == 3
+        q.clock.advance(5)
+        await q.until(lambda: len(courier.delivered) == 5)
+        await q.until(lambda: q.outbox.depth()["delivering"] == 0)
+    async with queue(tmp_path, courier, later=600) as q:
+        await q.messages()
+        assert len(courier.delivered) == 5, "an hour's quota is still used up"
+        await put(q.outbox, "other@example.com")
+        assert len(courier.delivered) == 6, "other destinations are not concerned"
+    async with queue(tmp_path, courier, later=3700) as q:
+        await q.until_empty()
+        assert len(courier.delivered) == 9
+
+
+@ensureDeferred
+async def test_mail_that_waits_for_a_quota_expires(tmp_path: Path) -> None:
+    courier = Courier()
+    courier.quotas = (Quota(1, 86400.0),)
+    courier.key = lambda recipient: "all" if recipient.address[:1] != "s" else "back"
+    schedule = Schedule(jitter=0, life=HOUR, delay_notice=0)
+    async with queue(tmp_path, courier, schedule=schedule) as q:
+        for n in range(3):
+            await put(q.outbox, f"{n}@example.org")
+        for _ in range(5):
+            q.clock.advance(900)
+        await q.until(lambda: len(courier.delivered) == 2)
+        _, to, report = courier.delivered[1]
+        assert to == ("sender@example.org",), "the next report waits for the quota as well"
+        assert b"quota" in report
+
+
+@ensureDeferred
+async def test_what_nobody_took_is_not_counted(tmp_path: Path) -> None:
+    courier = Courier(UNREACHED)
+    courier.quotas = (Quota(2, 86400.0),)
+    schedule = Schedule(jitter=0, delay_notice=0)
+    async with queue(tmp_path, courier, schedule=schedule) as q:
+        message = await put(q.outbox, "a@example.org")
+        for attempt in range(1, 5):
+            await q.until_tried(message, attempt)
+            q.clock.advance(3 * HOUR)
+        await q.until_tried(message, 5)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
 from netserve.config.types import Duration, FilePath, PositiveInt, Secret, Section, Size
-from netserve.http import AddressGuard
+from netserve.http.options import Texts, Upstreams
 from netserve.plugin import Limits, Settings
 from netserve.protocols.http_bridge.plan import Plan
 from netserve.wire.framing_settings import (
@@ -49,22 +49,6 @@ BridgeFraming: TypeAlias = Annotated[
 """A framing of `netserve.wire`, or ``http``."""
 
 
-def _texts(value: object) -> object:
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
-
-
-def _are_upstreams(value: tuple[str, ...]) -> tuple[str, ...]:
-    AddressGuard.parse(value)
-    return value
-
-
-_ONE_OR_MANY: Final = WithJsonSchema(
-    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-)
-Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts), _ONE_OR_MANY]
-Upstreams: TypeAlias = Annotated[
-    tuple[str, ...], BeforeValidator(_texts), AfterValidator(_are_upstreams), _ONE_OR_MANY
-]
 PositiveDuration: TypeAlias = Annotated[Duration, Field(gt=0)]
 PositiveSize: TypeAlias = Annotated[Size, Field(ge=1)]
 

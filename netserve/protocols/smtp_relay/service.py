@@ -55,7 +55,11 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
     """See `netserve.plugin.ProtocolPlugin`."""
     outbox = context.outbox()
     courier = RouteCourier(
-        settings.routes, hostname=settings.hostname, reactor=context.reactor, log=context.log
+        settings.routes,
+        hostname=settings.hostname,
+        reactor=context.reactor,
+        log=context.log,
+        http=context.http,
     )
     retry = settings.retry
     outbox.attach(

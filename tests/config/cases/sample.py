@@ -13,6 +13,7 @@ from netserve.config.types import (
     Network,
     Networks,
     PositiveInt,
+    Rates,
     Secret,
     Section,
     Size,
@@ -85,6 +86,8 @@ class SampleSettings(Settings):
     """A flag."""
     wait: Duration = 5.0
     """A time."""
+    quota: Rates = ()
+    """Rates."""
     level: Literal["low", "middle", "high"] = "low"
     """A level."""
     network: Network | None = None

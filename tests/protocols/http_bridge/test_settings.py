@@ -8,7 +8,6 @@ from multidict import CIMultiDict
 from pydantic import ValidationError
 
 from netserve.config.types import Secret
-from netserve.protocols.http_bridge import plugin
 from netserve.protocols.http_bridge.plan import Plan
 
 URL = "http://127.0.0.1:7000/{request}"
@@ -89,11 +88,3 @@ def test_a_secret_in_a_header_shows_nowhere_but_in_the_header(
 def test_headers_of_an_answer(settings_of: Callable[..., Any]) -> None:
     settings = settings_of(request={"url": URL}, response="{reason}|{header_x_y}|{header_none}")
     assert Plan.of(settings).reply(200, "OK", CIMultiDict({"X-Y": "z"}), b"") == b"OK|z|"
-
-
-def test_every_option_has_a_text_and_the_schema_is_made() -> None:
-    schema = plugin.settings.model_json_schema()
-    models = [schema, *schema["$defs"].values()]
-    for model in models:
-        for name, option in model.get("properties", {}).items():
-            assert "description" in option, (model["title"], name)

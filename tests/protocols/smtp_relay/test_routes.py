@@ -97,7 +97,7 @@ def test_good_ways(deliver: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("deliver", "message"),
     [
-        ({}, "needs exactly one of smarthost, maildir, discard, refuse; has none of them"),
+        ({}, "needs exactly one of smarthost, http, maildir, discard, refuse; has none of them"),
         ({"discard": True, "refuse": "x"}, "has discard and refuse"),
         ({"discard": False}, "Input should be True"),
         ({"smarthost": "smtp.example.org"}, "write host:port"),

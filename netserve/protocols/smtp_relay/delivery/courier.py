@@ -10,6 +10,7 @@ smarthost   what the server says: 2yz delivered, 4yz deferred, 5yz failed; whate
             keeps us from a server that could say something is deferred
 maildir     delivered once it is synced; an error of the disk is deferred; an address
             that can't name a folder is failed
+http        what the hook says, see hook.py
 discard     delivered
 refuse      failed
 no route    deferred
@@ -27,11 +28,15 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
+from yarl import URL
 
+from netserve.http import HttpClients, place
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.quota import Quota
 from netserve.protocols.smtp_relay.delivery import maildir
 from netserve.protocols.smtp_relay.delivery.folders import UnsafeName, folder_for
+from netserve.protocols.smtp_relay.delivery.hook import HookClient
 from netserve.protocols.smtp_relay.delivery.pool import SmarthostPool
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.routes import Route, RouteTable
@@ -55,6 +60,7 @@ class RouteCourier:
         hostname: our name, for EHLO, for the names of files and for bounces.
         reactor: connects, and is the clock.
         log: of the service.
+        http: gives the clients for hooks.
 
     Raises:
         ValueError: the routes can't work (a file of `ca`).
@@ -63,12 +69,19 @@ class RouteCourier:
     hostname: str
 
     def __init__(
-        self, routes: Iterable[Route], *, hostname: str, reactor: Any, log: Logger
+        self,
+        routes: Iterable[Route],
+        *,
+        hostname: str,
+        reactor: Any,
+        log: Logger,
+        http: HttpClients,
     ) -> None:
         self.hostname = hostname
         self._reactor = reactor
         self._log = log
-        self._pools: dict[Deliver, SmarthostPool] = {}
+        self._http = http
+        self._pools: dict[Deliver, SmarthostPool | HookClient] = {}
         self._writers: ThreadPool | None = None
         self._table = RouteTable(())
         # By the identity of a route of the table: hashing a model takes longer than a delivery may.
@@ -83,7 +96,11 @@ class RouteCourier:
         """
         table = RouteTable(routes)
         ways = list(dict.fromkeys(route.deliver for route in table.routes))
-        pools = {way: self._pools.get(way) or self._pool(way) for way in ways if way.smarthost}
+        pools = {
+            way: self._pools.get(way) or self._pool(way)
+            for way in ways
+            if way.smarthost or way.http
+        }
         for way, pool in self._pools.items():
             if way not in pools:
                 pool.close(cut=False)
@@ -113,7 +130,7 @@ class RouteCourier:
             Exception: the body can't be read, or a bug; nothing is known of the recipients.
         """
         way = destination.handle
-        if isinstance(way, SmarthostPool):
+        if isinstance(way, (SmarthostPool, HookClient)):
             return way.deliver(message, recipients)
         if not isinstance(way, Deliver):
             return _same_for_all(recipients, _NO_ROUTE_OUTCOME)
@@ -132,7 +149,9 @@ class RouteCourier:
         if writers is not None:
             writers.stop()
 
-    def _pool(self, way: Deliver) -> SmarthostPool:
+    def _pool(self, way: Deliver) -> SmarthostPool | HookClient:
+        if way.http is not None:
+            return HookClient(way.http, connections=way.connections, clients=self._http)
         return SmarthostPool(way, hostname=self.hostname, reactor=self._reactor, log=self._log)
 
     async def _to_maildirs(
@@ -183,7 +202,7 @@ def _same_for_all(
 
 
 def _destinations(
-    ways: Iterable[Deliver], pools: Mapping[Deliver, SmarthostPool]
+    ways: Iterable[Deliver], pools: Mapping[Deliver, SmarthostPool | HookClient]
 ) -> dict[Deliver, Destination]:
     """A destination for each way, with a name of its own; its handle is the pool or the way."""
     names: Counter[str] = Counter()
@@ -192,8 +211,11 @@ def _destinations(
         name = _name(way)
         names[name] += 1
         key = name if names[name] == 1 else f"{name} ({names[name]})"
-        concurrency = way.connections if way.smarthost else WRITERS
-        destinations[way] = Destination(key, concurrency, way.batch, pools.get(way, way))
+        concurrency = way.connections if way in pools else WRITERS
+        quotas = tuple(Quota(rate.count, rate.seconds) for rate in way.quota)
+        batch = min(way.batch, *(quota.count for quota in quotas)) if quotas else way.batch
+        handle = pools.get(way, way)
+        destinations[way] = Destination(key, concurrency, batch, quotas, handle)
     return destinations
 
 
@@ -201,6 +223,8 @@ def _name(way: Deliver) -> str:
     if way.smarthost:
         login = f"{way.login.user}@" if way.login else ""
         return f"smtp:{login}{','.join(map(str, way.smarthost))}"
+    if way.http is not None:
+        return f"http:{place(URL(way.http.url))}"
     if way.maildir is not None:
         return f"maildir:{way.maildir}"
     return "refuse" if way.refuse is not None else "discard"

@@ -15,8 +15,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
+from yarl import URL
 
-from netserve.config.types import Duration, FilePath, PositiveInt, Secret, Section
+from netserve.config.types import Duration, FilePath, PositiveInt, Rates, Secret, Section
+from netserve.http.options import Upstreams
 from netserve.protocols.smtp_relay.delivery.folders import check_template
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty, one_or_many
 
@@ -146,19 +148,74 @@ class Timeouts(Section):
     """For the reply to the end of a message."""
 
 
-_WAYS: Final = ("smarthost", "maildir", "discard", "refuse")
-_OF_SMARTHOSTS: Final = (
-    "tls", "ca", "login", "connections", "uses", "idle", "batch", "timeouts",
+def _check_hook_url(text: str) -> str:
+    url = URL(text)
+    if url.scheme not in {"http", "https"} or not url.raw_host:
+        raise ValueError("not a URL of a hook; write for example https://app.example.org/mail")
+    if url.raw_user is not None or url.raw_fragment:
+        raise ValueError("a hook's URL has no user and no fragment; give a token or headers")
+    return text
+
+
+def _check_header_names(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"not the name of a header: {name!r}")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"{name} is set by netserve")
+        text = value if isinstance(value, str) else value.reveal()
+        if not text.isprintable() or not text.isascii():
+            raise ValueError(f"the value of {name} can't stand in a header")
+    return headers
+
+
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OWN_HEADERS: Final = frozenset(
+    {"content-length", "content-type", "host", "idempotency-key", "netserve-envelope",
+     "transfer-encoding"}
 )  # fmt: skip
 
 
+class Hook(Section):
+    """An application that takes messages over HTTP, by POST."""
+
+    url: Annotated[str, AfterValidator(_check_hook_url)]
+    """Where it takes them: `https://app.example.org/mail`."""
+    token: Secret | None = None
+    """Sent as `Authorization: Bearer`; keep it out of the file by `!env`, `!file` or
+    `!credential`."""
+    headers: Annotated[dict[str, str | Secret], AfterValidator(_check_header_names)] = Field(
+        default={}
+    )
+    """Headers that are sent with each message."""
+    timeout: Annotated[Duration, Field(gt=0)] = 60.0
+    """For the whole of a message, answer included."""
+    allow_upstreams: Upstreams = ()
+    """Addresses, networks and host names that may be asked though they are not public."""
+    ca: FilePath | None = None
+    """Trust only these certificates (PEM), not the system's."""
+
+    def __hash__(self) -> int:
+        return hash((Hook, self.url))  # a mapping, as headers are one, has no hash
+
+
+_WAYS: Final = ("smarthost", "http", "maildir", "discard", "refuse")
+_ONLY_WITH: Final = (
+    (("tls", "ca", "login", "uses", "idle", "timeouts"), ("smarthost",)),
+    (("connections", "batch"), ("smarthost", "http")),
+)
+"""Options, and the ways that they are for."""
+
+
 class Deliver(Section):
-    """What is done with a message: exactly one of smarthost, maildir, discard and refuse."""
+    """What is done with a message: exactly one of smarthost, http, maildir, discard and refuse."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [way]} for way in _WAYS]})
 
     smarthost: Smarthosts | None = None
     """Servers that take the mail, as `host:port`, in order: the next where one can't be reached."""
+    http: Hook | None = None
+    """An application that takes the mail over HTTP."""
     maildir: Annotated[FilePath, AfterValidator(check_template)] | None = None
     """A Maildir; `{local}` and `{domain}` in its path are the recipient's, one folder each."""
     discard: Literal[True] | None = None
@@ -175,13 +232,16 @@ class Deliver(Section):
     login: Login | None = None
     """Name and password for the smarthosts."""
     connections: PositiveInt = 20
-    """Connections at one time, over all smarthosts of the route."""
+    """Connections at one time, over all smarthosts of the route, or to the hook."""
     uses: PositiveInt = 1000
     """Messages on one connection before it is closed."""
     idle: Duration = 300.0
     """A connection without a message for so long is closed."""
     batch: PositiveInt = 50
     """Recipients of a message that are handed over in one go."""
+    quota: Rates = ()
+    """So many recipients in a time at the most, as the provider has it: `250/hour`, or a list such
+    as `[20/minute, 250/hour, 10000/day]`. What is over it waits; it is kept over a restart."""
     timeouts: Timeouts = Timeouts()
     """How long a smarthost may take."""
 
@@ -196,10 +256,10 @@ class Deliver(Section):
         if len(ways) != 1:
             found = f"has {' and '.join(ways)}" if ways else "has none of them"
             raise ValueError(f"needs exactly one of {', '.join(_WAYS)}; {found}")
-        if ways != ["smarthost"]:
-            stray = [name for name in _OF_SMARTHOSTS if name in self.model_fields_set]
-            if stray:
-                raise ValueError(f"{', '.join(stray)}: only together with smarthost")
+        for options, owners in _ONLY_WITH:
+            stray = [name for name in options if name in self.model_fields_set]
+            if stray and ways[0] not in owners:
+                raise ValueError(f"{', '.join(stray)}: only together with {' or '.join(owners)}")
         return self
 
     @model_validator(mode="after")

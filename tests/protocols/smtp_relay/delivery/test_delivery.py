@@ -26,6 +26,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
@@ -65,7 +66,10 @@ class Relay:
         self.logged: list[dict[str, Any]] = []
         route = Route.model_validate({"deliver": deliver})
         log = Logger(observer=self.logged.append)
-        self.courier = RouteCourier([route], hostname="me.example", reactor=reactor, log=log)
+        self.http = HttpClients(reactor=reactor, log=log)
+        self.courier = RouteCourier(
+            [route], hostname="me.example", reactor=reactor, log=log, http=self.http
+        )
 
     def send(
         self, message: QueuedMessage | None = None, to: Sequence[str] = ("r@example.net",)
