@@ -31,7 +31,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
@@ -163,6 +163,11 @@ class Hosted:
     ready: Callable[[], str | None] | None = None
 
 
+LabelledCounter: TypeAlias = tuple[
+    str, tuple[str, ...], Callable[[], Mapping[tuple[str, ...], float]]
+]
+
+
 @dataclass(slots=True)
 class Metrics:
     """The counters of one service: plain numbers, so that counting costs next to nothing.
@@ -179,6 +184,7 @@ class Metrics:
     bytes_received: int = 0
     bytes_sent: int = 0
     gauges: dict[str, tuple[str, Callable[[], float]]] = field(default_factory=dict)
+    counters: dict[str, LabelledCounter] = field(default_factory=dict)
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """Show a number that is read when the metrics are asked for.
@@ -189,6 +195,23 @@ class Metrics:
             read: gives the number; must not block.
         """
         self.gauges[name] = (help_text, read)
+
+    def counter(
+        self,
+        name: str,
+        help_text: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Mapping[tuple[str, ...], float]],
+    ) -> None:
+        """Show a counter with labels beside that of the service, read when it is asked for.
+
+        Arguments:
+            name: in Prometheus' form, without the prefix ``netserve_`` and without ``_total``.
+            help_text: one sentence.
+            labels: their names.
+            read: gives the numbers by the labels' values, of which there are few; must not block.
+        """
+        self.counters[name] = (help_text, labels, read)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ class ServicesCollector(Collector):
         for service in self._services.values():
             service.read_traffic()
         yield from self._counters()
+        yield from self._labelled()
         yield from self._gauges()
 
     def _counters(self) -> Iterable[Metric]:
@@ -57,6 +58,18 @@ class ServicesCollector(Collector):
             for reason, count in service.metrics.connections_refused.items():
                 refused.add_metric([service.name, reason], count)
         yield from (errors, refused)
+
+    def _labelled(self) -> Iterable[Metric]:
+        families: dict[str, CounterMetricFamily] = {}
+        for service in self._services.values():
+            for name, (text, labels, read) in service.metrics.counters.items():
+                family = families.setdefault(
+                    name,
+                    CounterMetricFamily(f"netserve_{name}", text, labels=["service", *labels]),
+                )
+                for values, count in read().items():
+                    family.add_metric([service.name, *values], count)
+        yield from families.values()
 
     def _gauges(self) -> Iterable[Metric]:
         connections = GaugeMetricFamily(

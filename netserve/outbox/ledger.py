@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
@@ -61,6 +62,8 @@ class Ledger:
     ) -> None:
         self.unwritten = 0
         """Outcomes that wait for space on the disk; meanwhile nothing should be delivered."""
+        self.outcomes: Counter[tuple[str, str, str]] = Counter()
+        """Recipients by service, label of the destination, and what came of an attempt."""
         self._store = store
         self._services = services
         self._routing = routing
@@ -175,6 +178,8 @@ class Ledger:
         now: float,
     ) -> None:
         message, started = delivery.message, delivery.started
+        destination = delivery.destination
+        self.outcomes[message.service, destination.label or destination.key, verdict] += 1
         self._log.info(
             "{id}: {outcome} to <{recipient}> by {destination}: {reply}"
             " (remote {remote}, trace {trace}, before the queue {before:.3f} s,"
@@ -182,7 +187,7 @@ class Ledger:
             id=message.id,
             outcome=verdict,
             recipient=recipient.address,
-            destination=delivery.destination.key,
+            destination=destination.key,
             reply=reply,
             remote=remote or "none",
             trace=message.trace or "none",

@@ -123,6 +123,7 @@ class Destination:
         concurrency: deliveries at one time.
         batch: recipients in one delivery.
         quotas: how many recipients may go there in a time.
+        label: what it is counted by in metrics, where that is not its key: a few for all of them.
         handle: for the courier's own use; it is not compared.
     """
 
@@ -130,4 +131,5 @@ class Destination:
     concurrency: int = 20
     batch: int = 50
     quotas: tuple[Quota, ...] = ()
+    label: str = ""
     handle: object = field(default=None, compare=False)

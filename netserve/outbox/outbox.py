@@ -49,6 +49,7 @@ class _Parts:
     clock: Clock
     ids: IdSource
     routing: Routing
+    ledger: Ledger
     agent: Agent
     depth: Depth
     verbs: Verbs
@@ -148,7 +149,7 @@ class Outbox:
         )
         agent = Agent(store, self._services, routing, ledger, clock=clock, reactor=reactor, log=log)
         verbs = Verbs(store, agent, ids, read, now=clock.now, changed=depth.changed)
-        return _Parts(store, readers, clock, ids, routing, agent, depth, verbs)
+        return _Parts(store, readers, clock, ids, routing, ledger, agent, depth, verbs)
 
     def _tell(self, recovery: Recovery) -> None:
         for message in recovery.quarantined:
@@ -249,6 +250,21 @@ class Outbox:
             free = status.f_bavail * status.f_frsize
             self._space = (now, free)
         return free
+
+    def outcomes(self, service: str) -> dict[tuple[str, ...], float]:
+        """What came of the attempts for a service's recipients, since the queue was opened.
+
+        Arguments:
+            service: its name.
+
+        Returns:
+            How many, by the label of the destination and ``delivered``, ``deferred``, ``failed`` or
+            ``expired``.
+        """
+        if self._parts is None:
+            return {}
+        found = self._parts.ledger.outcomes.items()
+        return {(label, verdict): count for (of, label, verdict), count in found if of == service}
 
     def depth(self) -> Mapping[str, int]:
         """Recipients by state: ``queued``, ``held``; and ``delivering``: deliveries under way.

@@ -551,3 +551,22 @@ async def test_what_nobody_took_is_not_counted(tmp_path: Path) -> None:
             await q.until_tried(message, attempt)
             q.clock.advance(3 * HOUR)
         await q.until_tried(message, 5)
+
+
+@ensureDeferred
+async def test_outcomes_are_counted_by_destination(tmp_path: Path) -> None:
+    answers = {"a": DELIVERED, "b": DEFERRED, "c": FAILED}
+    courier = Courier(lambda message, recipient: answers[recipient.address[0]])
+    async with queue(tmp_path, courier) as q:
+        for address in ("a@example.org", "b@example.org", "a@example.com"):
+            await put(q.outbox, address)
+        await put(q.outbox, "c@example.org", sender="")
+        await q.until(lambda: sum(q.outbox.outcomes("mail").values()) == 4)
+        assert q.outbox.outcomes("mail") == {
+            ("example.org", "delivered"): 1,
+            ("example.org", "deferred"): 1,
+            ("example.com", "delivered"): 1,
+            ("example.org", "failed"): 1,
+        }
+        assert q.outbox.outcomes("other") == {}
+    assert q.outbox.outcomes("mail") == {}

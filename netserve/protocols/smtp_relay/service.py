@@ -86,6 +86,12 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
             f"Recipients in the queue of the process that are {state}.",
             lambda state=state: outbox.depth()[state],  # type: ignore[misc]  # binds the name now
         )
+    context.metrics.counter(
+        "delivery_attempts",
+        "Recipients by what came of an attempt.",
+        ("destination", "outcome"),
+        lambda: outbox.outcomes(context.service),
+    )
     factory: Any = SmtpFactory(shared)  # zope's interfaces mean nothing to mypy
     return Hosted(
         stream=factory,

@@ -215,7 +215,7 @@ def _destinations(
         quotas = tuple(Quota(rate.count, rate.seconds) for rate in way.quota)
         batch = min(way.batch, *(quota.count for quota in quotas)) if quotas else way.batch
         handle = pools.get(way, way)
-        destinations[way] = Destination(key, concurrency, batch, quotas, handle)
+        destinations[way] = Destination(key, concurrency, batch, quotas, handle=handle)
     return destinations
 
 
