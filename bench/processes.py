@@ -241,6 +241,12 @@ class Server:
         """Megabytes that it has now, with its descendants."""
         return memory(self.pid)
 
+    def peak_memory(self) -> float:
+        """Megabytes that it had at the most (VmHWM: all pages of its main process)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024 / 1e6
+
     def printed(self, lines: int = 5) -> str:
         """The end of what it printed."""
         return " / ".join(self._log.read_text(errors="replace").splitlines()[-lines:])

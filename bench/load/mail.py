@@ -32,11 +32,15 @@ class Mails:
         count: how many.
         size: bytes of each body.
         keep: whether a session goes on with the next mail, or each has a session of its own.
+        to: the recipient.
+        sessions: how many at a time.
     """
 
     count: int
     size: int
     keep: bool = True
+    to: str = "to@example.com"
+    sessions: int = SESSIONS
 
     def send(self, port: int, cores: frozenset[int]) -> None:
         """Hand all of them over, on 20 sessions at a time."""
@@ -45,8 +49,8 @@ class Mails:
             raise BenchError("smtp-source is not installed")
         argv = [
             source, *(["-d"] if self.keep else []),
-            "-s", str(SESSIONS), "-m", str(self.count), "-l", str(self.size),
-            "-M", "client.example.org", "-f", "from@example.org", "-t", "to@example.com",
+            "-s", str(self.sessions), "-m", str(self.count), "-l", str(self.size),
+            "-M", "client.example.org", "-f", "from@example.org", "-t", self.to,
             f"127.0.0.1:{port}",
         ]  # fmt: skip
         run(argv, cores=cores, timeout=TIMEOUT)
@@ -73,14 +77,20 @@ class Sink:
 
 
 @contextlib.contextmanager
-def sink(folder: Path) -> Iterator[Sink]:
-    """A running smtp-sink."""
+def sink(folder: Path, *options: str) -> Iterator[Sink]:
+    """A running smtp-sink.
+
+    Arguments:
+        folder: for its log.
+        options: more of its own, such as ``-w 5`` for seconds of delay.
+    """
     program = find("smtp-sink")
     if program is None:
         raise BenchError("smtp-sink is not installed")
-    port, log = free_port(), folder / "sink.log"
+    port = free_port()
+    log = folder / f"sink-{port}.log"
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    argv = [program, *user, "-c", "-m", "1000", f"127.0.0.1:{port}", "1000"]
+    argv = [program, *user, *options, "-c", "-m", "1000", f"127.0.0.1:{port}", "1000"]
     with Server(argv, port=port, log=log, cores=ALL_CORES) as server:
         yield Sink(server, log)
 
