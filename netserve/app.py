@@ -28,6 +28,7 @@ from netserve.reactor import install
 from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
 from netserve.server.daemon import Component, Daemon, make_state_folder
+from netserve.server.descriptors import provide, wanted
 
 
 def fail(error: NetserveError) -> NoReturn:
@@ -85,6 +86,8 @@ class TwistdDaemon(Daemon):
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
+        services = self.configuration.services
+        provide(wanted(each.settings.limits.connections for each in services), self._log)
         if self._user is not None:
             state = self.configuration.process.state
             make_state_folder(state)
