@@ -18,6 +18,12 @@ from netserve.errors import StartError
 MAX_DATAGRAM = 65535
 """Bytes; the largest datagram that UDP has (RFC 768)."""
 
+BACKLOG = 1024
+"""Connections that may wait to be accepted, where the address does not say: Twisted's 50 are fewer
+than come at once to a busy service, and the system lets the next one try again a second later. The
+system has a limit of its own (net.core.somaxconn)."""
+_HAVE_BACKLOG = frozenset({"tcp", "tcp6", "ssl", "unix"})
+
 _REASONS = {
     errno.EADDRINUSE: "address in use",
     errno.EACCES: "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE",
@@ -69,7 +75,15 @@ def listen_datagram(listen: Listen, protocol: Any, *, reactor: Any, folder: Path
 
 
 def _description(listen: Listen, folder: Path) -> str:
-    """The endpoint's description, with the path of a UNIX socket made absolute."""
+    """The endpoint's description, with a backlog, and the path of a UNIX socket made absolute."""
+    inner = listen.arguments[0] if listen.kind == "haproxy" and listen.arguments else listen.kind
+    backlog = ""
+    if inner in _HAVE_BACKLOG and "backlog" not in listen.options:
+        backlog = f":backlog={BACKLOG}"
+    return _absolute(listen, folder) + backlog
+
+
+def _absolute(listen: Listen, folder: Path) -> str:
     if listen.kind != "unix":
         return listen.description
     path = listen.arguments[0] if listen.arguments else listen.options.get("address", "")

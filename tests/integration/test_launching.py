@@ -8,6 +8,8 @@ import pwd
 import signal
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -135,19 +137,24 @@ def test_logs_as_json(tmp_path: Path) -> None:
     assert ("info", "netserve", "stopped") in messages
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that another user may enter; pytest's own are closed, and closed again at times."""
+    with tempfile.TemporaryDirectory(prefix="netserve-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_privileges_are_dropped_after_binding(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == 0 and parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            parent.chmod(0o755)
+def test_privileges_are_dropped_after_binding(open_folder: Path) -> None:
     # A port that only root may open, on an address that nobody else uses.
     services = "  low:\n    protocol: echo\n    listen: tcp:7:interface=127.0.0.77\n"
-    with running(write(tmp_path, services, process=", user: nobody")) as process:
+    with running(write(open_folder, services, process=", user: nobody")) as process:
         status = Path(f"/proc/{process.pid}/status").read_text()
         uid = pwd.getpwnam("nobody").pw_uid
         assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}" in status
-        assert (tmp_path / "var").stat().st_uid == uid
+        assert (open_folder / "var").stat().st_uid == uid
         with socket.create_connection(("127.0.0.77", 7), timeout=5) as client:
             client.sendall(b"x")
             assert client.recv(1) == b"x"
