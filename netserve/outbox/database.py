@@ -18,7 +18,7 @@ from netserve.errors import StartError
 
 APPLICATION: Final = 0x6E736F62
 """Stands in the file's header, so that another program's database is not taken for ours."""
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of the tables."""
 _CACHED_STATEMENTS: Final = 256
 
@@ -72,6 +72,8 @@ CREATE TABLE attempt(
     remote TEXT NOT NULL,
     PRIMARY KEY(message, n, number)
 ) WITHOUT ROWID;
+"""
+_QUOTA: Final = """
 CREATE TABLE quota(
     lane TEXT NOT NULL,
     seconds REAL NOT NULL,          -- see quota.Slice
@@ -80,6 +82,8 @@ CREATE TABLE quota(
     PRIMARY KEY(lane, seconds, start)
 ) WITHOUT ROWID;
 """
+_UPGRADES: Final = {1: _QUOTA}
+"""By version, what makes the next one of it."""
 
 
 _SETTINGS: Final = """
@@ -103,6 +107,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         connection = _connect(path, "rw")
         try:
             _create_where_empty(connection, path)
+            _upgrade(connection)
             connection.executescript(_SETTINGS)
         except BaseException:
             connection.close()
@@ -128,7 +133,7 @@ def _check_header(path: Path) -> None:
     version, application = struct.unpack_from(">I4xI", header, 60)
     if application not in {APPLICATION, 0}:
         raise StartError(f"{path} is not the database of a netserve queue")
-    if application == APPLICATION and version != VERSION:
+    if application == APPLICATION and not 1 <= version <= VERSION:
         raise StartError(
             f"{path} has version {version} of the tables, this netserve needs {VERSION}"
         )
@@ -142,10 +147,21 @@ def _create_where_empty(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise StartError(f"{path} is not the database of a netserve queue")
     connection.executescript(
-        f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {SCHEMA}"
+        f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {SCHEMA}{_QUOTA}"
         f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
     )
     _sync_folder(path.parent)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier version up to this one, all at once or not at all."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < VERSION:
+        steps = "".join(_UPGRADES[step] for step in range(version, VERSION))
+        connection.executescript(
+            f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {steps}"
+            f"PRAGMA user_version = {VERSION}; COMMIT;"
+        )
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

@@ -9,8 +9,9 @@ from twisted.internet import reactor
 from twisted.logger import Logger, formatEvent
 
 from netserve.errors import StartError
+from netserve.outbox.database import VERSION
 from netserve.outbox.ids import encode_id
-from netserve.testing.queue import DEFERRED, Courier, opened_queue, put
+from netserve.testing.queue import DEFERRED, WALL, Courier, SteeredReactor, opened_queue, put, until
 
 LARGE = b"x" * 100_000
 
@@ -111,7 +112,7 @@ async def test_tables_of_another_version_are_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "queue.db")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    assert "has version 99 of the tables, this netserve needs 1" in await refused(tmp_path)
+    assert f"has version 99 of the tables, this netserve needs {VERSION}" in await refused(tmp_path)
 
 
 @ensureDeferred
@@ -143,3 +144,23 @@ async def test_mail_of_a_service_that_is_gone_waits(tmp_path: Path) -> None:
         shown = await outbox.verbs.show(small)
         assert shown["recipients"][0]["attempts"] == 1
         assert courier.delivered == []
+
+
+@ensureDeferred
+async def test_a_queue_of_an_earlier_version_is_upgraded(tmp_path: Path) -> None:
+    """Version 1 had no quotas; its mail is delivered by this one."""
+    async with opened_queue(tmp_path, Courier(DEFERRED), reactor=SteeredReactor(reactor)) as outbox:
+        message = await put(outbox, "a@example.org")
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.executescript("DROP TABLE quota; PRAGMA user_version = 1")
+    connection.close()
+    courier = Courier()
+    async with opened_queue(
+        tmp_path, courier, reactor=SteeredReactor(reactor), wall=WALL + 600
+    ) as outbox:
+        await until(lambda: courier.delivered, reactor=reactor)
+    assert courier.delivered[0][0] == message
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    assert not connection.execute("SELECT * FROM quota").fetchall()
+    connection.close()
