@@ -128,6 +128,23 @@ class DKIM(Section):
         return hash((self.domain, self.selector, self.key, tuple(sorted(self.keys))))
 
 
+def _check_distinct(several: tuple[DKIM, ...]) -> tuple[DKIM, ...]:
+    seen: set[tuple[str, str]] = set()
+    for each in several:
+        for domain in (*each.keys, *filter(None, (each.domain,))):
+            if (domain, each.selector) in seen:
+                raise ValueError(
+                    f"the selector {each.selector} of {domain} twice; each key has its own"
+                )
+            seen.add((domain, each.selector))
+    return several
+
+
+Signatures: TypeAlias = (
+    DKIM | Annotated[tuple[DKIM, ...], Field(min_length=1), AfterValidator(_check_distinct)]
+)
+"""One signature or a list of them."""
+
 _FORMS: Final[dict[str, Form]] = {"relaxed": "relaxed", "simple": "simple"}
 
 

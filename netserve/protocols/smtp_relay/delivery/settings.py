@@ -21,7 +21,7 @@ from netserve.config.types import Duration, FilePath, PositiveInt, Rates, Secret
 from netserve.http.options import Upstreams
 from netserve.protocols.smtp_relay.delivery.folders import check_template
 from netserve.protocols.smtp_relay.delivery.login_settings import Login
-from netserve.protocols.smtp_relay.delivery.outgoing_settings import DKIM, Rewrite
+from netserve.protocols.smtp_relay.delivery.outgoing_settings import DKIM, Rewrite, Signatures
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty, one_or_many
 
 TLSLevel: TypeAlias = Literal["none", "may", "encrypt", "verify"]
@@ -222,7 +222,7 @@ class Deliver(Section):
     """With `verify`: trust only these certificates (PEM), not the system's."""
     login: Login | None = None
     """Name and password for the smarthosts, or OAuth2."""
-    dkim: DKIM | Annotated[tuple[DKIM, ...], Field(min_length=1)] | None = None
+    dkim: Signatures | None = None
     """Signatures that messages get on their way out; a list for several."""
     rewrite: Rewrite | None = None
     """Other senders for servers that do not take every one."""
