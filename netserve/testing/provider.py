@@ -160,12 +160,14 @@ class TokenEndpoint:
         rotates: whether a refresh token is good once.
         life: seconds, as the answers have it.
         failures: answers that are given first, each a status and a body.
+        prefix: of access tokens.
     """
 
     refresh_token: str = "refresh-0"  # noqa: S105 - of a test
     rotates: bool = False
     life: float = 3600
     failures: list[tuple[int, dict[str, Any] | bytes]] = field(default_factory=list)
+    prefix: str = "access"
     tokens: set[str] = field(default_factory=set)
     """The access tokens that were given and are good."""
     requests: list[dict[str, str]] = field(default_factory=list)
@@ -220,7 +222,7 @@ class TokenEndpoint:
                 return 400, {"error": "invalid_grant", "error_description": "it is revoked"}
         elif not form.get("client_secret"):
             return 401, {"error": "invalid_client"}
-        token = f"access-{len(self.requests)}"
+        token = f"{self.prefix}-{len(self.requests)}"
         self.tokens.add(token)
         granted = {"access_token": token, "token_type": "Bearer", "expires_in": self.life}
         if self.rotates:

@@ -163,7 +163,7 @@ class SmarthostConnection(Protocol):
         self._handshake_from: int | None = None  # the count of replies when TLS began
         self._job: Job | None = None
         self._job_from = 0  # the count of replies when the job began
-        self._open_body: Callable[[], BodyReader] | None = None
+        self._open_body: Callable[[], BodyReader] | None = None  # of a prepared message
         self._body: BodyReader | None = None
 
     # What the owner calls.
@@ -187,7 +187,6 @@ class SmarthostConnection(Protocol):
         self._job = job
         self._job_from = self._client.replies
         if self._preparation is None:
-            self._open_body = message.body
             size = message.size if body is None else len(body)
             self._act(self._client.start(message, job.recipients, size, body))
         else:
@@ -291,9 +290,10 @@ class SmarthostConnection(Protocol):
         self._close_body()
 
     def _begin_body(self) -> None:
-        open_body = self._open_body
-        if open_body is None or self._job is None or self.transport is None:
+        job = self._job
+        if job is None or self.transport is None:
             return
+        open_body = self._open_body or job.message.body
         try:
             self._body = open_body()
         except Exception:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from yarl import URL
@@ -29,7 +30,7 @@ from netserve.protocols.smtp_relay.delivery.oauth2 import (
 )
 from netserve.protocols.smtp_relay.delivery.token_file import TokenFile
 
-PATIENCE: Final = 20.0
+PATIENCE: Final = 15.0
 """Seconds for a token endpoint to answer."""
 FAILURE_HOLDS: Final = 30.0
 """Seconds after a failure in which the endpoint is not asked again."""
@@ -75,7 +76,7 @@ class TokenSource:
         self._refresh_token = settings.refresh_token
         self._token: Secret | None = None
         self._since = self._until = 0.0
-        self._failure: NoToken | None = None
+        self._failure = ""
         self._failed_until = 0.0
         self._asking = False
         self._waiting: list[Deferred[Secret]] = []
@@ -89,8 +90,9 @@ class TokenSource:
         now = self._reactor.seconds()
         if self._token is not None and now < self._until:
             return succeed(self._token)
-        if self._failure is not None and now < self._failed_until:
-            return fail(self._failure)
+        if self._failure and now < self._failed_until:
+            # In a turn of its own: whoever is told may ask again at once.
+            return deferLater(self._reactor, 0, _raise, self._failure)
         waiting = self._wait()
         if not self._asking:
             self._asking = True
@@ -132,7 +134,7 @@ class TokenSource:
             self._log.failure("asking for an access token of {user}", user=self._user)
             self._fail("it failed here, see the log")
             return
-        self._failure = None
+        self._failure = ""
         self._token = grant.token
         self._since = self._reactor.seconds()
         self._until = self._since + usable_for(grant.life)
@@ -152,7 +154,7 @@ class TokenSource:
         )
         answer = await from_asyncio(
             self._client.fetch("POST", self._url, headers=_FORM, body=asking.form()),
-            timeout=PATIENCE + 5,
+            timeout=PATIENCE + 1,
             what=place(self._url),
         )
         grant = asking.granted(answer.status, answer.body)
@@ -183,10 +185,10 @@ class TokenSource:
             place=place(self._url),
             reason=why,
         )
-        self._failure = failure = NoToken(f"no access token: {why}")
+        self._failure = f"no access token: {why}"
         self._failed_until = self._reactor.seconds() + FAILURE_HOLDS
         for waiting in self._take_waiting():
-            waiting.errback(failure)
+            waiting.errback(NoToken(self._failure))
 
     def _take_waiting(self) -> list[Deferred[Secret]]:
         self._asking = False
@@ -195,6 +197,10 @@ class TokenSource:
 
     def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments)
+
+
+def _raise(why: str) -> Secret:
+    raise NoToken(why)
 
 
 class Tokens:

@@ -7,6 +7,7 @@ import email
 import errno
 import json
 import smtplib
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import dkim
 import pytest
 import pytest_twisted
+import trustme
 from twisted.internet import reactor as _reactor
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import formatEvent, globalLogPublisher
@@ -329,6 +331,29 @@ async def test_a_token_is_fetched_once_and_used_again(
             }
         ]
         assert not (tmp_path / "oauth2").exists()
+
+
+@pytest.mark.parametrize("length", [20, 600])  # aiosmtpd reads lines of 1001 bytes
+@pytest_twisted.ensureDeferred
+async def test_a_token_over_verified_tls(length: int, provider: Any, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    with TokenEndpoint(prefix="a" * length) as endpoint:
+        hop = provider(
+            tokens=endpoint.tokens,
+            mechanisms=["OAUTHBEARER"],
+            tls_context=tls,
+            require_starttls=True,
+        )
+        login = oauth2(endpoint)
+        del login["in_clear"]
+        options = {"smarthost": f"localhost:{hop.port}", "ca": "ca.pem", "login": login}
+        async with relay(tmp_path, **options, rewrite={"sender": ME}) as sender:
+            await sender.send(SMALL)
+            await arrived(hop.taken)
+            assert (hop.taken[0].user, hop.taken[0].sender) == (ME, ME)
 
 
 @pytest_twisted.ensureDeferred
