@@ -293,7 +293,7 @@ class SmarthostConnection(Protocol):
         job = self._job
         if job is None or self.transport is None:
             return
-        open_body = self._open_body or job.message.body
+        open_body, self._open_body = self._open_body or job.message.body, None
         try:
             self._body = open_body()
         except Exception:
