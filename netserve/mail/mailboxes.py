@@ -14,6 +14,7 @@ from typing import Final
 
 _WSP: Final = b" \t\r\n"
 _OPAQUE: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|\[[^\[\]]*+\]|\\.|\(', re.DOTALL)
+_QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _IN_COMMENT: Final = re.compile(rb"[^()\\]++|\\.?|[()]", re.DOTALL)
 _PIECE: Final = re.compile(rb"[^<,;]*+(?:<[^>]*+>?[^<,;]*+)*+")
 _ATOMS: Final = re.compile(rb"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\x80-\xff]+[ \t\r\n]*)++")
@@ -126,6 +127,6 @@ def _stripped(body: bytes, begin: int, end: int) -> tuple[int, int]:
 
 def _phrase(text: bytes) -> bytes:
     """A text as it may stand before an address in brackets."""
-    if _ATOMS.fullmatch(text) or (len(text) > 1 and text[:1] == text[-1:] == b'"'):
+    if _ATOMS.fullmatch(text) or _QUOTED.fullmatch(text):
         return text
     return b'"' + re.sub(rb'(["\\])', rb"\\\1", text) + b'"'

@@ -43,6 +43,7 @@ NEW = b"new@x"
         (b" \t", [], None),
         (b"()", [], None),
         (b"(unclosed", [], None),
+        (b'"""', [b""], b'"\\"\\"\\"" <new@x>'),
         (b'"unclosed', [b""], b'"\\"unclosed" <new@x>'),
     ],
 )
