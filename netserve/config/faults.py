@@ -147,7 +147,9 @@ def _branch(members: Sequence[Shape], label: str) -> Shape | None:
     for member in members:
         if any(isinstance(item, Tag) and item.tag == label for item in member.metadata):
             return member
-    if found := [member for member in members if label in _labels(member)]:
+    # A model with validators is called ``function-after[_one_way(), Name]``.
+    name = label.rstrip("]").rpartition(" ")[2] if label.startswith("function-") else label
+    if found := [member for member in members if name in _labels(member)]:
         return found[0]
     kind = label.partition("[")[0]
     fits = {

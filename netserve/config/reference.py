@@ -137,7 +137,10 @@ def _merged(one: Option, other: Option) -> Option:
 
 def _below(shape: Shape, path: str, default: object, depth: int) -> Iterator[Option]:
     """The options of the sections inside of an option's type, branch by branch."""
+    sections = {leaf.model for leaf in shape.leaves if leaf.model}
     for leaf in shape.leaves:
+        if leaf.item and leaf.item.model in sections:
+            continue  # one of them, or a list of them: they are told once
         for option in _below_leaf(leaf, path, default, depth):
             yield _of_branch(option, leaf, path) if len(shape.leaves) > 1 else option
 

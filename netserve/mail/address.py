@@ -145,6 +145,25 @@ def normalise_domain(domain: str) -> str:
         raise AddressError("the internationalised domain is malformed") from None
 
 
+def ascii_domain(domain: str) -> str | None:
+    """The domain with A-labels in place of U-labels (RFC 5890), or None where it has none."""
+    if domain.isascii():
+        return domain
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        return None
+
+
+def ascii_mailbox(mailbox: str) -> str | None:
+    """The mailbox for a server without SMTPUTF8, or None: its local part has no such form."""
+    if mailbox.isascii():
+        return mailbox
+    local, at, domain = split_mailbox(mailbox)
+    ascii_form = ascii_domain(domain)
+    return f"{local}{at}{ascii_form}" if local.isascii() and ascii_form is not None else None
+
+
 def is_address_literal(text: str) -> bool:
     """Whether this is ``[192.0.2.1]`` or ``[IPv6:2001:db8::1]`` (RFC 5321, 4.1.3)."""
     match = _LITERAL.fullmatch(text)

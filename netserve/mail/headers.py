@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Final
 
+from netserve.mail.address import ascii_mailbox
 from netserve.mail.envelope import Reply
 
 HEADER_TOO_LARGE: Final = Reply(552, "5.3.4", "The header of the message is too large")
@@ -123,11 +124,13 @@ def received_field(
         word: see `protocol_word`.
         queue_id: the message's id here.
         recipient: the mailbox, where there is just one; empty where there are more, as they are
-            not to know of each other.
+            not to know of each other. It is written in ASCII, or left out, so that a header of
+            ASCII stays one.
         when: unix time.
     """
     origin = f" ([{'IPv6:' if ':' in client else ''}{client}])" if client else ""
-    target = f"\r\n\tfor <{recipient}>" if recipient else ""
+    ascii_recipient = ascii_mailbox(recipient)
+    target = f"\r\n\tfor <{ascii_recipient}>" if ascii_recipient else ""
     return (
         f"Received: from {helo}{origin}\r\n\tby {hostname} (netserve) with {word} id {queue_id}"
         f"{target};\r\n\t{_date(int(when))}\r\n"

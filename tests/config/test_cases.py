@@ -1,7 +1,7 @@
 """Every mistake that a file can have, and the exact words for it.
 
 `cases/NAME.yaml` is the file, `cases/NAME.txt` what is said about it. `cases/sample.py` is the
-protocol with an option of each type.
+protocol with an option of each type; cases whose names begin with `relay_` are of smtp-relay.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ SECRETS = ("hunter", "12345")
 
 
 def message_of(name: str) -> str:
-    registry = Registry(
-        built_in=(("echo", "netserve.protocols.echo:plugin"), ("sample", "sample:plugin")),
-        installed=lambda: (),
-    )
+    built_in = (("echo", "netserve.protocols.echo:plugin"), ("sample", "sample:plugin"))
+    if name.startswith("relay_"):
+        built_in = (("smtp-relay", "netserve.protocols.smtp_relay:plugin"), *built_in)
+    registry = Registry(built_in=built_in, installed=lambda: ())
     # As bytes: reading as text would turn CRLF into LF.
     text = (CASES / f"{name}.yaml").read_bytes().decode()
     with pytest.raises(ConfigError) as caught:

@@ -85,6 +85,8 @@ class Everything(Section):
     """A section."""
     sections: tuple[Annotated[Inner | Other, Field(discriminator="kind")], ...] = ()
     """Sections."""
+    one_or_many: Inner | tuple[Inner, ...] = ()
+    """One section or more."""
     named: dict[str, Inner] = Field(default_factory=dict)
     """Sections by name."""
     json_: str = Field(default="", alias="json")
@@ -118,6 +120,9 @@ def test_every_type_has_its_words() -> None:
         "sections[].kind": ("inner, other", "inner", "`inner`: The kind. `other`: The kind."),
         "sections[].size": ("size", "64KiB", "`inner`: A size on two lines."),
         "sections[].wait": ("duration", "", "`other`: A time."),
+        "one_or_many": ("mapping or list of mappings", "", "One section or more."),
+        "one_or_many.kind": ("inner", "inner", "`inner`: The kind."),
+        "one_or_many.size": ("size", "64KiB", "`inner`: A size on two lines."),
         "named": ("mapping", "", "Sections by name."),
         "named.NAME.kind": ("inner", "inner", "The kind."),
         "named.NAME.size": ("size", "64KiB", "A size on two lines."),

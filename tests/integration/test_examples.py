@@ -6,12 +6,14 @@ import ftplib
 import io
 import re
 import shutil
+import smtplib
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from netserve.testing.process import BIN, converse, free_port, running
+from netserve.testing.process import BIN, converse, free_port, running, wait_until
+from netserve.testing.provider import Provider, TokenEndpoint
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -89,6 +91,36 @@ def test_a_plugin_as_a_package(tmp_path: Path) -> None:
     assert "reverse" in listed
     with running(config, environment=environment):
         assert converse(ports[0], b"abc\r\n").startswith(b"cba")
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")
+def test_a_scanner_and_a_provider(tmp_path: Path) -> None:
+    """With doubles of the provider's servers in place of the real ones."""
+    config, ports = copy("scanner-to-provider", tmp_path)
+    with (
+        TokenEndpoint(refresh_token="the-refresh-token", rotates=True) as endpoint,
+        Provider(
+            tokens=endpoint.tokens, mechanisms=["XOAUTH2"], senders=["office@example.org"]
+        ) as provider,
+    ):
+        text = config.read_text()
+        text = re.sub(r'"https://login[^"]*"', f'"{endpoint.url}"', text)
+        # The double has no certificate that the system trusts.
+        here = f'"127.0.0.1:{provider.port}"\n          tls: none'
+        text = text.replace('"smtp.office365.com:587"', here)
+        text = text.replace("user: office", "in_clear: true\n            user: office")
+        config.write_text(text)
+        with running(config), smtplib.SMTP("127.0.0.1", ports[0], timeout=10) as client:
+            message = "From: Scanner <scanner@lan>\r\nSubject: scan\r\n\r\nHello\r\n"
+            client.sendmail("scanner@lan", ["you@example.net"], message)
+            wait_until(lambda: provider.taken, what="the mail at the provider")
+    (taken,) = provider.taken
+    assert (taken.sender, taken.user) == ("office@example.org", "office@example.org")
+    header = b"From: Scanner <office@example.org>\r\nReply-To: Scanner <scanner@lan>\r\n"
+    assert header in taken.content
+    assert endpoint.requests[0]["client_secret"] == "the-client-secret"
+    (kept,) = (config.parent / "var" / "oauth2").iterdir()
+    assert endpoint.refresh_token in kept.read_text()
 
 
 # The packaged plugin's needs its package; see test_a_plugin_as_a_package.

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from netserve.mail.address import (
     AddressError,
+    ascii_domain,
+    ascii_mailbox,
     domain_of,
     is_address_literal,
     is_helo_name,
@@ -177,3 +179,26 @@ def test_address_literals(text: str, right: bool) -> None:
 def test_helo_names(name: str, right: bool) -> None:
     """S7: CR and LF in HELO names are refused."""
     assert is_helo_name(name) is right
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "ascii_form"),
+    [
+        ("a@example.org", "a@example.org"),
+        ("", ""),
+        ("postmaster", "postmaster"),
+        ("a@bücher.example", "a@xn--bcher-kva.example"),
+        ('"a@b"@bücher.example', '"a@b"@xn--bcher-kva.example'),
+        ("ü@example.org", None),
+        ("ü@bücher.example", None),
+        ("a@\u200d.example", None),
+    ],
+)
+def test_a_mailbox_for_a_server_without_smtputf8(mailbox: str, ascii_form: str | None) -> None:
+    assert ascii_mailbox(mailbox) == ascii_form
+
+
+def test_a_domain_with_a_labels() -> None:
+    assert ascii_domain("Example.org") == "Example.org"
+    assert ascii_domain("BÜCHER.example") == "xn--bcher-kva.example"
+    assert ascii_domain("ü" * 80 + ".example") is None

@@ -114,6 +114,27 @@ def test_received(client: str, origin: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("recipient", "told"),
+    [("a@bücher.example", b"\tfor <a@xn--bcher-kva.example>;\r\n"), ("ü@x.example", b"Q1;\r\n")],
+)
+def test_an_internationalised_recipient_leaves_the_header_ascii(
+    recipient: str, told: bytes
+) -> None:
+    """A server without SMTPUTF8 may be next."""
+    field = received_field(
+        helo="c.test",
+        client="",
+        hostname="mx.test",
+        word="UTF8SMTP",
+        queue_id="Q1",
+        recipient=recipient,
+        when=0,
+    )
+    assert field.isascii()
+    assert told in field
+
+
 def test_recipients_do_not_learn_of_each_other() -> None:
     field = received_field(
         helo="x", client="", hostname="mx.test", word="SMTP", queue_id="Q", recipient="", when=0

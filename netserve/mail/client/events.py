@@ -12,11 +12,19 @@ from netserve.mail.envelope import Outcome, Reply
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Name and password; `in_clear` lets them go out without TLS."""
+    """Who we are to a server.
+
+    Arguments:
+        user: the name.
+        password: or the access token.
+        in_clear: it may go out without TLS.
+        is_token: it is an OAuth2 access token (RFC 6750).
+    """
 
     user: str
     password: Secret
     in_clear: bool = False
+    is_token: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +83,11 @@ class Closed:
 
     Arguments:
         reply: why, or None behind QUIT.
+        login_refused: since the server does not take the login, for good.
     """
 
     reply: Reply | None
+    login_refused: bool = False
 
 
 Event: TypeAlias = StartTLS | Ready | NeedBody | Done | Closed

@@ -2,7 +2,8 @@
 
 SIZE (RFC 1870), PIPELINING (RFC 2920), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461),
 STARTTLS (RFC 3207), AUTH (RFC 4954). An extension is used only where it is offered; a message that
-needs one that is not there fails, as its standard asks for.
+needs one that is not there fails, as its standard asks for. What can be done that it does not need
+it is done before (`netserve.mail.outgoing`).
 
 Commands are made here and nowhere else, so this is where CR, LF, NUL and whatever else could end a
 command or begin a parameter is refused in the values of an envelope.
@@ -92,13 +93,12 @@ class Extensions:
             auth=frozenset(offered.get("AUTH", ())),
         )
 
-    def obstacle(self, envelope: Sending, size: int, body: bytes | None) -> Reply | None:
+    def obstacle(self, envelope: Sending, size: int) -> Reply | None:
         """Why a message can't be sent to this server at all, or None.
 
         Arguments:
             envelope: of the message.
             size: of the body in bytes.
-            body: the whole body, where it is at hand.
         """
         if not _ADDRESS.fullmatch(envelope.sender):
             return Reply(553, "5.1.7", "the sender's address can't be sent")
@@ -111,7 +111,7 @@ class Extensions:
             return _NO_SMTPUTF8
         if envelope.body_type == "BINARYMIME":
             return Reply(554, "5.6.3", "the server does not take binary mail")
-        if envelope.body_type == "8BITMIME" and not (self.eight_bit or (body and body.isascii())):
+        if envelope.body_type == "8BITMIME" and not self.eight_bit:
             return Reply(554, "5.6.3", "the server does not take 8-bit mail")
         return None
 

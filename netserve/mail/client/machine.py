@@ -17,7 +17,6 @@ has said nothing about a message, with whatever code: `Closed` then has a tempor
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import ClassVar, Final
@@ -33,6 +32,7 @@ from netserve.mail.client.events import (
 )
 from netserve.mail.client.extensions import Addressee, Extensions, Sending
 from netserve.mail.client.replies import BadReply, RawReply, ReplyReader
+from netserve.mail.client.sasl import exchange_for
 from netserve.mail.client.stuffing import Stuffer, stuffed
 from netserve.mail.client.transaction import Transaction
 from netserve.mail.envelope import Reply
@@ -104,13 +104,15 @@ class _Unusable(Exception):
     Arguments:
         what: in our words.
         raw: in its own.
+        login_refused: it is the login that it does not take.
     """
 
-    def __init__(self, what: str, raw: RawReply) -> None:
+    def __init__(self, what: str, raw: RawReply, *, login_refused: bool = False) -> None:
         reply = raw.reply()
         text = f"{what}: {reply}"
         super().__init__(text)
         self.reply = Reply(451, "4.3.0" if reply.code // 100 == 5 else reply.status, text)
+        self.login_refused = login_refused
 
 
 class Client:
@@ -161,7 +163,7 @@ class Client:
         except BadReply as error:
             self._close(Reply(451, "4.5.0", str(error)))
         except _Unusable as error:
-            self._close(error.reply, said_by_server=True)
+            self._close(error.reply, said_by_server=True, login_refused=error.login_refused)
         return self._take_events()
 
     def _take(self, raw: RawReply) -> bool:
@@ -287,17 +289,12 @@ class Client:
             self._usable()
         elif not self.secure and not login.in_clear:
             self._close(Reply(451, "4.7.10", "the login is not sent without TLS"))
-        elif "PLAIN" in self.extensions.auth:
-            self._challenges = []
-            plain = _base64(f"\0{login.user}\0{login.password.reveal()}")
-            self._go("login is wanted")
-            self._send(f"AUTH PLAIN {plain}\r\n")
-        elif "LOGIN" in self.extensions.auth:
-            self._challenges = [_base64(login.user), _base64(login.password.reveal())]
-            self._go("login is wanted")
-            self._send("AUTH LOGIN\r\n")
-        else:
+        elif (exchange := exchange_for(login, self.extensions.auth)) is None:
             self._close(Reply(451, "4.7.4", "the server offers no way to log in that we know"))
+        else:
+            self._challenges = list(exchange.answers)
+            self._go("login is wanted")
+            self._send(f"{exchange.command}\r\n")
 
     def _on_auth(self, raw: RawReply) -> None:
         if raw.code == 334 and self._challenges:
@@ -305,6 +302,8 @@ class Client:
             self._send(f"{self._challenges.pop(0)}\r\n")
             return
         self._challenges = []
+        if raw.code // 100 == 5:
+            raise _Unusable("the server refuses the login", raw, login_refused=True)
         self._expect(raw, 2, "the server refuses the login")
         self._usable()
 
@@ -422,7 +421,9 @@ class Client:
     def _send(self, command: str) -> None:
         self._out.append(command.encode())
 
-    def _close(self, reply: Reply | None, *, said_by_server: bool = False) -> None:
+    def _close(
+        self, reply: Reply | None, *, said_by_server: bool = False, login_refused: bool = False
+    ) -> None:
         if reply is not None and self._transaction is not None:
             if self.state is State.FINAL and not said_by_server:
                 text = f"{reply.text}, at the end of the message: it may have arrived"
@@ -431,7 +432,7 @@ class Client:
             self._finish()
         self.state = State.CLOSED
         self._out.clear()
-        self._events.append(Closed(reply))
+        self._events.append(Closed(reply, login_refused))
 
     def _take_events(self) -> list[Event]:
         events = self._events
@@ -454,7 +455,3 @@ class Client:
         State.RESET: _on_reset,
         State.QUIT: _on_quit,
     }
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()

@@ -62,7 +62,7 @@ class Transaction:
         self._accepted: list[int] = []
         self._at = 0  # the place in `named` of the next reply to RCPT
         self._refusal: Reply | None = None  # of the sender, so of all recipients
-        if (obstacle := extensions.obstacle(envelope, size, body)) is not None:
+        if (obstacle := extensions.obstacle(envelope, size)) is not None:
             self.settle(obstacle, "")
             return
         for index, recipient in enumerate(recipients):

@@ -13,6 +13,7 @@ from netserve.imports import import_object
 from netserve.outbox import Schedule
 from netserve.plugin import Context, Hosted
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
+from netserve.protocols.smtp_relay.delivery.tokens import Tokens
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
 from netserve.protocols.smtp_relay.receiving.taking import Shared
@@ -60,6 +61,12 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         reactor=context.reactor,
         log=context.log,
         http=context.http,
+        tokens=Tokens(
+            http=context.http,
+            folder=context.state / "oauth2",
+            reactor=context.reactor,
+            log=context.log,
+        ),
     )
     retry = settings.retry
     outbox.attach(

@@ -1,14 +1,15 @@
 """One connection to a smarthost: drives the client machine over a Twisted transport.
 
-A connection takes one `Job` at a time, and tells its owner when it can take the next. Small bodies
-go out in one write with their end; larger ones are read as fast as the network takes them, 64 KiB
-at a time. One timer a connection holds the timeouts of RFC 5321, 4.5.3.2: each reply starts the
+A connection takes one `Job` at a time, and tells its owner when it can take the next. Where the
+route or the server asks for it, a message is prepared first (`preparing`). Small bodies go out in
+one write with their end; larger ones are read as fast as the network takes them, 64 KiB at a time.
+One timer a connection holds the timeouts of RFC 5321, 4.5.3.2: each reply starts the
 time of the next, bytes that are no whole reply do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from typing import Protocol as Interface
 
@@ -20,15 +21,20 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netserve.errors import UpstreamError
-from netserve.mail.client.events import Closed, Done, Event, NeedBody, Ready, StartTLS
+from netserve.mail.client.events import Closed, Done, Event, Login, NeedBody, Ready, StartTLS
 from netserve.mail.client.machine import Client, State
+from netserve.mail.client.transaction import kind_of
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
+from netserve.protocols.smtp_relay.delivery.preparing import (
+    CHUNK,
+    Preparation,
+    Prepared,
+    Preparer,
+)
 from netserve.protocols.smtp_relay.delivery.reasons import reason_of
 from netserve.protocols.smtp_relay.delivery.settings import Timeouts
 
-CHUNK: Final = 64 * 1024
-"""Bytes of a body that are in memory at one time; a body of no more is sent in one go."""
 FAREWELL: Final = 5.0
 """Seconds for a connection to close, once there is nothing more to say."""
 
@@ -51,13 +57,22 @@ class SessionFailed(UpstreamError):
         reply: why, with a temporary code.
         remote: which server.
         in_handshake: it ended in the TLS handshake.
+        refused_login: the login that the server does not take, or None.
     """
 
-    def __init__(self, reply: Reply, remote: str, *, in_handshake: bool = False) -> None:
+    def __init__(
+        self,
+        reply: Reply,
+        remote: str,
+        *,
+        in_handshake: bool = False,
+        refused_login: Login | None = None,
+    ) -> None:
         super().__init__(f"{remote}: {reply}")
         self.reply = reply
         self.remote = remote
         self.in_handshake = in_handshake
+        self.refused_login = refused_login
 
 
 class Job:
@@ -112,6 +127,7 @@ class SmarthostConnection(Protocol):
         idle: seconds to be kept without a job.
         tls: makes the TLS connection, for Twisted's `startTLS`.
         clock: the reactor.
+        preparer: of the route.
     """
 
     def __init__(
@@ -123,6 +139,7 @@ class SmarthostConnection(Protocol):
         idle: float,
         tls: Any,
         clock: Any,
+        preparer: Preparer,
     ) -> None:
         self.transport: Any = None
         self.uses = 0
@@ -133,6 +150,9 @@ class SmarthostConnection(Protocol):
         self._owner = owner
         self._tls = tls
         self._clock = clock
+        self._preparer = preparer
+        self._preparation: Preparation | None = None  # since the session began
+        self._preparing: Deferred[Any] | None = None  # of the job, of which nothing is sent yet
         times = dict.fromkeys(State, timeouts.greeting)
         times.update({state: getattr(timeouts, name) for state, name in _TIMEOUT_OF.items()})
         times[State.READY] = idle
@@ -143,6 +163,7 @@ class SmarthostConnection(Protocol):
         self._handshake_from: int | None = None  # the count of replies when TLS began
         self._job: Job | None = None
         self._job_from = 0  # the count of replies when the job began
+        self._open_body: Callable[[], BodyReader] | None = None  # of a prepared message
         self._body: BodyReader | None = None
 
     # What the owner calls.
@@ -165,8 +186,11 @@ class SmarthostConnection(Protocol):
         self.uses += 1
         self._job = job
         self._job_from = self._client.replies
-        size = message.size if body is None else len(body)
-        self._act(self._client.start(message, job.recipients, size, body))
+        if self._preparation is None:
+            size = message.size if body is None else len(body)
+            self._act(self._client.start(message, job.recipients, size, body))
+        else:
+            self._prepare(self._preparation, job, body)
 
     def quit(self) -> None:
         """Close politely, when ready."""
@@ -176,13 +200,53 @@ class SmarthostConnection(Protocol):
     @property
     def usable(self) -> bool:
         """Whether `send` may be called."""
-        return self._client.usable
+        return self._client.usable and self._job is None
 
     def abort(self, reply: Reply) -> None:
         """Close at once; a job is deferred for this reason."""
         self._act(self._client.lost(reply))
         if self.transport is not None:
             self.transport.abortConnection()
+
+    # A message that does not go out as it is.
+
+    def _prepare(self, preparation: Preparation, job: Job, body: bytes | None) -> None:
+        try:
+            prepared = preparation.prepare(job.message, job.recipients, body)
+        except Exception:
+            self._not_prepared(Failure())
+            return
+        if isinstance(prepared, Prepared):
+            self._start(job, prepared)
+        else:
+            self._preparing = prepared
+            prepared.addCallbacks(self._prepared, self._not_prepared)
+
+    def _prepared(self, prepared: Prepared | Reply) -> None:
+        self._preparing = None
+        job = self._job
+        if job is None:
+            return
+        if isinstance(prepared, Prepared):
+            self._start(job, prepared)
+            return
+        self._job = None
+        self._owner.connection_ready(self)
+        outcome = Outcome(kind_of(prepared.code), prepared)
+        job.settle([outcome] * len(job.recipients))
+
+    def _not_prepared(self, failure: Failure) -> None:
+        self._preparing = None
+        job, self._job = self._job, None
+        if job is not None:
+            self._owner.connection_ready(self)
+            job.done.errback(failure)
+
+    def _start(self, job: Job, prepared: Prepared) -> None:
+        self._open_body = prepared.open_body
+        self._act(
+            self._client.start(prepared.envelope, prepared.recipients, prepared.size, prepared.body)
+        )
 
     # What Twisted calls.
 
@@ -229,8 +293,9 @@ class SmarthostConnection(Protocol):
         job = self._job
         if job is None or self.transport is None:
             return
+        open_body, self._open_body = self._open_body or job.message.body, None
         try:
-            self._body = job.message.body()
+            self._body = open_body()
         except Exception:
             self._fail_job(Failure())
             return
@@ -291,10 +356,11 @@ class SmarthostConnection(Protocol):
             self.transport.startTLS(self._tls)
 
     def _on_ready(self) -> None:
-        if not self.usable:
+        if not self._client.usable:
             # The server said more than it was asked, so its next reply could be about anything.
             self.abort(Reply(451, "4.5.0", "the server spoke without being asked"))
         elif not self.opened.called:
+            self._preparation = self._preparer.for_server(self._client.extensions)
             self.opened.callback(self)
         else:
             self._owner.connection_ready(self)
@@ -310,8 +376,13 @@ class SmarthostConnection(Protocol):
             reply = event.reply or Reply(451, "4.4.2", "the connection was closed")
             in_handshake = client.replies == self._handshake_from
             remote = client.settings.remote
-            self.opened.errback(SessionFailed(reply, remote, in_handshake=in_handshake))
+            refused = client.settings.login if event.login_refused else None
+            self.opened.errback(
+                SessionFailed(reply, remote, in_handshake=in_handshake, refused_login=refused)
+            )
             return finished
+        if finished is None:
+            finished = self._cancel_preparing(event)
         self._owner.connection_closed(self)
         if finished is None:
             return None
@@ -323,6 +394,18 @@ class SmarthostConnection(Protocol):
             self._owner.job_again(job)
             return None
         return finished
+
+    def _cancel_preparing(self, event: Closed) -> tuple[Job, Done] | None:
+        """The job that was being prepared, if any: it is deferred for the reason of the end."""
+        preparing, self._preparing = self._preparing, None
+        job, self._job = self._job, None
+        if job is None:
+            return None
+        if preparing is not None:
+            preparing.cancel()
+        reply = event.reply or Reply(451, "4.4.2", "the connection was closed")
+        outcome = Outcome("deferred", reply, self._client.settings.remote)
+        return job, Done([outcome] * len(job.recipients))
 
     # Time.
 
@@ -343,7 +426,10 @@ class SmarthostConnection(Protocol):
             return
         state = self._client.state
         if state is State.READY:
-            self.quit()
+            if self._job is None:
+                self.quit()
+            else:
+                self._restart_clock()  # it is being prepared, which is no idleness
         else:
             waited = self._times[state]
             text = f"no answer within {waited:g} s (in state {state.value})"

@@ -19,8 +19,9 @@ no route    deferred
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,10 +36,14 @@ from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
 from netserve.outbox.quota import Quota
 from netserve.protocols.smtp_relay.delivery import maildir
+from netserve.protocols.smtp_relay.delivery.changes import changes_of, weak_keys
 from netserve.protocols.smtp_relay.delivery.folders import UnsafeName, folder_for
 from netserve.protocols.smtp_relay.delivery.hook import HookClient
+from netserve.protocols.smtp_relay.delivery.logins import Logins
 from netserve.protocols.smtp_relay.delivery.pool import SmarthostPool
+from netserve.protocols.smtp_relay.delivery.preparing import Preparer
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.tokens import Tokens
 from netserve.protocols.smtp_relay.routes import Route, RouteTable
 
 WRITERS: Final = 8
@@ -61,6 +66,8 @@ class RouteCourier:
         reactor: connects, and is the clock.
         log: of the service.
         http: gives the clients for hooks.
+        tokens: for logins with OAuth2; without it there are none.
+        wall: gives unix seconds.
 
     Raises:
         ValueError: the routes can't work (a file of `ca`).
@@ -76,11 +83,15 @@ class RouteCourier:
         reactor: Any,
         log: Logger,
         http: HttpClients,
+        tokens: Tokens | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.hostname = hostname
         self._reactor = reactor
         self._log = log
         self._http = http
+        self._tokens = tokens
+        self._wall = wall
         self._pools: dict[Deliver, SmarthostPool | HookClient] = {}
         self._writers: ThreadPool | None = None
         self._table = RouteTable(())
@@ -145,6 +156,8 @@ class RouteCourier:
         """Cut what is under way, which is then deferred, and let go of everything."""
         pools, self._pools = list(self._pools.values()), {}
         await gatherResults([pool.close(cut=True) for pool in pools])
+        if self._tokens is not None:
+            await self._tokens.close()
         writers, self._writers = self._writers, None
         if writers is not None:
             writers.stop()
@@ -152,7 +165,16 @@ class RouteCourier:
     def _pool(self, way: Deliver) -> SmarthostPool | HookClient:
         if way.http is not None:
             return HookClient(way.http, connections=way.connections, clients=self._http)
-        return SmarthostPool(way, hostname=self.hostname, reactor=self._reactor, log=self._log)
+        for warning in weak_keys(way):
+            self._log.warn("{warning}", warning=warning)
+        return SmarthostPool(
+            way,
+            hostname=self.hostname,
+            reactor=self._reactor,
+            log=self._log,
+            preparer=Preparer(changes_of(way), wall=self._wall, reactor=self._reactor),
+            logins=Logins(way.login, self._tokens),
+        )
 
     async def _to_maildirs(
         self, template: Path, message: QueuedMessage, recipients: Sequence[QueuedRecipient]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -28,6 +29,8 @@ from netserve.protocols.smtp_relay.delivery.connection import (
     SessionFailed,
     SmarthostConnection,
 )
+from netserve.protocols.smtp_relay.delivery.logins import Logins
+from netserve.protocols.smtp_relay.delivery.preparing import Preparer
 from netserve.protocols.smtp_relay.delivery.reasons import reason_of
 from netserve.protocols.smtp_relay.delivery.settings import Deliver, Smarthost, TLSLevel
 from netserve.protocols.smtp_relay.delivery.tls import ClientTLS
@@ -46,20 +49,31 @@ class SmarthostPool:
         hostname: our name, for EHLO.
         reactor: connects, and is the clock.
         log: of the service.
+        preparer: of the route.
+        logins: of the route.
 
     Raises:
         ValueError: the settings can't work (the file of `ca`).
     """
 
-    def __init__(self, deliver: Deliver, *, hostname: str, reactor: Any, log: Logger) -> None:
+    def __init__(
+        self,
+        deliver: Deliver,
+        *,
+        hostname: str,
+        reactor: Any,
+        log: Logger,
+        preparer: Preparer,
+        logins: Logins,
+    ) -> None:
         self._deliver = deliver
         self._smarthosts = deliver.smarthost or ()
         self._hostname = hostname
         self._reactor = reactor
         self._log = log
         self._tls = ClientTLS(verify=deliver.tls_level == "verify", ca=deliver.ca)
-        login = deliver.login
-        self._login = Login(login.user, login.password, login.in_clear) if login else None
+        self._preparer = preparer
+        self._logins = logins
         self._connections: set[SmarthostConnection] = set()
         self._ready: list[SmarthostConnection] = []  # the last one used is the first to be used
         self._waiting: deque[Job] = deque()
@@ -180,6 +194,7 @@ class SmarthostPool:
         Raises:
             SessionFailed: none did; the error of the last.
         """
+        await self._logins.current()  # without a token no smarthost is to blame
         now = self._reactor.seconds()
         avoided = [each for each in self._smarthosts if self._avoided.get(each, 0.0) > now]
         problem = SessionFailed(_STOPPING, "")
@@ -208,9 +223,12 @@ class SmarthostPool:
             self._avoided[smarthost] = now + AVOIDED
 
     async def _connect_to(self, smarthost: Smarthost) -> SmarthostConnection:
+        return await self._logins.session(partial(self._log_in_at, smarthost))
+
+    async def _log_in_at(self, smarthost: Smarthost, login: Login | None) -> SmarthostConnection:
         level = self._deliver.tls_level
         try:
-            return await self._begin_session(smarthost, level)
+            return await self._begin_session(smarthost, level, login)
         except SessionFailed as error:
             if level != "may" or smarthost.tls_from_start or not error.in_handshake:
                 raise
@@ -219,12 +237,14 @@ class SmarthostPool:
                 remote=error.remote,
                 reason=str(error.reply),
             )
-        return await self._begin_session(smarthost, "none")
+        return await self._begin_session(smarthost, "none", login)
 
-    async def _begin_session(self, smarthost: Smarthost, level: TLSLevel) -> SmarthostConnection:
+    async def _begin_session(
+        self, smarthost: Smarthost, level: TLSLevel, login: Login | None
+    ) -> SmarthostConnection:
         timeout = self._deliver.timeouts.connect
         endpoint = self._endpoint(smarthost, timeout)
-        factory = _Connections(self._make, smarthost, level)
+        factory = _Connections(partial(self._make, smarthost, level, login))
         connecting: Deferred[Any] = endpoint.connect(factory)
         try:
             connection = await connecting.addTimeout(timeout, self._reactor)
@@ -242,13 +262,15 @@ class SmarthostPool:
             kind = TCP4ClientEndpoint
         return kind(self._reactor, smarthost.host, smarthost.port, timeout=timeout)
 
-    def _make(self, smarthost: Smarthost, level: TLSLevel, peer: str) -> SmarthostConnection:
+    def _make(
+        self, smarthost: Smarthost, level: TLSLevel, login: Login | None, peer: str
+    ) -> SmarthostConnection:
         settings = ClientSettings(
             hostname=self._hostname,
             remote=f"{smarthost.host}[{peer}]:{smarthost.port}",
             tls=level,
             secure=smarthost.tls_from_start and level != "none",
-            login=self._login,
+            login=login,
         )
         return SmarthostConnection(
             Client(settings),
@@ -257,6 +279,7 @@ class SmarthostPool:
             idle=self._deliver.idle,
             tls=None if level == "none" else self._tls.for_host(smarthost.host),
             clock=self._reactor,
+            preparer=self._preparer,
         )
 
     def _check_closed(self) -> None:
@@ -271,15 +294,8 @@ class _Connections(Factory):
 
     noisy = False
 
-    def __init__(
-        self,
-        make: Callable[[Smarthost, TLSLevel, str], SmarthostConnection],
-        smarthost: Smarthost,
-        level: TLSLevel,
-    ) -> None:
+    def __init__(self, make: Callable[[str], SmarthostConnection]) -> None:
         self._make = make
-        self._smarthost = smarthost
-        self._level = level
 
     def buildProtocol(self, addr: Any) -> SmarthostConnection:
-        return self._make(self._smarthost, self._level, addr.host)
+        return self._make(addr.host)

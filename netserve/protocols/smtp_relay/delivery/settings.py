@@ -20,6 +20,8 @@ from yarl import URL
 from netserve.config.types import Duration, FilePath, PositiveInt, Rates, Secret, Section
 from netserve.http.options import Upstreams
 from netserve.protocols.smtp_relay.delivery.folders import check_template
+from netserve.protocols.smtp_relay.delivery.login_settings import Login
+from netserve.protocols.smtp_relay.delivery.outgoing_settings import DKIM, Rewrite, Signatures
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty, one_or_many
 
 TLSLevel: TypeAlias = Literal["none", "may", "encrypt", "verify"]
@@ -118,17 +120,6 @@ def _check_refusal(text: str) -> str:
     return text
 
 
-class Login(Section):
-    """Who we are to a smarthost (AUTH PLAIN or LOGIN)."""
-
-    user: Annotated[str, Field(min_length=1)]
-    """The user's name."""
-    password: Secret
-    """The password; keep it out of the file by `!env`, `!file` or `!credential`."""
-    in_clear: bool = False
-    """Whether the password may be sent without TLS, or over TLS without a checked name."""
-
-
 class Timeouts(Section):
     """How long a smarthost may take, by phase (RFC 5321, 4.5.3.2)."""
 
@@ -201,7 +192,7 @@ class Hook(Section):
 
 _WAYS: Final = ("smarthost", "http", "maildir", "discard", "refuse")
 _ONLY_WITH: Final = (
-    (("tls", "ca", "login", "uses", "idle", "timeouts"), ("smarthost",)),
+    (("tls", "ca", "login", "dkim", "rewrite", "uses", "idle", "timeouts"), ("smarthost",)),
     (("connections", "batch"), ("smarthost", "http")),
 )
 """Options, and the ways that they are for."""
@@ -230,7 +221,11 @@ class Deliver(Section):
     ca: FilePath | None = None
     """With `verify`: trust only these certificates (PEM), not the system's."""
     login: Login | None = None
-    """Name and password for the smarthosts."""
+    """Name and password for the smarthosts, or OAuth2."""
+    dkim: Signatures | None = None
+    """Signatures that messages get on their way out; a list for several."""
+    rewrite: Rewrite | None = None
+    """Other senders for servers that do not take every one."""
     connections: PositiveInt = 20
     """Connections at one time, over all smarthosts of the route, or to the hook."""
     uses: PositiveInt = 1000
@@ -244,6 +239,13 @@ class Deliver(Section):
     as `[20/minute, 250/hour, 10000/day]`. What is over it waits; it is kept over a restart."""
     timeouts: Timeouts = Timeouts()
     """How long a smarthost may take."""
+
+    @property
+    def signatures(self) -> tuple[DKIM, ...]:
+        """All of `dkim`."""
+        if self.dkim is None:
+            return ()
+        return (self.dkim,) if isinstance(self.dkim, DKIM) else self.dkim
 
     @property
     def tls_level(self) -> TLSLevel:
@@ -268,7 +270,7 @@ class Deliver(Section):
             raise ValueError("ca: only together with tls: verify")
         if self.login and self.tls_level != "verify" and not self.login.in_clear:
             raise ValueError(
-                f"tls: {self.tls_level} could give the password to anyone on the way;"
+                f"tls: {self.tls_level} could give the {self.login.word} to anyone on the way;"
                 " write tls: verify, or in_clear: true in login"
             )
         return self

@@ -1,0 +1,51 @@
+"""``netserve dkim``: a key for signing mail, and the DNS record that publishes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from netserve.mail.address import ascii_domain
+from netserve.mail.dkim.keys import (
+    LEAST_BITS,
+    MOST_BITS,
+    RECOMMENDED_BITS,
+    KeyKind,
+    load_key,
+    make_key,
+    zone_line,
+)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--domain", required=True, help="The domain that signs.")
+@click.option("--selector", required=True, help="Any name, another one for each key.")
+@click.option("--type", "kind", type=click.Choice(["rsa", "ed25519"]), default="rsa",
+              show_default=True, help="Of a new key.")  # fmt: skip
+@click.option("--bits", type=click.IntRange(LEAST_BITS, MOST_BITS), default=RECOMMENDED_BITS,
+              show_default=True, help="Of a new RSA key.")  # fmt: skip
+def dkim(file: Path, *, domain: str, selector: str, kind: KeyKind, bits: int) -> None:
+    """Print the DNS record for the key in FILE, which is made where it is not there."""
+    name = ascii_domain(domain)
+    if name is None:
+        raise click.BadParameter("not a domain", param_hint="--domain")
+    try:
+        if not file.exists():
+            _write(file, make_key(kind, bits))
+            click.echo(f"made a key in {file}", err=True)
+        key = load_key(file.read_text())
+    except OSError as error:
+        raise click.ClickException(f"{file}: {(error.strerror or str(error)).lower()}") from None
+    except ValueError as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    click.echo(zone_line(name.lower(), selector, key.record))
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a new file for its owner alone."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="ascii") as output:  # noqa: PTH123 - a descriptor
+        output.write(text)

@@ -1,0 +1,91 @@
+"""A header section as its fields, byte for byte (RFC 5322, 2.2). No I/O.
+
+Nothing is decoded or folded anew, so that what is not meant to be changed goes on as it came. Lines
+that are no field (the ``From `` of an mbox, what a device wrote there by mistake) have their place
+among the fields, without a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+_NAME: Final = re.compile(rb"[!-9;-~]+(?=[ \t]*:)")
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderField:
+    """One field.
+
+    Arguments:
+        name: in lower case; empty for a line that is no field.
+        raw: all of it, folded as it came, its CRLF included.
+    """
+
+    name: str
+    raw: bytes
+
+    @property
+    def body(self) -> bytes:
+        """What stands behind the colon, folded as it came, without white space around it."""
+        return self.raw.partition(b":")[2].strip(b" \t\r\n")
+
+    @property
+    def value(self) -> bytes:
+        """The body on one line."""
+        return self.body.replace(b"\r\n", b"")
+
+
+def head_size(message: bytes) -> int:
+    """Bytes of the header section that a message begins with, its empty line included.
+
+    Arguments:
+        message: its begin; lines end with CRLF. One without an empty line is all header.
+    """
+    if message.startswith(b"\r\n"):
+        return 2
+    end = message.find(b"\r\n\r\n")
+    return len(message) if end < 0 else end + 4
+
+
+def fields_of(head: bytes) -> list[HeaderField]:
+    """The fields of a header section, in order.
+
+    Arguments:
+        head: with or without the empty line at its end.
+    """
+    fields: list[HeaderField] = []
+    lines: list[bytes] = []
+    for line in head.split(b"\r\n"):
+        if line[:1] in (b" ", b"\t") and lines:
+            lines.append(line)
+            continue
+        if lines:
+            fields.append(_field(lines))
+        lines = [line] if line else []
+    if lines:
+        fields.append(_field(lines))
+    return fields
+
+
+def _field(lines: list[bytes]) -> HeaderField:
+    match = _NAME.match(lines[0])
+    name = match[0].lower().decode("ascii") if match else ""
+    return HeaderField(name, b"\r\n".join(lines) + b"\r\n")
+
+
+def make_field(name: str, body: bytes) -> HeaderField:
+    """A field of ours.
+
+    Arguments:
+        name: as it is to be written.
+        body: in ASCII or UTF-8, folded where it is long, without the CRLF at its end.
+    """
+    return HeaderField(name.lower(), name.encode("ascii") + b": " + body + b"\r\n")
+
+
+def join_fields(fields: Iterable[HeaderField]) -> bytes:
+    """The header section that they make, without the empty line behind it."""
+    return b"".join(field.raw for field in fields)
