@@ -46,7 +46,9 @@ def from_asyncio(
                 raise
             raise TimedOut(f"{what} took longer than {timeout:g} s") from error
 
-    return Deferred.fromFuture(asyncio.ensure_future(bounded()))
+    task = asyncio.ensure_future(bounded())
+    task.add_done_callback(lambda _: work.close())  # it has not begun, where that came too soon
+    return Deferred.fromFuture(task)
 
 
 def ensure_deferred(result: Any) -> Deferred[Any]:
