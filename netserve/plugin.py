@@ -44,6 +44,7 @@ from twisted.logger import Logger
 from netserve.config.types import (
     Duration,
     FilePath,
+    Listen,
     ListenAddresses,
     Networks,
     PositiveInt,
@@ -231,6 +232,7 @@ class Context:
             process in which somebody asks for it has one.
         http: gives HTTP clients.
         random: the source of randomness (backoff, jitter); tests give a seeded one.
+        listens: every address that this process listens on, as the file has them.
     """
 
     service: str
@@ -244,6 +246,7 @@ class Context:
     outbox: Callable[[], Outbox]
     http: HttpClients
     random: random.Random
+    listens: tuple[Listen, ...] = ()
 
 
 S = TypeVar("S", bound=Settings)

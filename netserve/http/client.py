@@ -307,13 +307,19 @@ class HttpClients:
     resolver: AbstractResolver | None = None
     _clients: list[HttpClient] = field(default_factory=list)
 
-    def client(self, options: ClientOptions) -> HttpClient:
+    def client(
+        self, options: ClientOptions, *, resolver: AbstractResolver | None = None
+    ) -> HttpClient:
         """A client with a pool of its own; whoever asked for it may close it early.
+
+        Arguments:
+            options: what it may do.
+            resolver: resolves names for this client, unguarded.
 
         Raises:
             ValueError: the options cannot work, such as a missing file of authorities.
         """
-        client = HttpClient(options, resolver=self.resolver)
+        client = HttpClient(options, resolver=resolver or self.resolver)
         self._clients.append(client)
         return client
 

@@ -83,13 +83,17 @@ class Outcome:
     Arguments:
         kind: ``delivered``, ``deferred`` (try again later) or ``failed`` (for good).
         reply: the remote's reply, or one of ours that says why.
-        remote: who answered, such as ``smtp.example.org[192.0.2.1]:587``; empty for ourselves.
+        remote: who answered, such as ``smtp.example.org[192.0.2.1]:587``, behind it the level of
+            TLS where there was TLS; empty for ourselves.
         report: for a delivered one, what a sender who asked for a report on success (RFC 3461,
             5.2) is told by us: ``delivered`` into a mailbox, ``relayed`` to a server that does
             not report; empty where the next server has taken over the reporting.
+        reached: a session came about with the remote, if there is one; several times in a row
+            without one, and the destination is left alone for a while.
     """
 
     kind: Literal["delivered", "deferred", "failed"]
     reply: Reply
     remote: str = ""
     report: Literal["", "delivered", "relayed"] = ""
+    reached: bool = True

@@ -166,6 +166,6 @@ def _unreached(outcomes: Mapping[int, Outcome]) -> Outcome | None:
     """The outcome where nobody answered, else None."""
     outcome: Outcome | None = None
     for outcome in outcomes.values():
-        if outcome.kind != "deferred" or outcome.remote:
+        if outcome.kind != "deferred" or (outcome.remote and outcome.reached):
             return None
     return outcome

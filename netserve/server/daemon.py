@@ -103,6 +103,9 @@ class Daemon(Service):
             outbox=self._shared_outbox,
             http=self._http,
             random=self._random,
+            listens=tuple(
+                listen for other in self.configuration.services for listen in other.settings.listen
+            ),
         )
         built = service.plugin.build(settings, context)
         hosted = built if isinstance(built, Hosted) else Hosted(stream=built)

@@ -129,6 +129,7 @@ async def serve(
         outbox=outbox,
         http=http,
         random=random.Random(0),  # noqa: S311 - tests want the same numbers each time
+        listens=settings.listen,
     )
     built = what.build(settings, context)
     service = HostedService(

@@ -36,6 +36,7 @@ class ClientSettings:
         remote: the server in logs and outcomes, ``smtp.example.org[192.0.2.1]:587``.
         tls: `none`, `may` (where offered), or `encrypt` and `verify`, which are the same here: it
             is the driver's TLS that checks a certificate.
+        level: what that TLS is called in outcomes, such as ``dane``; or an empty string.
         secure: TLS is there before the first byte.
         login: who we are, or None.
 
@@ -46,6 +47,7 @@ class ClientSettings:
     hostname: str
     remote: str = ""
     tls: Literal["none", "may", "encrypt", "verify"] = "may"
+    level: str = ""
     secure: bool = False
     login: Login | None = None
 

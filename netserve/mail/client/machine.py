@@ -126,6 +126,8 @@ class Client:
         self.settings = settings
         self.state = State.BANNER
         self.secure = settings.secure
+        self.remote = _remote(settings) if settings.secure else settings.remote
+        "The server in logs and outcomes, with the level of TLS once there is TLS."
         self.replies = 0
         "How many replies came; a driver sees by it that the server moves."
         self.extensions = Extensions()
@@ -180,6 +182,7 @@ class Client:
     def tls_started(self) -> list[Event]:
         """TLS has begun: what the server said before is forgotten (RFC 3207, 4.2)."""
         self.secure = True
+        self.remote = _remote(self.settings)
         self.extensions = Extensions()
         self._go("started")
         self._send(f"EHLO {self.settings.hostname}\r\n")
@@ -201,7 +204,7 @@ class Client:
             body: all of it, or None where `NeedBody` is to ask for it.
         """
         self._transaction = transaction = Transaction(
-            envelope, recipients, size, body, self.extensions, self.settings.remote
+            envelope, recipients, size, body, self.extensions, self.remote
         )
         if not transaction.named:
             self._finish()
@@ -455,3 +458,7 @@ class Client:
         State.RESET: _on_reset,
         State.QUIT: _on_quit,
     }
+
+
+def _remote(settings: ClientSettings) -> str:
+    return f"{settings.remote} (TLS: {settings.level})" if settings.level else settings.remote

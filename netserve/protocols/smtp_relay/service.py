@@ -13,6 +13,7 @@ from netserve.imports import import_object
 from netserve.outbox import Schedule
 from netserve.plugin import Context, Hosted
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
+from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
@@ -66,6 +67,12 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
             folder=context.state / "oauth2",
             reactor=context.reactor,
             log=context.log,
+        ),
+        outside=Outside(
+            dns=settings.dns,
+            listens=context.listens,
+            random=context.random,
+            policies=context.state / "mta-sts" / context.service,
         ),
     )
     retry = settings.retry

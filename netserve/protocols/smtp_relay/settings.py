@@ -19,6 +19,7 @@ from netserve.config.types import (
     Size,
 )
 from netserve.plugin import Limits, Settings
+from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
 from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK, open_relay
 from netserve.protocols.smtp_relay.routes import AddressPatterns, Route
 
@@ -117,6 +118,8 @@ class SmtpRelaySettings(Settings):
     """What the service may use."""
     retry: Retry = Retry()
     """When a message that could not be delivered is tried again."""
+    dns: Dns = Dns()
+    """Where DNS is asked, for routes by `mx` and for TLS by `dane` and `mta-sts`."""
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
     """Where mail goes; the first route that matches."""
 

@@ -97,7 +97,10 @@ def test_good_ways(deliver: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("deliver", "message"),
     [
-        ({}, "needs exactly one of smarthost, http, maildir, discard, refuse; has none of them"),
+        (
+            {},
+            "needs exactly one of smarthost, mx, http, maildir, discard, refuse; has none of them",
+        ),
         ({"discard": True, "refuse": "x"}, "has discard and refuse"),
         ({"discard": False}, "Input should be True"),
         ({"smarthost": "smtp.example.org"}, "write host:port"),
@@ -112,7 +115,7 @@ def test_good_ways(deliver: dict[str, Any]) -> None:
         ({"maildir": "{local"}, "unknown placeholder {"),
         ({"refuse": "a\r\n250 ok"}, "one line"),
         ({"refuse": " "}, "one line"),
-        ({"smarthost": "a:25", "tls": "must"}, "'none', 'may', 'encrypt' or 'verify'"),
+        ({"smarthost": "a:25", "tls": "must"}, "'verify', 'dane', 'mta-sts' or 'dane+mta-sts'"),
         ({"smarthost": "a:25", "ca": "ca.pem"}, "ca: only together with tls: verify"),
         (
             {"smarthost": "a:25", "tls": "encrypt", "login": {"user": "u", "password": "p"}},

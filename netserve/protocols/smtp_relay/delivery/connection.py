@@ -1,4 +1,4 @@
-"""One connection to a smarthost: drives the client machine over a Twisted transport.
+"""One connection to a mail server: drives the client machine over a Twisted transport.
 
 A connection takes one `Job` at a time, and tells its owner when it can take the next. Where the
 route or the server asks for it, a message is prepared first (`preparing`). Small bodies go out in
@@ -34,6 +34,7 @@ from netserve.protocols.smtp_relay.delivery.preparing import (
 )
 from netserve.protocols.smtp_relay.delivery.reasons import reason_of
 from netserve.protocols.smtp_relay.delivery.settings import Timeouts
+from netserve.protocols.smtp_relay.delivery.targets import Target
 
 FAREWELL: Final = 5.0
 """Seconds for a connection to close, once there is nothing more to say."""
@@ -56,6 +57,7 @@ class SessionFailed(UpstreamError):
     Arguments:
         reply: why, with a temporary code.
         remote: which server.
+        begun: there was a connection.
         in_handshake: it ended in the TLS handshake.
         refused_login: the login that the server does not take, or None.
     """
@@ -65,12 +67,14 @@ class SessionFailed(UpstreamError):
         reply: Reply,
         remote: str,
         *,
+        begun: bool = False,
         in_handshake: bool = False,
         refused_login: Login | None = None,
     ) -> None:
         super().__init__(f"{remote}: {reply}")
         self.reply = reply
         self.remote = remote
+        self.begun = begun
         self.in_handshake = in_handshake
         self.refused_login = refused_login
 
@@ -81,16 +85,36 @@ class Job:
     Arguments:
         message: of the queue.
         recipients: at least one.
+        tried: servers, by host, that are not to get it.
+        sessions: with how many servers it was begun before.
     """
 
-    __slots__ = ("done", "message", "recipients", "retried")
+    __slots__ = (
+        "connecting", "cost", "done", "host", "message", "recipients", "retried", "sessions",
+        "tried",
+    )  # fmt: skip
 
-    def __init__(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> None:
+    def __init__(
+        self,
+        message: QueuedMessage,
+        recipients: Sequence[QueuedRecipient],
+        *,
+        tried: frozenset[str] = frozenset(),
+        sessions: int = 0,
+    ) -> None:
         self.message = message
         self.recipients = recipients
+        self.tried = tried
+        self.sessions = sessions
         self.done: Deferred[Mapping[int, Outcome]] = Deferred()
         self.retried = False
         "It was on a kept connection that had gone, and is on its second one."
+        self.connecting = False
+        "A connection is being made for it."
+        self.host = ""
+        "The server that got it."
+        self.cost = 0
+        "How many sessions it took to come there."
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Tell the outcomes, in the order of the recipients."""
@@ -100,7 +124,11 @@ class Job:
 
     def defer(self, reply: Reply, remote: str = "") -> None:
         """Tell that nobody got it for now."""
-        self.settle([Outcome("deferred", reply, remote)] * len(self.recipients))
+        self.settle([Outcome("deferred", reply, remote, reached=False)] * len(self.recipients))
+
+    def fail(self, reply: Reply) -> None:
+        """Tell that nobody will ever get it."""
+        self.settle([Outcome("failed", reply)] * len(self.recipients))
 
 
 class Owner(Interface):
@@ -128,6 +156,7 @@ class SmarthostConnection(Protocol):
         tls: makes the TLS connection, for Twisted's `startTLS`.
         clock: the reactor.
         preparer: of the route.
+        target: the server.
     """
 
     def __init__(
@@ -140,10 +169,14 @@ class SmarthostConnection(Protocol):
         tls: Any,
         clock: Any,
         preparer: Preparer,
+        target: Target,
     ) -> None:
         self.transport: Any = None
         self.uses = 0
         "How many jobs it has taken."
+        self.target = target
+        self.cost = 1
+        "How many sessions were begun until this one came about."
         self.opened: Deferred[SmarthostConnection] = Deferred(lambda _: self.abort(_GIVEN_UP))
         "Fires with the connection once it can take a job, or with `SessionFailed`."
         self._client = client
@@ -378,7 +411,9 @@ class SmarthostConnection(Protocol):
             remote = client.settings.remote
             refused = client.settings.login if event.login_refused else None
             self.opened.errback(
-                SessionFailed(reply, remote, in_handshake=in_handshake, refused_login=refused)
+                SessionFailed(
+                    reply, remote, begun=True, in_handshake=in_handshake, refused_login=refused
+                )
             )
             return finished
         if finished is None:
@@ -404,7 +439,7 @@ class SmarthostConnection(Protocol):
         if preparing is not None:
             preparing.cancel()
         reply = event.reply or Reply(451, "4.4.2", "the connection was closed")
-        outcome = Outcome("deferred", reply, self._client.settings.remote)
+        outcome = Outcome("deferred", reply, self._client.remote)
         return job, Done([outcome] * len(job.recipients))
 
     # Time.

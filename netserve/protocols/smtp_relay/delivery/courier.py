@@ -8,6 +8,7 @@ way         outcome
 ==========  =========================================================================
 smarthost   what the server says: 2yz delivered, 4yz deferred, 5yz failed; whatever
             keeps us from a server that could say something is deferred
+mx          the same; failed where DNS says that the domain has no server
 maildir     delivered once it is synced; an error of the disk is deferred; an address
             that can't name a folder is failed
 http        what the hook says, see hook.py
@@ -22,8 +23,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.threads import deferToThreadPool
@@ -36,12 +38,12 @@ from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
 from netserve.outbox.quota import Quota
 from netserve.protocols.smtp_relay.delivery import maildir
-from netserve.protocols.smtp_relay.delivery.changes import changes_of, weak_keys
+from netserve.protocols.smtp_relay.delivery.domains import DomainPools, Hop
 from netserve.protocols.smtp_relay.delivery.folders import UnsafeName, folder_for
 from netserve.protocols.smtp_relay.delivery.hook import HookClient
-from netserve.protocols.smtp_relay.delivery.logins import Logins
+from netserve.protocols.smtp_relay.delivery.making import AnyPool, PoolMaker
+from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.pool import SmarthostPool
-from netserve.protocols.smtp_relay.delivery.preparing import Preparer
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
 from netserve.protocols.smtp_relay.routes import Route, RouteTable
@@ -56,6 +58,9 @@ _WRITTEN: Final = Outcome(
     "delivered", Reply(250, "2.0.0", "written into the Maildir"), report="delivered"
 )
 
+_Finder: TypeAlias = Callable[[str], Destination]
+"""Gives the destination of a recipient's address."""
+
 
 class RouteCourier:
     """Delivers for one service.
@@ -65,9 +70,10 @@ class RouteCourier:
         hostname: our name, for EHLO, for the names of files and for bounces.
         reactor: connects, and is the clock.
         log: of the service.
-        http: gives the clients for hooks.
+        http: gives the clients for hooks, and for MTA-STS policies.
         tokens: for logins with OAuth2; without it there are none.
         wall: gives unix seconds.
+        outside: for routes that ask DNS; the system's name servers without it.
 
     Raises:
         ValueError: the routes can't work (a file of `ca`).
@@ -85,18 +91,25 @@ class RouteCourier:
         http: HttpClients,
         tokens: Tokens | None = None,
         wall: Callable[[], float] = time.time,
+        outside: Outside | None = None,
     ) -> None:
         self.hostname = hostname
         self._reactor = reactor
         self._log = log
-        self._http = http
-        self._tokens = tokens
-        self._wall = wall
-        self._pools: dict[Deliver, SmarthostPool | HookClient] = {}
+        self._maker = PoolMaker(
+            hostname=hostname,
+            reactor=reactor,
+            log=log,
+            http=http,
+            tokens=tokens,
+            wall=wall,
+            outside=outside or Outside(),
+        )
+        self._pools: dict[Deliver, AnyPool] = {}
         self._writers: ThreadPool | None = None
         self._table = RouteTable(())
         # By the identity of a route of the table: hashing a model takes longer than a delivery may.
-        self._destinations: dict[int, Destination] = {}
+        self._finders: dict[int, _Finder] = {}
         self.use(routes)
 
     def use(self, routes: Iterable[Route]) -> None:
@@ -108,21 +121,21 @@ class RouteCourier:
         table = RouteTable(routes)
         ways = list(dict.fromkeys(route.deliver for route in table.routes))
         pools = {
-            way: self._pools.get(way) or self._pool(way)
+            way: self._pools.get(way) or self._maker.make(way)
             for way in ways
-            if way.smarthost or way.http
+            if way.smarthost or way.mx or way.http
         }
         for way, pool in self._pools.items():
             if way not in pools:
                 pool.close(cut=False)
-        destinations = _destinations(ways, pools)
-        self._destinations = {id(route): destinations[route.deliver] for route in table.routes}
+        finders = _finders(ways, pools)
+        self._finders = {id(route): finders[route.deliver] for route in table.routes}
         self._table, self._pools = table, pools
 
     def destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
         """Where a recipient's mail goes, by the live routes."""
         route = self._table.find(message.sender, recipient.address, message.user)
-        return _NO_ROUTE if route is None else self._destinations[id(route)]
+        return _NO_ROUTE if route is None else self._finders[id(route)](recipient.address)
 
     def deliver(
         self,
@@ -141,7 +154,7 @@ class RouteCourier:
             Exception: the body can't be read, or a bug; nothing is known of the recipients.
         """
         way = destination.handle
-        if isinstance(way, (SmarthostPool, HookClient)):
+        if isinstance(way, (SmarthostPool, Hop, HookClient)):
             return way.deliver(message, recipients)
         if not isinstance(way, Deliver):
             return _same_for_all(recipients, _NO_ROUTE_OUTCOME)
@@ -156,25 +169,10 @@ class RouteCourier:
         """Cut what is under way, which is then deferred, and let go of everything."""
         pools, self._pools = list(self._pools.values()), {}
         await gatherResults([pool.close(cut=True) for pool in pools])
-        if self._tokens is not None:
-            await self._tokens.close()
+        await self._maker.close()
         writers, self._writers = self._writers, None
         if writers is not None:
             writers.stop()
-
-    def _pool(self, way: Deliver) -> SmarthostPool | HookClient:
-        if way.http is not None:
-            return HookClient(way.http, connections=way.connections, clients=self._http)
-        for warning in weak_keys(way):
-            self._log.warn("{warning}", warning=warning)
-        return SmarthostPool(
-            way,
-            hostname=self.hostname,
-            reactor=self._reactor,
-            log=self._log,
-            preparer=Preparer(changes_of(way), wall=self._wall, reactor=self._reactor),
-            logins=Logins(way.login, self._tokens),
-        )
 
     async def _to_maildirs(
         self, template: Path, message: QueuedMessage, recipients: Sequence[QueuedRecipient]
@@ -223,12 +221,10 @@ def _same_for_all(
     return succeed({recipient.id: outcome for recipient in recipients})
 
 
-def _destinations(
-    ways: Iterable[Deliver], pools: Mapping[Deliver, SmarthostPool | HookClient]
-) -> dict[Deliver, Destination]:
-    """A destination for each way, with a name of its own; its handle is the pool or the way."""
+def _finders(ways: Iterable[Deliver], pools: Mapping[Deliver, AnyPool]) -> dict[Deliver, _Finder]:
+    """Destinations for each way, with a name of its own; their handle is the pool or the way."""
     names: Counter[str] = Counter()
-    destinations = {}
+    finders: dict[Deliver, _Finder] = {}
     for way in ways:
         name = _name(way)
         names[name] += 1
@@ -236,15 +232,23 @@ def _destinations(
         concurrency = way.connections if way in pools else WRITERS
         quotas = tuple(Quota(rate.count, rate.seconds) for rate in way.quota)
         batch = min(way.batch, *(quota.count for quota in quotas)) if quotas else way.batch
-        handle = pools.get(way, way)
-        destinations[way] = Destination(key, concurrency, batch, quotas, handle=handle)
-    return destinations
+        pool = pools.get(way)
+        route = Destination(key, concurrency, batch, quotas, handle=pool or way)
+        find = pool.destination if isinstance(pool, DomainPools) else _same
+        finders[way] = partial(find, route)
+    return finders
+
+
+def _same(destination: Destination, _: str) -> Destination:
+    return destination
 
 
 def _name(way: Deliver) -> str:
     if way.smarthost:
         login = f"{way.login.user}@" if way.login else ""
         return f"smtp:{login}{','.join(map(str, way.smarthost))}"
+    if way.mx:
+        return "mx"
     if way.http is not None:
         return f"http:{place(URL(way.http.url))}"
     if way.maildir is not None:

@@ -1,84 +1,78 @@
-"""The connections to the smarthosts of one route: kept, counted, and made where one is missing.
+"""The connections to one destination: kept, counted, and made where one is missing.
 
-The smarthosts are tried in order. One that did not answer is tried last for a while, so that not
-every message waits for it again. There are never more connections than the route allows; a job
-that finds none waits for one.
+A destination has one or more servers, which are tried in order. One that did not answer is tried
+last for a while, so that not every message waits for it again. There are never more connections
+than the route allows; a job that finds none waits for one.
+
+Who the servers are is asked anew for each connection. Where their sessions are counted (MX), a
+message that one server has put off goes to the next one in the same attempt, as RFC 5321, 5.1
+wants it; a second server's word counts only if it is better than none.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 - not Python's own
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError
-from twisted.internet.protocol import Factory
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netserve.mail.client.events import ClientSettings, Login
-from netserve.mail.client.machine import Client
 from netserve.mail.envelope import Outcome, Reply
+from netserve.mail.mx import Undeliverable
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.connection import (
     Job,
     SessionFailed,
     SmarthostConnection,
 )
-from netserve.protocols.smtp_relay.delivery.logins import Logins
-from netserve.protocols.smtp_relay.delivery.preparing import Preparer
-from netserve.protocols.smtp_relay.delivery.reasons import reason_of
-from netserve.protocols.smtp_relay.delivery.settings import Deliver, Smarthost, TLSLevel
-from netserve.protocols.smtp_relay.delivery.tls import ClientTLS
+from netserve.protocols.smtp_relay.delivery.dialing import Dialer
+from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.slots import Slots
+from netserve.protocols.smtp_relay.delivery.targets import Avoided, Servers, Target
 
-AVOIDED: Final = 60.0
-"""Seconds for which a smarthost that did not answer is tried last."""
-
-_STOPPING: Final = Reply(451, "4.3.2", "netserve is stopping, or the route was changed")
+STOPPING: Final = Reply(451, "4.3.2", "netserve is stopping, or the route was changed")
+_NO_OTHER: Final = Reply(451, "4.4.4", "there is no other server")
 
 
 class SmarthostPool:
-    """Delivers to the smarthosts of one route.
+    """Delivers to the servers of one destination.
 
     Arguments:
-        deliver: of the route; it has smarthosts.
-        hostname: our name, for EHLO.
-        reactor: connects, and is the clock.
+        deliver: of the route.
+        servers: names the servers.
+        dialer: begins sessions with them.
+        avoided: those that did not answer; pools may share it.
         log: of the service.
-        preparer: of the route.
-        logins: of the route.
-
-    Raises:
-        ValueError: the settings can't work (the file of `ca`).
+        slots: connections that it shares with other pools, or None.
+        emptied: is called when it has neither connections nor messages any more.
     """
 
     def __init__(
         self,
         deliver: Deliver,
+        servers: Servers,
+        dialer: Dialer,
+        avoided: Avoided,
         *,
-        hostname: str,
-        reactor: Any,
         log: Logger,
-        preparer: Preparer,
-        logins: Logins,
+        slots: Slots | None = None,
+        emptied: Callable[[SmarthostPool], None] | None = None,
     ) -> None:
         self._deliver = deliver
-        self._smarthosts = deliver.smarthost or ()
-        self._hostname = hostname
-        self._reactor = reactor
+        self._servers = servers
+        self._dialer = dialer
+        self._avoided = avoided
         self._log = log
-        self._tls = ClientTLS(verify=deliver.tls_level == "verify", ca=deliver.ca)
-        self._preparer = preparer
-        self._logins = logins
+        self._slots = slots
+        self._emptied = emptied
         self._connections: set[SmarthostConnection] = set()
-        self._ready: list[SmarthostConnection] = []  # the last one used is the first to be used
+        # The best server stands last; of its connections the one that was used last.
+        self._ready: list[SmarthostConnection] = []
         self._waiting: deque[Job] = deque()
         self._connecting: set[Deferred[SmarthostConnection]] = set()
-        self._avoided: dict[Smarthost, float] = {}
+        self._looking = False
         self._closed: list[Deferred[None]] | None = None  # who waits for the end, once it is near
 
     def deliver(
@@ -86,16 +80,9 @@ class SmarthostPool:
     ) -> Deferred[Mapping[int, Outcome]]:
         """Hand a message over, as soon as there is a connection."""
         job = Job(message, recipients)
-        if self._closed is not None:
-            job.defer(_STOPPING)
-            return job.done
-        while self._ready:
-            connection = self._ready.pop()
-            if connection.usable:
-                connection.send(job)
-                return job.done
-        self._waiting.append(job)
-        self._connect_if_needed()
+        self._submit(job)
+        if self._servers.sessions is not None:
+            job.done.addCallback(self._try_another, job)
         return job.done
 
     def close(self, *, cut: bool) -> Deferred[None]:
@@ -108,18 +95,18 @@ class SmarthostPool:
         if self._closed is None:
             self._closed = []
         while self._waiting:
-            self._waiting.popleft().defer(_STOPPING)
+            self._waiting.popleft().defer(STOPPING)
         for connecting in list(self._connecting):
             connecting.cancel()
         for connection in list(self._connections):
             if connection.usable:
                 connection.quit()
             elif cut:
-                connection.abort(_STOPPING)
+                connection.abort(STOPPING)
         self._ready.clear()
         done: Deferred[None] = Deferred()
         self._closed.append(done)
-        self._check_closed()
+        self._check_end()
         return done
 
     @property
@@ -127,175 +114,233 @@ class SmarthostPool:
         """How many connections there are, those that are being made included."""
         return len(self._connections) + len(self._connecting)
 
+    # Jobs.
+
+    def _submit(self, job: Job) -> None:
+        if self._closed is not None:
+            job.defer(STOPPING)
+            return
+        at = len(self._ready)
+        while at:
+            at -= 1
+            connection = self._ready[at]
+            if connection.target.host in job.tried:
+                continue
+            self._take_from_ready(at)
+            if connection.usable:
+                self._send(connection, job)
+                return
+        self._waiting.append(job)
+        self._connect_if_needed()
+
+    def _send(self, connection: SmarthostConnection, job: Job) -> None:
+        job.host, job.cost = connection.target.host, connection.cost
+        connection.cost = 1
+        connection.send(job)
+
+    def _next_for(self, connection: SmarthostConnection) -> Job | None:
+        """The job that has waited longest of those that this server may get."""
+        for at, job in enumerate(self._waiting):
+            if connection.target.host not in job.tried:
+                del self._waiting[at]
+                return job
+        return None
+
+    def _try_another(
+        self, outcomes: Mapping[int, Outcome], job: Job
+    ) -> Mapping[int, Outcome] | Deferred[Mapping[int, Outcome]]:
+        """Give what a server has put off to the next one, if there may be one more session."""
+        sessions = job.sessions + job.cost
+        limit = self._servers.sessions or 0
+        again = [who for who in job.recipients if _put_off(outcomes.get(who.id))]
+        if not again or sessions >= limit or self._closed is not None:
+            return outcomes
+        second = Job(job.message, again, tried=job.tried | {job.host}, sessions=sessions)
+        self._submit(second)
+
+        def merge(later: Mapping[int, Outcome]) -> dict[int, Outcome]:
+            better = {at: outcome for at, outcome in later.items() if _says_something(outcome)}
+            return {**outcomes, **better}
+
+        # Whatever goes wrong with the second server, what the first one said stands.
+        return second.done.addCallbacks(merge, lambda _: outcomes)
+
     # What the connections call.
 
     def connection_ready(self, connection: SmarthostConnection) -> None:
         if self._closed is not None or connection.uses >= self._deliver.uses:
             connection.quit()
-        elif self._waiting:
-            connection.send(self._waiting.popleft())
+        elif (job := self._next_for(connection)) is not None:
+            self._send(connection, job)
         else:
-            self._ready.append(connection)
+            self._keep(connection)
+            if self._slots is not None:
+                self._slots.idle(self)
+
+    def _keep(self, connection: SmarthostConnection) -> None:
+        at, rank = len(self._ready), connection.target.rank
+        while at and self._ready[at - 1].target.rank < rank:
+            at -= 1
+        self._ready.insert(at, connection)
 
     def connection_closed(self, connection: SmarthostConnection) -> None:
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self._give_slot_back()
         if connection in self._ready:
-            self._ready.remove(connection)
-        self._check_closed()
+            self._take_from_ready(self._ready.index(connection))
         self._connect_if_needed()
+        self._check_end()
 
     def job_again(self, job: Job) -> None:
         self._log.debug("the kept connection had gone, trying {id} again", id=job.message.id)
         if self._closed is not None:
-            job.defer(_STOPPING)
+            job.defer(STOPPING)
             return
         self._waiting.appendleft(job)
         self._connect_if_needed()
 
+    # What the slots call.
+
+    def slot_is_free(self) -> None:
+        self._connect_if_needed()
+        self._check_end()
+
+    def let_go(self) -> None:
+        if self._ready:
+            connection = self._ready[0]  # idle for longest
+            self._take_from_ready(0)
+            connection.quit()
+
+    def _take_from_ready(self, at: int) -> None:
+        del self._ready[at]
+        if self._slots is not None and not self._ready:
+            self._slots.busy(self)
+
+    def _give_slot_back(self) -> None:
+        if self._slots is not None:
+            self._slots.give_back()
+
     # Connecting.
 
     def _connect_if_needed(self) -> None:
-        while (
-            self._closed is None
-            and len(self._connecting) < len(self._waiting)
-            and self.connections < self._deliver.connections
-        ):
-            connecting = Deferred.fromCoroutine(self._connect())
+        if self._looking:
+            return  # what is new is seen below
+        self._looking = True
+        while (job := self._unserved()) is not None and self._may_connect():
+            job.connecting = True
+            connecting = Deferred.fromCoroutine(self._connect(job))
             self._connecting.add(connecting)
-            connecting.addBoth(self._connected, connecting)
+            connecting.addBoth(self._connected, connecting, job)
+        self._looking = False
+
+    def _unserved(self) -> Job | None:
+        """The first job that waits, and for which no connection is made."""
+        if self._closed is not None:
+            return None
+        return next((job for job in self._waiting if not job.connecting), None)
+
+    def _may_connect(self) -> bool:
+        if self.connections >= self._deliver.connections:
+            return False
+        return self._slots is None or self._slots.take(self)
 
     def _connected(
-        self, result: SmarthostConnection | Failure, connecting: Deferred[SmarthostConnection]
+        self,
+        result: SmarthostConnection | Failure,
+        connecting: Deferred[SmarthostConnection],
+        job: Job,
     ) -> None:
         self._connecting.discard(connecting)
+        job.connecting = False
         if isinstance(result, Failure):
-            self._not_connected(result)
+            self._give_slot_back()
+            self._not_connected(result, job)
             self._connect_if_needed()
         elif self._closed is not None:
             self._connections.add(result)
-            result.abort(_STOPPING)
+            result.abort(STOPPING)
         else:
             self._connections.add(result)
+            if job in self._waiting and result.target.host not in job.tried:
+                self._waiting.remove(job)
+                self._waiting.appendleft(job)
             self.connection_ready(result)
-        self._check_closed()
+        self._check_end()
 
-    def _not_connected(self, failure: Failure) -> None:
-        if not self._waiting:
-            return  # a connection that became free took the job
-        job = self._waiting.popleft()
-        if isinstance(failure.value, SessionFailed):
-            job.defer(failure.value.reply, failure.value.remote)
+    def _not_connected(self, failure: Failure, job: Job) -> None:
+        if job not in self._waiting:
+            return  # a connection that became free took it
+        self._waiting.remove(job)
+        error = failure.value
+        if isinstance(error, SessionFailed):
+            job.defer(error.reply, error.remote)
+        elif isinstance(error, Undeliverable):
+            job.fail(error.reply)
         else:
             job.done.errback(failure)
 
-    async def _connect(self) -> SmarthostConnection:
-        """A connection to the first smarthost that lets us begin a session.
+    async def _connect(self, job: Job) -> SmarthostConnection:
+        """A connection to the first server that lets us begin a session.
 
         Raises:
             SessionFailed: none did; the error of the last.
+            Undeliverable: there is no server.
         """
-        await self._logins.current()  # without a token no smarthost is to blame
-        now = self._reactor.seconds()
-        avoided = [each for each in self._smarthosts if self._avoided.get(each, 0.0) > now]
-        problem = SessionFailed(_STOPPING, "")
-        for smarthost in [*(each for each in self._smarthosts if each not in avoided), *avoided]:
+        await self._dialer.find_login()
+        limit = self._servers.sessions
+        targets = [one for one in await self._servers.targets() if one.host not in job.tried]
+        problem = SessionFailed(_NO_OTHER if job.tried else STOPPING, "")
+        begun = 0
+        for target in self._avoided.last(targets):
+            if self._closed is not None or (limit is not None and job.sessions + begun >= limit):
+                break
             try:
-                connection = await self._connect_to(smarthost)
+                connection = await self._connect_to(target)
             except SessionFailed as error:
                 problem = error
-                if self._closed is not None:
-                    break
-                self._avoid(smarthost, error)
+                begun += error.begun
             else:
-                if self._avoided.pop(smarthost, None) is not None:
-                    self._log.info("smarthost {smarthost} answers again", smarthost=str(smarthost))
+                connection.cost = begun + 1
                 return connection
         raise problem
 
-    def _avoid(self, smarthost: Smarthost, error: SessionFailed) -> None:
-        now = self._reactor.seconds()
-        if self._avoided.get(smarthost, 0.0) <= now:  # once, not for each message that waits
-            self._log.warn(
-                "no session with smarthost {remote}: {reason}",
-                remote=error.remote,
-                reason=str(error.reply),
-            )
-            self._avoided[smarthost] = now + AVOIDED
-
-    async def _connect_to(self, smarthost: Smarthost) -> SmarthostConnection:
-        return await self._logins.session(partial(self._log_in_at, smarthost))
-
-    async def _log_in_at(self, smarthost: Smarthost, login: Login | None) -> SmarthostConnection:
-        level = self._deliver.tls_level
+    async def _connect_to(self, target: Target) -> SmarthostConnection:
         try:
-            return await self._begin_session(smarthost, level, login)
+            security = await self._servers.security(target)
+            connection = await self._dialer.begin(target, security, self)
         except SessionFailed as error:
-            if level != "may" or smarthost.tls_from_start or not error.in_handshake:
-                raise
-            self._log.warn(
-                "smarthost {remote}: going on in clear, since TLS failed: {reason}",
-                remote=error.remote,
-                reason=str(error.reply),
-            )
-        return await self._begin_session(smarthost, "none", login)
+            # Told once, not for each message that waits.
+            if self._closed is None and self._avoided.add(target):
+                self._log.warn(
+                    "no session with {remote}: {reason}",
+                    remote=error.remote,
+                    reason=str(error.reply),
+                )
+            raise
+        if self._avoided.remove(target):
+            self._log.info("{remote} answers again", remote=str(target))
+        return connection
 
-    async def _begin_session(
-        self, smarthost: Smarthost, level: TLSLevel, login: Login | None
-    ) -> SmarthostConnection:
-        timeout = self._deliver.timeouts.connect
-        endpoint = self._endpoint(smarthost, timeout)
-        factory = _Connections(partial(self._make, smarthost, level, login))
-        connecting: Deferred[Any] = endpoint.connect(factory)
-        try:
-            connection = await connecting.addTimeout(timeout, self._reactor)
-        except (ConnectError, OSError, TimeoutError, ValueError) as error:
-            raise SessionFailed(reason_of(error), str(smarthost)) from error
-        opened: Deferred[SmarthostConnection] = connection.opened
-        return await opened
-
-    def _endpoint(self, smarthost: Smarthost, timeout: float) -> Any:
-        # A name may have many addresses, which are tried with a pause between them.
-        kind: Any = HostnameEndpoint
-        if isIPv6Address(smarthost.host):
-            kind = TCP6ClientEndpoint
-        elif isIPAddress(smarthost.host):
-            kind = TCP4ClientEndpoint
-        return kind(self._reactor, smarthost.host, smarthost.port, timeout=timeout)
-
-    def _make(
-        self, smarthost: Smarthost, level: TLSLevel, login: Login | None, peer: str
-    ) -> SmarthostConnection:
-        settings = ClientSettings(
-            hostname=self._hostname,
-            remote=f"{smarthost.host}[{peer}]:{smarthost.port}",
-            tls=level,
-            secure=smarthost.tls_from_start and level != "none",
-            login=login,
-        )
-        return SmarthostConnection(
-            Client(settings),
-            self,
-            timeouts=self._deliver.timeouts,
-            idle=self._deliver.idle,
-            tls=None if level == "none" else self._tls.for_host(smarthost.host),
-            clock=self._reactor,
-            preparer=self._preparer,
-        )
-
-    def _check_closed(self) -> None:
-        if self._closed and not self.connections:
+    def _check_end(self) -> None:
+        if self.connections:
+            return
+        if self._closed is not None:
             waiting, self._closed = self._closed, []
             for done in waiting:
                 done.callback(None)
+        if not self._waiting:
+            if self._slots is not None:
+                self._slots.forget(self)
+            if self._emptied is not None:
+                self._emptied(self)
 
 
-class _Connections(Factory):
-    """Makes the connection once the peer's address is known."""
+def _put_off(outcome: Outcome | None) -> bool:
+    """Whether a server has said that it does not take the message now."""
+    return outcome is not None and outcome.kind == "deferred" and _says_something(outcome)
 
-    noisy = False
 
-    def __init__(self, make: Callable[[str], SmarthostConnection]) -> None:
-        self._make = make
-
-    def buildProtocol(self, addr: Any) -> SmarthostConnection:
-        return self._make(addr.host)
+def _says_something(outcome: Outcome) -> bool:
+    """Whether it is a server's word about the message."""
+    return outcome.kind != "deferred" or (bool(outcome.remote) and outcome.reached)

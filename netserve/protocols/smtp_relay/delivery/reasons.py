@@ -9,6 +9,7 @@ from service_identity import VerificationError
 from twisted.internet import defer, error
 
 from netserve.mail.envelope import Reply
+from netserve.mail.tlsa import TlsaMismatch
 
 # The first that fits: status (RFC 3463) and text.
 _WORDS: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
@@ -29,6 +30,8 @@ def reason_of(problem: BaseException | None) -> Reply:
     """A temporary reply of ours for an error of a connection."""
     if isinstance(problem, VerificationError):
         return Reply(451, "4.7.5", "TLS: the certificate is for another name")
+    if isinstance(problem, TlsaMismatch):
+        return Reply(451, "4.7.5", f"TLS: {problem}")
     if isinstance(problem, SSL.Error):
         return Reply(451, "4.7.5", f"TLS: {_openssl_words(problem)}")
     for kind, status, text in _WORDS:

@@ -17,14 +17,22 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 from yarl import URL
 
-from netserve.config.types import Duration, FilePath, PositiveInt, Rates, Secret, Section
+from netserve.config.types import (
+    Duration,
+    FilePath,
+    Networks,
+    PositiveInt,
+    Rates,
+    Secret,
+    Section,
+)
 from netserve.http.options import Upstreams
 from netserve.protocols.smtp_relay.delivery.folders import check_template
 from netserve.protocols.smtp_relay.delivery.login_settings import Login
 from netserve.protocols.smtp_relay.delivery.outgoing_settings import DKIM, Rewrite, Signatures
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty, one_or_many
 
-TLSLevel: TypeAlias = Literal["none", "may", "encrypt", "verify"]
+TLSLevel: TypeAlias = Literal["none", "may", "encrypt", "verify", "dane", "mta-sts", "dane+mta-sts"]
 
 
 class Smarthost:
@@ -121,10 +129,10 @@ def _check_refusal(text: str) -> str:
 
 
 class Timeouts(Section):
-    """How long a smarthost may take, by phase (RFC 5321, 4.5.3.2)."""
+    """How long a server may take, by phase (RFC 5321, 4.5.3.2)."""
 
     connect: Duration = 30.0
-    """For the connection to be made, for each smarthost."""
+    """For the connection to be made, for each smarthost or address."""
     greeting: Duration = 300.0
     """For the greeting, for TLS, and for each reply to EHLO and AUTH."""
     mail: Duration = 300.0
@@ -190,21 +198,30 @@ class Hook(Section):
         return hash((Hook, self.url))  # a mapping, as headers are one, has no hash
 
 
-_WAYS: Final = ("smarthost", "http", "maildir", "discard", "refuse")
+_WAYS: Final = ("smarthost", "mx", "http", "maildir", "discard", "refuse")
 _ONLY_WITH: Final = (
-    (("tls", "ca", "login", "dkim", "rewrite", "uses", "idle", "timeouts"), ("smarthost",)),
-    (("connections", "batch"), ("smarthost", "http")),
+    (
+        ("tls", "ca", "allow_addresses", "dkim", "rewrite", "uses", "idle", "timeouts"),
+        ("smarthost", "mx"),
+    ),
+    (("login",), ("smarthost",)),
+    (("port", "total_connections"), ("mx",)),
+    (("connections", "batch"), ("smarthost", "mx", "http")),
 )
 """Options, and the ways that they are for."""
+_WITH_CERTIFICATES: Final = ("verify", "mta-sts", "dane+mta-sts")
+"""Levels of TLS at which a certificate may be checked by who has signed it."""
 
 
 class Deliver(Section):
-    """What is done with a message: exactly one of smarthost, http, maildir, discard and refuse."""
+    """What is done with a message: exactly one of smarthost, mx, http, maildir, discard, refuse."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [way]} for way in _WAYS]})
 
     smarthost: Smarthosts | None = None
     """Servers that take the mail, as `host:port`, in order: the next where one can't be reached."""
+    mx: Literal[True] | None = None
+    """`true`: straight to the servers of each recipient's domain, as DNS names them."""
     http: Hook | None = None
     """An application that takes the mail over HTTP."""
     maildir: Annotated[FilePath, AfterValidator(check_template)] | None = None
@@ -215,19 +232,31 @@ class Deliver(Section):
     """The message fails with this text; the sender gets a bounce."""
 
     tls: TLSLevel | None = None
-    """TLS to a smarthost: `none`; `may` (where offered, any certificate); `encrypt` (always, any
-    certificate); `verify` (always, name and chain checked). With a login the default is `verify`,
-    otherwise `may`. On port 465 TLS begins with the first byte, at any level but `none`."""
+    """TLS to a server: `none`; `may` (where offered, any certificate); `encrypt` (always, any
+    certificate); `verify` (always, name and chain checked); `dane` (as the server's TLSA records
+    ask for, else `may`); `mta-sts` (as the domain's MTA-STS policy asks for, else `may`);
+    `dane+mta-sts` (by TLSA records where there are some, else by the policy, else `may`). With a
+    login the default is `verify`, otherwise `may`. On port 465 TLS begins with the first byte, at
+    any level but `none`."""
     ca: FilePath | None = None
-    """With `verify`: trust only these certificates (PEM), not the system's."""
+    """With `verify` and `mta-sts`: trust only these certificates (PEM), not the system's; also for
+    the servers of MTA-STS policies."""
     login: Login | None = None
     """Name and password for the smarthosts, or OAuth2."""
     dkim: Signatures | None = None
     """Signatures that messages get on their way out; a list for several."""
     rewrite: Rewrite | None = None
     """Other senders for servers that do not take every one."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 25
+    """With `mx`: the port of the servers."""
+    allow_addresses: Networks = ()
+    """Networks that mail by `mx` may go to though they are not public, such as `10.0.0.0/8`; also
+    for the servers of MTA-STS policies."""
     connections: PositiveInt = 20
-    """Connections at one time, over all smarthosts of the route, or to the hook."""
+    """Connections at one time: over all smarthosts of the route, to one domain by `mx`, or to the
+    hook."""
+    total_connections: PositiveInt = 200
+    """With `mx`: connections at one time, to all domains together."""
     uses: PositiveInt = 1000
     """Messages on one connection before it is closed."""
     idle: Duration = 300.0
@@ -236,9 +265,10 @@ class Deliver(Section):
     """Recipients of a message that are handed over in one go."""
     quota: Rates = ()
     """So many recipients in a time at the most, as the provider has it: `250/hour`, or a list such
-    as `[20/minute, 250/hour, 10000/day]`. What is over it waits; it is kept over a restart."""
+    as `[20/minute, 250/hour, 10000/day]`. What is over it waits; it is kept over a restart.
+    With `mx` each domain has its own."""
     timeouts: Timeouts = Timeouts()
-    """How long a smarthost may take."""
+    """How long a server may take."""
 
     @property
     def signatures(self) -> tuple[DKIM, ...]:
@@ -266,8 +296,8 @@ class Deliver(Section):
 
     @model_validator(mode="after")
     def _consistent_tls(self) -> Deliver:
-        if self.ca is not None and self.tls_level != "verify":
-            raise ValueError("ca: only together with tls: verify")
+        if self.ca is not None and self.tls_level not in _WITH_CERTIFICATES:
+            raise ValueError(f"ca: only together with tls: {' or '.join(_WITH_CERTIFICATES)}")
         if self.login and self.tls_level != "verify" and not self.login.in_clear:
             raise ValueError(
                 f"tls: {self.tls_level} could give the {self.login.word} to anyone on the way;"

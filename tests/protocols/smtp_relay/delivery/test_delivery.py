@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pwd
@@ -18,8 +19,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 import trustme
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult
+from aiosmtpd.smtp import AuthResult
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
@@ -32,31 +32,11 @@ from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.pool import SmarthostPool
 from netserve.protocols.smtp_relay.routes import Route
+from netserve.testing.next_hop import TEXT, Box, queued
+from netserve.testing.next_hop import next_hop as run_next_hop
+from netserve.testing.process import free_port
 
 reactor: Any = _reactor
-TEXT = b"Subject: test\r\n\r\n.hello\r\n..\r\nend\r\n"
-
-
-def queued(
-    text: bytes = TEXT, *, number: int = 1, opens: Callable[[], Any] | None = None, **options: Any
-) -> QueuedMessage:
-    values: dict[str, Any] = {
-        "id": f"Q{number}",
-        "number": number,
-        "service": "mail",
-        "created": 1.0,
-        "sender": "s@example.org",
-        "size": len(text),
-        "recipients": 1,
-        "open_body": opens or (lambda: io.BytesIO(text)),
-    }
-    return QueuedMessage(**(values | options))
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 class Relay:
@@ -109,61 +89,20 @@ def summary(outcome: Outcome) -> str:
 # aiosmtpd as the next hop.
 
 
-class Box:
-    """What aiosmtpd took in."""
-
-    def __init__(self) -> None:
-        self.envelopes: list[Any] = []
-        self.peers: set[Any] = set()
-        self.ciphered: list[bool] = []
-        self.users: list[Any] = []
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        self.envelopes.append(envelope)
-        self.peers.add(session.peer)
-        self.ciphered.append(session.ssl is not None)
-        self.users.append(session.auth_data)
-        return "250 2.0.0 taken"
-
-    async def handle_RCPT(
-        self, server: Any, session: Any, envelope: Any, address: str, options: Any
-    ) -> str:
-        if address.startswith("no"):
-            return "550 5.1.1 nobody"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-
 def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
     good = (data.login, data.password) == (b"me", b"geheim")
     return AuthResult(success=good, handled=False, auth_data=data.login)
 
 
-class NextHop(Controller):
-    def factory(self) -> SMTP:
-        options = dict(self.SMTP_kwargs)
-        server = SMTP(self.handler, **options)
-        for mechanism in getattr(self, "excluded", ()):
-            server._auth_methods.pop(mechanism, None)
-        return server
-
-
 @pytest.fixture
 def next_hop() -> Iterator[Callable[..., tuple[Box, int]]]:
-    running: list[Controller] = []
+    with contextlib.ExitStack() as running:
 
-    def start(**options: Any) -> tuple[Box, int]:
-        box, port = Box(), free_port()
-        excluded = options.pop("excluded", ())
-        server = NextHop(box, hostname="127.0.0.1", port=port, **options)
-        server.excluded = excluded
-        server.start()
-        running.append(server)
-        return box, port
+        def start(**options: Any) -> tuple[Box, int]:
+            box = Box()
+            return box, running.enter_context(run_next_hop(box, **options))
 
-    yield start
-    for server in running:
-        server.stop()
+        yield start
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,147 @@
+"""Begins sessions: a connection to one server, up to where a message can be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 - not Python's own
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from netserve.mail.client.events import ClientSettings, Login
+from netserve.mail.client.machine import Client
+from netserve.protocols.smtp_relay.delivery.connection import (
+    Owner,
+    SessionFailed,
+    SmarthostConnection,
+)
+from netserve.protocols.smtp_relay.delivery.logins import Logins
+from netserve.protocols.smtp_relay.delivery.preparing import Preparer
+from netserve.protocols.smtp_relay.delivery.reasons import reason_of
+from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.targets import Security, Target
+
+
+class Dialer:
+    """Begins the sessions of one route.
+
+    Arguments:
+        deliver: of the route.
+        hostname: our name, for EHLO.
+        reactor: connects, and is the clock.
+        log: of the service.
+        preparer: of the route.
+        logins: of the route.
+    """
+
+    def __init__(
+        self,
+        deliver: Deliver,
+        *,
+        hostname: str,
+        reactor: Any,
+        log: Logger,
+        preparer: Preparer,
+        logins: Logins,
+    ) -> None:
+        self._deliver = deliver
+        self._hostname = hostname
+        self._reactor = reactor
+        self._log = log
+        self._preparer = preparer
+        self._logins = logins
+
+    async def find_login(self) -> None:
+        """Have the login that the sessions need.
+
+        Raises:
+            SessionFailed: it is not to be had, and no server is to blame.
+        """
+        await self._logins.current()
+
+    async def begin(self, target: Target, security: Security, owner: Owner) -> SmarthostConnection:
+        """A session with a server; in clear where the level is `may` and TLS fails.
+
+        Raises:
+            SessionFailed: there is none.
+        """
+        return await self._logins.session(partial(self._log_in_at, target, security, owner))
+
+    async def _log_in_at(
+        self, target: Target, security: Security, owner: Owner, login: Login | None
+    ) -> SmarthostConnection:
+        try:
+            return await self._begin(target, security, owner, login)
+        except SessionFailed as error:
+            if security.level != "may" or target.tls_from_start or not error.in_handshake:
+                raise
+            self._log.warn(
+                "{remote}: going on in clear, since TLS failed: {reason}",
+                remote=error.remote,
+                reason=str(error.reply),
+            )
+        return await self._begin(target, replace(security, level="none"), owner, login)
+
+    async def _begin(
+        self, target: Target, security: Security, owner: Owner, login: Login | None
+    ) -> SmarthostConnection:
+        timeout = self._deliver.timeouts.connect
+        endpoint = self._endpoint(target, timeout)
+        factory = _Connections(partial(self._make, target, security, owner, login))
+        connecting: Deferred[Any] = endpoint.connect(factory)
+        try:
+            connection = await connecting.addTimeout(timeout, self._reactor)
+        except (ConnectError, OSError, TimeoutError, ValueError) as error:
+            raise SessionFailed(reason_of(error), str(target)) from error
+        opened: Deferred[SmarthostConnection] = connection.opened
+        return await opened
+
+    def _endpoint(self, target: Target, timeout: float) -> Any:
+        # A name may have many addresses, which are tried with a pause between them.
+        kind: Any = HostnameEndpoint
+        host = target.address or target.host
+        if isIPv6Address(host):
+            kind = TCP6ClientEndpoint
+        elif isIPAddress(host):
+            kind = TCP4ClientEndpoint
+        return kind(self._reactor, host, target.port, timeout=timeout)
+
+    def _make(
+        self, target: Target, security: Security, owner: Owner, login: Login | None, peer: str
+    ) -> SmarthostConnection:
+        settings = ClientSettings(
+            hostname=self._hostname,
+            remote=f"{target.host}[{peer}]:{target.port}",
+            tls=security.level,
+            level=security.name,
+            secure=target.tls_from_start and security.level != "none",
+            login=login,
+        )
+        return SmarthostConnection(
+            Client(settings),
+            owner,
+            target=target,
+            timeouts=self._deliver.timeouts,
+            idle=self._deliver.idle,
+            tls=security.tls,
+            clock=self._reactor,
+            preparer=self._preparer,
+        )
+
+
+class _Connections(Factory):
+    """Makes the connection once the peer's address is known."""
+
+    noisy = False
+
+    def __init__(self, make: Callable[[str], SmarthostConnection]) -> None:
+        self._make = make
+
+    def buildProtocol(self, addr: Any) -> SmarthostConnection:
+        return self._make(addr.host)

@@ -1,0 +1,29 @@
+"""What delivery needs of the process and of the network around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random, SystemRandom
+
+from netserve.config.types import Listen
+from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """For the routes that ask DNS: by MX, and at the levels `dane` and `mta-sts`.
+
+    Arguments:
+        dns: the name servers.
+        listens: every address that the process listens on.
+        random: the source of the order of servers that are equal.
+        policies: the folder in which MTA-STS policies are kept, or None.
+        policy_port: of the servers of MTA-STS policies; tests give a high one.
+    """
+
+    dns: Dns = field(default_factory=Dns)
+    listens: tuple[Listen, ...] = ()
+    random: Random = field(default_factory=SystemRandom)
+    policies: Path | None = None
+    policy_port: int = 443
