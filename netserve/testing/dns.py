@@ -94,6 +94,7 @@ def unbound(folder: Path, zones: Sequence[Zone]) -> Iterator[str]:
         ' module-config: "validator iterator"\n qname-minimisation: no\n'
         " do-not-query-localhost: no\n num-threads: 1\n"
         + "".join(f" {anchor}\n" for anchor in anchors)
+        + "".join(f' local-zone: "{zone.name}." nodefault\n' for zone in zones)
         + "remote-control:\n control-enable: no\n"
         + "".join(parts)
     )

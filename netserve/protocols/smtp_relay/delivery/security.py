@@ -157,8 +157,8 @@ class Securing:
         far = [str(server) for server in resolver.name_servers() if not server.is_here]
         if far:
             self._log.warn(
-                "tls: {level} trusts name servers that are not on this machine: {servers}",
-                level=self._level,
+                "tls: {tls} trusts name servers that are not on this machine: {servers}",
+                tls=self._level,
                 servers=", ".join(far),
             )
 

@@ -213,6 +213,10 @@ _WITH_CERTIFICATES: Final = ("verify", "mta-sts", "dane+mta-sts")
 """Levels of TLS at which a certificate may be checked by who has signed it."""
 
 
+def _one_of(names: tuple[str, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 class Deliver(Section):
     """What is done with a message: exactly one of smarthost, mx, http, maildir, discard, refuse."""
 
@@ -291,13 +295,13 @@ class Deliver(Section):
         for options, owners in _ONLY_WITH:
             stray = [name for name in options if name in self.model_fields_set]
             if stray and ways[0] not in owners:
-                raise ValueError(f"{', '.join(stray)}: only together with {' or '.join(owners)}")
+                raise ValueError(f"{', '.join(stray)}: only together with {_one_of(owners)}")
         return self
 
     @model_validator(mode="after")
     def _consistent_tls(self) -> Deliver:
         if self.ca is not None and self.tls_level not in _WITH_CERTIFICATES:
-            raise ValueError(f"ca: only together with tls: {' or '.join(_WITH_CERTIFICATES)}")
+            raise ValueError(f"ca: only together with tls: {_one_of(_WITH_CERTIFICATES)}")
         if self.login and self.tls_level != "verify" and not self.login.in_clear:
             raise ValueError(
                 f"tls: {self.tls_level} could give the {self.login.word} to anyone on the way;"

@@ -183,5 +183,5 @@ def test_hooks_that_cannot_work(hook: dict[str, Any], reason: str) -> None:
 def test_options_of_other_ways() -> None:
     with pytest.raises(ValidationError, match="tls: only together with smarthost"):
         Deliver.model_validate({"http": {"url": "https://example.org/"}, "tls": "may"})
-    with pytest.raises(ValidationError, match="batch: only together with smarthost or mx or http"):
+    with pytest.raises(ValidationError, match="batch: only together with smarthost, mx or http"):
         Deliver.model_validate({"discard": True, "batch": 5})

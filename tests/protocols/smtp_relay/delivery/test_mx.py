@@ -14,6 +14,7 @@ from pytest_twisted import blockon, ensureDeferred
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from netserve.config.types import Listen
@@ -27,6 +28,12 @@ from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.own import OwnAddresses, is_of_this_machine
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.delivery.slots import Slots
+from netserve.protocols.smtp_relay.delivery.targets import (
+    AVOIDED,
+    MOST_AVOIDED,
+    Avoided,
+    Target,
+)
 from netserve.protocols.smtp_relay.routes import Route
 from netserve.testing.dns import Zone, unbound
 from netserve.testing.next_hop import Box, next_hop, queued
@@ -499,6 +506,22 @@ def test_what_is_idle_makes_room() -> None:
     assert (second.has, first.has, slots.used) == (0, 1, 2)
 
 
+def test_no_more_servers_than_allowed_are_remembered() -> None:
+    """S8."""
+    clock = Clock()
+    avoided = Avoided(clock)
+    targets = [Target(f"h{at}", 25) for at in range(MOST_AVOIDED + 10)]
+    for target in targets:
+        assert avoided.add(target)
+        assert not avoided.add(target)
+    assert avoided.last(targets[8:12]) == [targets[8], targets[9], targets[10], targets[11]]
+    assert avoided.last([targets[10], targets[0]]) == [targets[0], targets[10]]
+    clock.advance(AVOIDED)
+    assert avoided.last([targets[10], targets[0]]) == [targets[10], targets[0]]
+    assert avoided.remove(targets[10])
+    assert not avoided.remove(targets[10])
+
+
 def test_addresses_of_this_machine() -> None:
     assert is_of_this_machine(ip_address("127.0.0.1"))
     assert is_of_this_machine(ip_address("::1"))
@@ -523,7 +546,7 @@ def test_addresses_of_this_machine() -> None:
         ({"discard": True, "ca": "x"}, "ca: only together with smarthost or mx"),
         (
             {"mx": True, "tls": "dane", "ca": "x"},
-            "ca: only together with tls: verify or mta-sts or dane+mta-sts",
+            "ca: only together with tls: verify, mta-sts or dane+mta-sts",
         ),
         ({"mx": True, "allow_addresses": "here"}, "not a network"),
     ],

@@ -29,6 +29,7 @@ from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
 from netserve.mail.mta_sts import MAX_SIZE, Policy
 from netserve.outbox.model import QueuedRecipient
+from netserve.protocols.smtp_relay.delivery import policies
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
 from netserve.protocols.smtp_relay.delivery.outside import Outside
@@ -58,7 +59,7 @@ def tlsa(certificate: x509.Certificate, usage: int, selector: int, matching: int
     return f"TLSA {usage} {selector} {matching} {data.hex()}"
 
 
-LEAF = AUTHORITY.issue_cert("mx.named.example", "alt.example", "mx.enforce.example")
+LEAF = AUTHORITY.issue_cert("mx.named.example", "alt.example", "mx.enforce.example", "localhost")
 OWN = certificate_of(LEAF.cert_chain_pems[0])
 CA = certificate_of(AUTHORITY.cert_pem)
 OTHER = certificate_of(STRANGER.cert_pem)
@@ -94,6 +95,12 @@ ZONES = [
     ),
     Zone("borrowed.example", "@ MX 1 mx.wrong.example."),
     Zone("lent.example", "@ MX 1 mx.unsigned.example.", signed=True),
+    Zone(
+        "localhost",
+        f"@ A 127.0.0.1\n_{PORT}._tcp {tlsa(OWN, 3, 1, 1)}\n"
+        '_mta-sts TXT "v=STSv1; id=localhost;"\nmta-sts A 127.0.0.1',
+        signed=True,
+    ),
     sts("enforce"),
     sts("stranger"),
     sts("testing"),
@@ -126,6 +133,7 @@ POLICIES = {
     "unlisted": "mode: enforce\nmx: elsewhere.example\n",
     "both": "mode: enforce\nmx: elsewhere.example\n",
     "weak": "mode: enforce\nmx: elsewhere.example\n",
+    "localhost": "mode: enforce\nmx: localhost\n",
     "big": "mode: none\n" + "x: y\n" * MAX_SIZE,
 }
 
@@ -192,7 +200,9 @@ def serve(box: Box, tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Starts the next hop: with STARTTLS and a chain, or in clear."""
     with contextlib.ExitStack() as running:
 
-        def start(*, tls: bool = True, leaf: trustme.LeafCert = LEAF) -> None:
+        def start(
+            *, tls: bool = True, leaf: trustme.LeafCert = LEAF, host: str = "127.0.3.1"
+        ) -> None:
             options = {}
             if tls:
                 chain = tmp_path / "chain.pem"
@@ -200,7 +210,7 @@ def serve(box: Box, tmp_path: Path) -> Iterator[Callable[..., None]]:
                 chain.write_bytes(b"".join(pem.bytes() for pem in pems))
                 options["tls_context"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 options["tls_context"].load_cert_chain(chain)
-            running.enter_context(next_hop(box, host="127.0.3.1", port=PORT, **options))
+            running.enter_context(next_hop(box, host=host, port=PORT, **options))
 
         yield start
 
@@ -209,7 +219,7 @@ class Relay:
     """A courier with one route, and what it logged."""
 
     def __init__(
-        self, name_server: str, way: dict[str, Any], policy_server: PolicyServer, **outside: Any
+        self, name_servers: Any, way: dict[str, Any], policy_server: PolicyServer, **outside: Any
     ) -> None:
         self.logged: list[dict[str, Any]] = []
         log = Logger(observer=self.logged.append)
@@ -222,7 +232,7 @@ class Relay:
             http=self.http,
             wall=outside.pop("wall", time.time),
             outside=Outside(
-                dns=Dns.model_validate({"servers": name_server}),
+                dns=Dns.model_validate({"servers": name_servers}),
                 random=Random(0),
                 policy_port=policy_server.port,
                 **outside,
@@ -306,23 +316,49 @@ async def test_dane_and_a_server_without_tls(relay: Any, serve: Any, domain: str
     assert level(await relay("dane").sent(f"{domain}.example")) == how
 
 
+@pytest.mark.parametrize(
+    ("tls", "how"),
+    [
+        ("dane", "(TLS: dane)"),
+        ("mta-sts", "(TLS: mta-sts)"),
+        ("dane+mta-sts", "(TLS: dane)"),
+        ("may", "(TLS: may)"),
+        ("verify", "(TLS: verify)"),
+        ("none", "in clear"),
+    ],
+)
 @ensureDeferred
-async def test_dane_of_a_smarthost(relay: Any, serve: Any) -> None:
-    serve()
-    named = relay("dane", smarthost=f"mx.own.example:{PORT}")
-    outcome = await named.sent("whatever.example")
-    # The system does not know the name, and our DNS is for TLSA only.
-    assert (outcome.kind, outcome.reply.status) == ("deferred", "4.4.3")
-    address = relay("dane", smarthost=f"127.0.3.1:{PORT}")
-    assert level(await address.sent("whatever.example")) == "(TLS: may)"
+async def test_levels_of_a_smarthost(relay: Any, serve: Any, ca: str, tls: str, how: str) -> None:
+    """Its name is from the file: what counts is TLSA at its port, and its own policy."""
+    serve(host="127.0.0.1")
+    options = {"ca": ca} if "sts" in tls or tls == "verify" else {}
+    sender = relay(tls, smarthost=f"localhost:{PORT}", **options)
+    assert level(await sender.sent("whatever.example")) == how
 
 
 @ensureDeferred
-async def test_a_far_name_server_is_told_of_once(relay: Any, serve: Any) -> None:
+async def test_an_address_has_neither_tlsa_nor_policy(relay: Any, serve: Any, ca: str) -> None:
     serve()
-    near = relay("dane")
-    await near.sent("own.example")
-    assert not any("trusts name servers" in each["log_format"] for each in near.logged)
+    sender = relay("dane+mta-sts", ca=ca, smarthost=f"127.0.3.1:{PORT}")
+    assert level(await sender.sent("whatever.example")) == "(TLS: may)"
+    by_mx = relay("dane+mta-sts", ca=ca)
+    assert level(await by_mx.sent("[127.0.3.1]")) == "(TLS: may)"
+
+
+@ensureDeferred
+async def test_far_name_servers_are_told_of_once(
+    name_server: str, policy_server: PolicyServer, serve: Any
+) -> None:
+    """DANE is worth as much as the way to them."""
+    serve()
+    way = {"mx": True, "port": PORT, "tls": "dane", "allow_addresses": "127.0.0.0/8"}
+    for servers, far in (([name_server], []), ([name_server, "192.0.2.53"], ["192.0.2.53:53"])):
+        sender = Relay(servers, way, policy_server)
+        for domain in ("own.example", "own0.example"):
+            assert level(await sender.sent(domain)) == "(TLS: dane)"
+        told = [each for each in sender.logged if "trusts name servers" in each["log_format"]]
+        assert [each["servers"] for each in told] == far
+        await Deferred.fromCoroutine(sender.close())
 
 
 # MTA-STS.
@@ -480,6 +516,21 @@ async def test_policies_outlive_a_restart(
     third = relay("mta-sts", outside, ca=ca)
     assert level(await third.sent("enforce.example")) == "(TLS: may)"
     assert any("are not used" in each["log_format"] for each in third.logged)
+
+
+@ensureDeferred
+async def test_no_more_policies_than_allowed_are_kept(
+    relay: Any, serve: Any, ca: str, policy_server: PolicyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S8."""
+    monkeypatch.setattr(policies, "MOST", 2)
+    serve()
+    sender = relay("mta-sts", ca=ca)
+    for domain in ("enforce", "testing", "off", "enforce"):
+        await sender.sent(f"{domain}.example")
+    assert policy_server.asked == ["enforce", "testing", "off"]  # its connection was kept
+    (keeper,) = sender.courier._maker._policies.values()
+    assert list(keeper._kept) == ["testing.example", "off.example"]
 
 
 KEPT = {
