@@ -19,15 +19,16 @@ from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.clock import Clock, Wakes
-from netserve.outbox.due import PAGE, START, DuePage, due_page, recipient_key
+from netserve.outbox.due import PAGE, START, DuePage, due_page, forget_used, recipient_key
 from netserve.outbox.errors import BodyMissing
 from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.ledger import RETRY, Ledger, Notices
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
-from netserve.outbox.quota import Quota, Slice, Usage
+from netserve.outbox.quota import Slice
 from netserve.outbox.recovery import quarantine
 from netserve.outbox.routing import UNROUTED, Attached, Routed, Routing
 from netserve.outbox.store import Store
+from netserve.outbox.usages import Usages
 
 DIRECT: Final = 0.5
 """The part of a lane's memory that new messages may take; the rest is for those of the database."""
@@ -78,8 +79,7 @@ class Agent:
         self._bytes = 0
         self._running: dict[Delivery, Deferred[Any]] = {}
         self._quiet: Deferred[None] | None = None
-        self._usages: dict[str, Usage] = {}
-        self._used: dict[str, Sequence[Slice]] = {}  # by earlier processes, until it is asked for
+        self._usages = Usages(self._lanes, self._forget_used)
         self._wakes = Wakes(reactor, clock.now, self._pump)
 
     @property
@@ -96,7 +96,7 @@ class Agent:
             lanes: with the unix seconds of their first recipient.
             used: of quotas, by lane.
         """
-        self._used = dict(used)
+        self._usages.begin(used)
         for name, next_at in lanes:
             service = name.partition(" ")[0]
             if service in self._services:
@@ -186,22 +186,18 @@ class Agent:
     def _put(self, lane: Lane, delivery: Delivery) -> None:
         lane.limit = max(delivery.destination.concurrency, 1)
         if delivery.destination.quotas or lane.usage is not None:
-            lane.usage = self._usage(lane.name, delivery.destination.quotas)
+            quotas = delivery.destination.quotas
+            lane.usage = self._usages.of(lane.name, quotas, self._now())
         lane.put(delivery)
         self._bytes += delivery.weight
         self._inside.update(_keys(delivery))
 
-    def _usage(self, lane: str, quotas: tuple[Quota, ...]) -> Usage | None:
-        """What was used of these quotas so far; it is known beyond the life of a lane."""
-        usage = self._usages.get(lane)
-        if usage is not None and usage.quotas == quotas:
-            return usage
-        stored = self._used.pop(lane, ()) if usage is None else usage.slices()
-        if not quotas:
-            self._usages.pop(lane, None)
-            return None
-        usage = self._usages[lane] = Usage(quotas, stored)
-        return usage
+    def _forget_used(self, now: float) -> None:
+        self._store.call(
+            lambda connection, _: forget_used(connection, now),
+            lambda _: None,
+            lambda error: self._log.error("{error}", error=str(error)),
+        )
 
     # Lanes, when something has changed.
 
@@ -228,8 +224,8 @@ class Agent:
             self._wakes.at(lane, min(until, now + LONGEST_WAIT))
         if lane.idle and self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
-            if lane.usage is not None and lane.usage.is_unused(now):
-                self._usages.pop(lane.name, None)
+            if lane.usage is not None:
+                self._usages.lane_ended(lane.name, now)
 
     def _rest(self, lane: Lane, now: float) -> None:
         if now < lane.rests_until:

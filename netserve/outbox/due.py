@@ -14,7 +14,7 @@ from typing import Final
 
 from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
-from netserve.outbox.quota import Slice
+from netserve.outbox.quota import KEPT, Slice
 from netserve.outbox.rows import (
     body_source,
     json_list,
@@ -30,6 +30,7 @@ _KEYS: Final = 1000
 Position = tuple[float, int, int]
 START: Final[Position] = (-inf, 0, 0)
 
+_FORGET_USED: Final = "DELETE FROM quota WHERE start + seconds * ? <= ?"
 _USED: Final = "SELECT lane, seconds, start, used FROM quota"
 _LANES: Final = """
 WITH RECURSIVE lanes(lane) AS (
@@ -88,8 +89,14 @@ def lanes(connection: sqlite3.Connection) -> Iterator[tuple[str, float]]:
     return connection.execute(_LANES)
 
 
-def used(connection: sqlite3.Connection) -> dict[str, list[Slice]]:
-    """What earlier processes have used of quotas, by lane."""
+def forget_used(connection: sqlite3.Connection, now: float) -> None:
+    """Delete what no longer counts at a time in unix seconds, also of lanes that are no more."""
+    connection.execute(_FORGET_USED, (KEPT, now))
+
+
+def used(connection: sqlite3.Connection, now: float) -> dict[str, list[Slice]]:
+    """What earlier processes have used of quotas, by lane, and still counts."""
+    forget_used(connection, now)
     found: dict[str, list[Slice]] = {}
     for lane, *one in connection.execute(_USED):
         found.setdefault(lane, []).append(Slice(*one))

@@ -118,8 +118,9 @@ class Outbox:
         self._tell(recovery)
         self._parts = self._make(store, readers, recovery)
         found: Deferred[tuple[list[tuple[str, float]], dict[str, list[Slice]]]] = Deferred()
+        now = self._wall()
         store.call(
-            lambda connection, _: (list(lanes(connection)), used(connection)),
+            lambda connection, _: (list(lanes(connection)), used(connection, now)),
             found.callback,
             found.errback,
         )

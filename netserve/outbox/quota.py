@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 
 SLICES: Final = 60
 """Parts of a window."""
+KEPT: Final = 1 + 1 / SLICES
+"""The lengths of its window after which a slice no longer counts."""
 STORED_FROM: Final = 60.0
 """Seconds of the shortest window that is stored: a restart takes about as long as those below."""
 

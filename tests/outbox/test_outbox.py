@@ -1,7 +1,8 @@
 """The queue as a whole, on real SQLite: in, out, again, reports, restarts; time goes by hand."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from email import message_from_bytes
 from pathlib import Path
@@ -15,7 +16,7 @@ from twisted.logger import Logger, formatEvent
 
 from netserve.crossing import ensure_deferred
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
-from netserve.outbox import BodyMissing, Outbox, Schedule, StorageFailed
+from netserve.outbox import BodyMissing, Outbox, Schedule, StorageFailed, usages
 from netserve.outbox.quota import Quota
 from netserve.testing.queue import (
     DEFERRED,
@@ -521,6 +522,34 @@ async def test_a_quota_holds_and_is_kept_over_a_restart(tmp_path: Path) -> None:
     async with queue(tmp_path, courier, later=3700) as q:
         await q.until_empty()
         assert len(courier.delivered) == 9
+
+
+@ensureDeferred
+async def test_quotas_of_destinations_that_do_not_come_again_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S8: in memory and in the database, however many destinations there were."""
+    monkeypatch.setattr(usages, "MOST", 3)
+    courier = Courier()
+    courier.quotas = (Quota(5, 60.0),)
+
+    def stored(connection: sqlite3.Connection) -> int:
+        (count,) = connection.execute("SELECT count(DISTINCT lane) FROM quota").fetchone()
+        return int(count)
+
+    async with queue(tmp_path, courier) as q:
+        for at in range(12):
+            await put(q.outbox, f"r@d{at}.example")
+            await q.until(lambda at=at: len(courier.delivered) == at + 1)
+            q.clock.advance(25)
+        await q.until_empty()
+        assert len(q.outbox._parts.agent._usages) <= 6
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as connection:
+        assert 0 < stored(connection) <= 6
+    async with queue(tmp_path, courier, later=3600):
+        pass
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as connection:
+        assert stored(connection) == 0
 
 
 @ensureDeferred
