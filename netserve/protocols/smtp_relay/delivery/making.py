@@ -137,6 +137,8 @@ class PoolMaker:
             await self._tokens.close()
         policies, self._policies = list(self._policies.values()), {}
         await gatherResults([Deferred.fromCoroutine(each.close()) for each in policies])
+        for resolver in self._resolvers.values():
+            resolver.close()
 
     def _securing(self, way: Deliver) -> Securing:
         level = way.tls_level

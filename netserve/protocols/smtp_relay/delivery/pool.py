@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -31,6 +31,8 @@ from netserve.protocols.smtp_relay.delivery.dialing import Dialer
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.delivery.slots import Slots
 from netserve.protocols.smtp_relay.delivery.targets import Avoided, Servers, Target
+
+T = TypeVar("T")
 
 STOPPING: Final = Reply(451, "4.3.2", "netserve is stopping, or the route was changed")
 _NO_OTHER: Final = Reply(451, "4.4.4", "there is no other server")
@@ -73,6 +75,7 @@ class SmarthostPool:
         self._waiting: deque[Job] = deque()
         self._connecting: set[Deferred[SmarthostConnection]] = set()
         self._looking = False
+        self._under_way = 0  # messages that may still go to another server
         self._closed: list[Deferred[None]] | None = None  # who waits for the end, once it is near
 
     def deliver(
@@ -82,7 +85,9 @@ class SmarthostPool:
         job = Job(message, recipients)
         self._submit(job)
         if self._servers.sessions is not None:
+            self._under_way += 1
             job.done.addCallback(self._try_another, job)
+            job.done.addBoth(self._through)
         return job.done
 
     def close(self, *, cut: bool) -> Deferred[None]:
@@ -164,6 +169,11 @@ class SmarthostPool:
 
         # Whatever goes wrong with the second server, what the first one said stands.
         return second.done.addCallbacks(merge, lambda _: outcomes)
+
+    def _through(self, result: T) -> T:
+        self._under_way -= 1
+        self._check_end()
+        return result
 
     # What the connections call.
 
@@ -329,7 +339,7 @@ class SmarthostPool:
             waiting, self._closed = self._closed, []
             for done in waiting:
                 done.callback(None)
-        if not self._waiting:
+        if not self._waiting and not self._under_way:
             if self._slots is not None:
                 self._slots.forget(self)
             if self._emptied is not None:

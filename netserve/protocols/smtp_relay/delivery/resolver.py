@@ -136,6 +136,11 @@ class Resolver:
             return ()
         return tuple(NameServer(str(each)) for each in asker.nameservers if isinstance(each, str))
 
+    def close(self) -> None:
+        """Ask no more; who waits gets an error."""
+        for task in list(self._asking.values()):
+            task.cancel()
+
     # For asyncio's side.
 
     async def ask(self, name: str, kind: Kind) -> Answer:

@@ -37,7 +37,7 @@ class Handshake:
 
     Arguments:
         context: of OpenSSL.
-        host: is named to the server (SNI), unless it is an address.
+        host: is named to the server (SNI), unless it is an address; in ASCII.
         check: is given the connection once the handshake is done, and raises to end it.
     """
 
@@ -47,7 +47,7 @@ class Handshake:
         self, context: SSL.Context, host: str, check: Callable[[SSL.Connection], None] | None
     ) -> None:
         self._context = context
-        self._name = None if is_address(host) else host.encode("idna")
+        self._name = None if is_address(host) else host.encode("ascii")
         self._check = check
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:

@@ -38,6 +38,7 @@ from netserve.protocols.smtp_relay.routes import Route
 from netserve.testing.dns import Zone, unbound
 from netserve.testing.next_hop import Box, next_hop, queued
 from netserve.testing.process import free_port
+from netserve.testing.programs import missing
 from netserve.testing.queue import until
 
 reactor: Any = _reactor
@@ -49,6 +50,7 @@ ZONES = [
          "c A 127.0.1.3"),
     Zone("equal.example", "@ MX 1 a\n@ MX 1 b\na A 127.0.1.1\nb A 127.0.1.2"),
     Zone("many.example", "@ MX 1 a\n" + "\n".join(f"a A 127.0.2.{at}" for at in range(1, 9))),
+    Zone("six.example", "@ MX 1 mx\nmx AAAA ::1"),
     Zone("null.example", "@ MX 0 ."),
     Zone("without.example", "@ A 127.0.1.1"),
     Zone("nothing.example", "@ TXT nothing"),
@@ -137,6 +139,17 @@ def port() -> int:
 
 
 @pytest.fixture
+def hop6(port: int) -> Iterator[Box]:
+    box = Box()
+    try:
+        socket.create_server(("::1", port), family=socket.AF_INET6).close()
+    except OSError:
+        missing("this machine has no IPv6")
+    with next_hop(box, host="::1", port=port):
+        yield box
+
+
+@pytest.fixture
 def hop(port: int) -> Iterator[Callable[..., Box]]:
     with contextlib.ExitStack() as running:
 
@@ -149,23 +162,29 @@ def hop(port: int) -> Iterator[Callable[..., Box]]:
 
 
 class Rude(Protocol):
-    """Does not let anybody begin."""
+    """Says its lines, one to each that comes, and closes behind the last."""
 
     factory: Any
 
     def connectionMade(self) -> None:
         self.factory.count += 1
-        self.transport.write(b"554 no\r\n")
-        self.transport.loseConnection()
+        self.left = list(self.factory.lines)
+        self.dataReceived(b"")
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.left:
+            self.transport.write(self.left.pop(0))
+        if not self.left:
+            self.transport.loseConnection()
 
 
 @pytest.fixture
-def rude(port: int) -> Iterator[Callable[[int], Any]]:
+def rude(port: int) -> Iterator[Callable[..., Any]]:
     ports: list[Any] = []
 
-    def start(last: int) -> Any:
+    def start(last: int, *lines: bytes) -> Any:
         factory: Any = Factory.forProtocol(Rude)
-        factory.count = 0
+        factory.count, factory.lines = 0, lines or (b"554 no\r\n",)
         ports.append(reactor.listenTCP(port, factory, interface=f"127.0.1.{last}"))
         return factory
 
@@ -227,6 +246,16 @@ async def test_other_ways_to_a_server(
     assert outcome.kind == "delivered", outcome
     assert outcome.remote == f"{remote}:{port}"
     assert len(box.envelopes) == 1
+
+
+@ensureDeferred
+async def test_by_ipv6(relay: Any, hop6: Box, port: int) -> None:
+    sender = relay(port, allow_addresses=["::1"])
+    (outcome,) = await sender.sent("r@[IPv6:0:0::1]")
+    assert (outcome.kind, outcome.remote) == ("delivered", f"::1[::1]:{port}")
+    (outcome,) = await sender.sent("r@six.example")
+    assert (outcome.kind, outcome.remote) == ("delivered", f"mx.six.example[::1]:{port}")
+    assert len(hop6.envelopes) == 2
 
 
 @pytest.mark.parametrize(
@@ -343,6 +372,28 @@ async def test_where_there_is_no_other_server_the_first_one_s_word_stands(
     assert await sender.says("r@without.example") == "deferred 450 4.2.0 alone"
     (outcome,) = await sender.sent("r@shop.example")  # its second server is dead
     assert (str(outcome.reply), outcome.reached) == ("450 4.2.0 alone", True)
+
+
+@ensureDeferred
+async def test_a_server_that_leaves_puts_off_too(
+    relay: Any, rude: Any, hop: Any, port: int
+) -> None:
+    """With its last connection the pool is gone, but the message is not through."""
+    server = rude(1, b"220 mx\r\n", b"250 mx\r\n", b"421 4.3.2 going down\r\n")
+    box, sender = hop(2), relay(port)
+    (outcome,) = await sender.sent("r@shop.example")
+    assert (outcome.kind, outcome.remote.partition("[")[0]) == ("delivered", "mx2.shop.example")
+    assert (server.count, len(box.envelopes)) == (1, 1)
+    assert sender.pools.domains == 1
+
+
+@ensureDeferred
+async def test_many_messages_that_can_not_be_delivered(relay: Any, port: int) -> None:
+    sender = relay(port, connections=1)
+    sending = [sender.send("r@null.example", message=queued(number=at)) for at in range(500)]
+    kinds = {outcomes[0].kind for outcomes in await gatherResults(sending)}
+    assert kinds == {"failed"}
+    assert sender.pools.domains == 0
 
 
 # Connections.
