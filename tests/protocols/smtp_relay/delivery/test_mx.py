@@ -10,6 +10,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pytest_twisted import blockon, ensureDeferred
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -305,6 +307,25 @@ async def test_own_addresses(relay: Any, hop: Any, port: int) -> None:
     assert (await sender.says("r@shop.example")).startswith("failed 554 5.4.6")
     other = relay(port, listens=[f"tcp:{port}:interface=127.0.1.9", f"tcp:{port + 1}"])
     assert (await other.sent("r@shop.example"))[0].kind == "delivered"
+
+
+@ensureDeferred
+async def test_what_is_done_to_mail_on_its_way_out_is_done_by_mx_too(
+    relay: Any, hop: Any, port: int
+) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    box = hop(1)
+    sender = relay(
+        port,
+        dkim={"domain": "example.org", "selector": "s1", "key": pem},
+        rewrite={"sender": "office@example.org"},
+    )
+    message = queued(b"From: a@example.org\r\n\r\nHello\r\n")
+    assert (await sender.sent("r@shop.example", message=message))[0].kind == "delivered"
+    (envelope,) = box.envelopes
+    assert envelope.mail_from == "office@example.org"
+    assert envelope.original_content.startswith(b"DKIM-Signature:")
 
 
 # Limits.
