@@ -134,10 +134,10 @@ class Job:
 class Owner(Interface):
     """Who is told about a connection."""
 
-    def connection_ready(self, connection: SmarthostConnection) -> None:
+    def connection_ready(self, connection: ServerConnection) -> None:
         """It can take a job; called once for each."""
 
-    def connection_closed(self, connection: SmarthostConnection) -> None:
+    def connection_closed(self, connection: ServerConnection) -> None:
         """It can take no more; may be called twice."""
 
     def job_again(self, job: Job) -> None:
@@ -145,7 +145,7 @@ class Owner(Interface):
 
 
 @implementer(IPullProducer)
-class SmarthostConnection(Protocol):
+class ServerConnection(Protocol):
     """The driver.
 
     Arguments:
@@ -177,7 +177,7 @@ class SmarthostConnection(Protocol):
         self.target = target
         self.cost = 1
         "How many sessions were begun until this one came about."
-        self.opened: Deferred[SmarthostConnection] = Deferred(lambda _: self.abort(_GIVEN_UP))
+        self.opened: Deferred[ServerConnection] = Deferred(lambda _: self.abort(_GIVEN_UP))
         "Fires with the connection once it can take a job, or with `SessionFailed`."
         self._client = client
         self._owner = owner

@@ -43,7 +43,7 @@ from netserve.protocols.smtp_relay.delivery.folders import UnsafeName, folder_fo
 from netserve.protocols.smtp_relay.delivery.hook import HookClient
 from netserve.protocols.smtp_relay.delivery.making import AnyPool, PoolMaker
 from netserve.protocols.smtp_relay.delivery.outside import Outside
-from netserve.protocols.smtp_relay.delivery.pool import SmarthostPool
+from netserve.protocols.smtp_relay.delivery.pool import ServerPool
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
 from netserve.protocols.smtp_relay.routes import Route, RouteTable
@@ -154,7 +154,7 @@ class RouteCourier:
             Exception: the body can't be read, or a bug; nothing is known of the recipients.
         """
         way = destination.handle
-        if isinstance(way, (SmarthostPool, Hop, HookClient)):
+        if isinstance(way, (ServerPool, Hop, HookClient)):
             return way.deliver(message, recipients)
         if not isinstance(way, Deliver):
             return _same_for_all(recipients, _NO_ROUTE_OUTCOME)

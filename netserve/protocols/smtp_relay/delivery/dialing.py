@@ -18,8 +18,8 @@ from netserve.mail.client.events import ClientSettings, Login
 from netserve.mail.client.machine import Client
 from netserve.protocols.smtp_relay.delivery.connection import (
     Owner,
+    ServerConnection,
     SessionFailed,
-    SmarthostConnection,
 )
 from netserve.protocols.smtp_relay.delivery.logins import Logins
 from netserve.protocols.smtp_relay.delivery.preparing import Preparer
@@ -65,7 +65,7 @@ class Dialer:
         """
         await self._logins.current()
 
-    async def begin(self, target: Target, security: Security, owner: Owner) -> SmarthostConnection:
+    async def begin(self, target: Target, security: Security, owner: Owner) -> ServerConnection:
         """A session with a server; in clear where the level is `may` and TLS fails.
 
         Raises:
@@ -75,7 +75,7 @@ class Dialer:
 
     async def _log_in_at(
         self, target: Target, security: Security, owner: Owner, login: Login | None
-    ) -> SmarthostConnection:
+    ) -> ServerConnection:
         try:
             return await self._begin(target, security, owner, login)
         except SessionFailed as error:
@@ -90,7 +90,7 @@ class Dialer:
 
     async def _begin(
         self, target: Target, security: Security, owner: Owner, login: Login | None
-    ) -> SmarthostConnection:
+    ) -> ServerConnection:
         timeout = self._deliver.timeouts.connect
         endpoint = self._endpoint(target, timeout)
         factory = _Connections(partial(self._make, target, security, owner, login))
@@ -99,7 +99,7 @@ class Dialer:
             connection = await connecting.addTimeout(timeout, self._reactor)
         except (ConnectError, OSError, TimeoutError, ValueError) as error:
             raise SessionFailed(reason_of(error), str(target)) from error
-        opened: Deferred[SmarthostConnection] = connection.opened
+        opened: Deferred[ServerConnection] = connection.opened
         return await opened
 
     def _endpoint(self, target: Target, timeout: float) -> Any:
@@ -114,7 +114,7 @@ class Dialer:
 
     def _make(
         self, target: Target, security: Security, owner: Owner, login: Login | None, peer: str
-    ) -> SmarthostConnection:
+    ) -> ServerConnection:
         settings = ClientSettings(
             hostname=self._hostname,
             remote=f"{target.host}[{peer}]:{target.port}",
@@ -123,7 +123,7 @@ class Dialer:
             secure=target.tls_from_start and security.level != "none",
             login=login,
         )
-        return SmarthostConnection(
+        return ServerConnection(
             Client(settings),
             owner,
             target=target,
@@ -140,8 +140,8 @@ class _Connections(Factory):
 
     noisy = False
 
-    def __init__(self, make: Callable[[str], SmarthostConnection]) -> None:
+    def __init__(self, make: Callable[[str], ServerConnection]) -> None:
         self._make = make
 
-    def buildProtocol(self, addr: Any) -> SmarthostConnection:
+    def buildProtocol(self, addr: Any) -> ServerConnection:
         return self._make(addr.host)

@@ -19,7 +19,7 @@ from netserve.mail.mx import Undeliverable, next_hop
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.dialing import Dialer
 from netserve.protocols.smtp_relay.delivery.exchanges import DomainServers, Exchanges
-from netserve.protocols.smtp_relay.delivery.pool import STOPPING, SmarthostPool
+from netserve.protocols.smtp_relay.delivery.pool import STOPPING, ServerPool
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.delivery.slots import Slots
 from netserve.protocols.smtp_relay.delivery.targets import Avoided
@@ -70,7 +70,7 @@ class DomainPools:
         self._log = log
         self._avoided = Avoided(reactor)
         self._slots = Slots(deliver.total_connections)
-        self._pools: dict[str, SmarthostPool] = {}
+        self._pools: dict[str, ServerPool] = {}
         self._closed = False
 
     def destination(self, route: Destination, mailbox: str) -> Destination:
@@ -104,7 +104,7 @@ class DomainPools:
             return succeed({who.id: outcome for who in recipients})
         pool = self._pools.get(hop)
         if pool is None:
-            pool = self._pools[hop] = SmarthostPool(
+            pool = self._pools[hop] = ServerPool(
                 self._deliver,
                 DomainServers(self._exchanges, hop),
                 self._dialer,
@@ -116,7 +116,7 @@ class DomainPools:
         return pool.deliver(message, recipients)
 
     def close(self, *, cut: bool) -> Deferred[None]:
-        """As `SmarthostPool.close`, of all of them."""
+        """As `ServerPool.close`, of all of them."""
         self._closed = True
         closing = gatherResults([pool.close(cut=cut) for pool in list(self._pools.values())])
         return closing.addCallback(lambda _: None)
@@ -131,7 +131,7 @@ class DomainPools:
         """How many domains have a pool."""
         return len(self._pools)
 
-    def _emptied(self, hop: str, pool: SmarthostPool) -> None:
+    def _emptied(self, hop: str, pool: ServerPool) -> None:
         if self._pools.get(hop) is pool:
             del self._pools[hop]
 

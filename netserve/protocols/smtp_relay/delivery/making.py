@@ -21,7 +21,7 @@ from netserve.protocols.smtp_relay.delivery.logins import Logins
 from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.own import OwnAddresses
 from netserve.protocols.smtp_relay.delivery.policies import Names, Policies, client_options
-from netserve.protocols.smtp_relay.delivery.pool import SmarthostPool
+from netserve.protocols.smtp_relay.delivery.pool import ServerPool
 from netserve.protocols.smtp_relay.delivery.preparing import Preparer
 from netserve.protocols.smtp_relay.delivery.resolver import Resolver
 from netserve.protocols.smtp_relay.delivery.security import WITH_DNS, Securing
@@ -35,7 +35,7 @@ from netserve.protocols.smtp_relay.delivery.targets import (
 from netserve.protocols.smtp_relay.delivery.tls import ClientTLS
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
 
-AnyPool: TypeAlias = SmarthostPool | DomainPools | HookClient
+AnyPool: TypeAlias = ServerPool | DomainPools | HookClient
 
 
 class SmarthostServers:
@@ -119,7 +119,7 @@ class PoolMaker:
         securing = self._securing(way)
         if not way.mx:
             servers = SmarthostServers(way, securing)
-            return SmarthostPool(way, servers, dialer, Avoided(reactor), log=log)
+            return ServerPool(way, servers, dialer, Avoided(reactor), log=log)
         exchanges = Exchanges(
             self._resolver(way),
             securing,

@@ -24,8 +24,8 @@ from netserve.mail.mx import Undeliverable
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.connection import (
     Job,
+    ServerConnection,
     SessionFailed,
-    SmarthostConnection,
 )
 from netserve.protocols.smtp_relay.delivery.dialing import Dialer
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
@@ -38,7 +38,7 @@ STOPPING: Final = Reply(451, "4.3.2", "netserve is stopping, or the route was ch
 _NO_OTHER: Final = Reply(451, "4.4.4", "there is no other server")
 
 
-class SmarthostPool:
+class ServerPool:
     """Delivers to the servers of one destination.
 
     Arguments:
@@ -60,7 +60,7 @@ class SmarthostPool:
         *,
         log: Logger,
         slots: Slots | None = None,
-        emptied: Callable[[SmarthostPool], None] | None = None,
+        emptied: Callable[[ServerPool], None] | None = None,
     ) -> None:
         self._deliver = deliver
         self._servers = servers
@@ -69,11 +69,11 @@ class SmarthostPool:
         self._log = log
         self._slots = slots
         self._emptied = emptied
-        self._connections: set[SmarthostConnection] = set()
+        self._connections: set[ServerConnection] = set()
         # The best server stands last; of its connections the one that was used last.
-        self._ready: list[SmarthostConnection] = []
+        self._ready: list[ServerConnection] = []
         self._waiting: deque[Job] = deque()
-        self._connecting: set[Deferred[SmarthostConnection]] = set()
+        self._connecting: set[Deferred[ServerConnection]] = set()
         self._looking = False
         self._under_way = 0  # messages that may still go to another server
         self._closed: list[Deferred[None]] | None = None  # who waits for the end, once it is near
@@ -138,12 +138,12 @@ class SmarthostPool:
         self._waiting.append(job)
         self._connect_if_needed()
 
-    def _send(self, connection: SmarthostConnection, job: Job) -> None:
+    def _send(self, connection: ServerConnection, job: Job) -> None:
         job.host, job.cost = connection.target.host, connection.cost
         connection.cost = 1
         connection.send(job)
 
-    def _next_for(self, connection: SmarthostConnection) -> Job | None:
+    def _next_for(self, connection: ServerConnection) -> Job | None:
         """The job that has waited longest of those that this server may get."""
         for at, job in enumerate(self._waiting):
             if connection.target.host not in job.tried:
@@ -177,7 +177,7 @@ class SmarthostPool:
 
     # What the connections call.
 
-    def connection_ready(self, connection: SmarthostConnection) -> None:
+    def connection_ready(self, connection: ServerConnection) -> None:
         if self._closed is not None or connection.uses >= self._deliver.uses:
             connection.quit()
         elif (job := self._next_for(connection)) is not None:
@@ -187,13 +187,13 @@ class SmarthostPool:
             if self._slots is not None:
                 self._slots.idle(self)
 
-    def _keep(self, connection: SmarthostConnection) -> None:
+    def _keep(self, connection: ServerConnection) -> None:
         at, rank = len(self._ready), connection.target.rank
         while at and self._ready[at - 1].target.rank < rank:
             at -= 1
         self._ready.insert(at, connection)
 
-    def connection_closed(self, connection: SmarthostConnection) -> None:
+    def connection_closed(self, connection: ServerConnection) -> None:
         if connection in self._connections:
             self._connections.discard(connection)
             self._give_slot_back()
@@ -257,8 +257,8 @@ class SmarthostPool:
 
     def _connected(
         self,
-        result: SmarthostConnection | Failure,
-        connecting: Deferred[SmarthostConnection],
+        result: ServerConnection | Failure,
+        connecting: Deferred[ServerConnection],
         job: Job,
     ) -> None:
         self._connecting.discard(connecting)
@@ -290,7 +290,7 @@ class SmarthostPool:
         else:
             job.done.errback(failure)
 
-    async def _connect(self, job: Job) -> SmarthostConnection:
+    async def _connect(self, job: Job) -> ServerConnection:
         """A connection to the first server that lets us begin a session.
 
         Raises:
@@ -315,7 +315,7 @@ class SmarthostPool:
                 return connection
         raise problem
 
-    async def _connect_to(self, target: Target) -> SmarthostConnection:
+    async def _connect_to(self, target: Target) -> ServerConnection:
         try:
             security = await self._servers.security(target)
             connection = await self._dialer.begin(target, security, self)

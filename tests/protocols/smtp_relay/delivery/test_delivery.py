@@ -30,7 +30,7 @@ from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
-from netserve.protocols.smtp_relay.delivery.pool import SmarthostPool
+from netserve.protocols.smtp_relay.delivery.pool import ServerPool
 from netserve.protocols.smtp_relay.routes import Route
 from netserve.testing.next_hop import TEXT, Box, queued
 from netserve.testing.next_hop import next_hop as run_next_hop
@@ -64,7 +64,7 @@ class Relay:
         return [outcomes[at] for at in sorted(outcomes)]
 
     @property
-    def pool(self) -> SmarthostPool:
+    def pool(self) -> ServerPool:
         (pool,) = self.courier._pools.values()
         return pool
 
