@@ -14,8 +14,8 @@ from netserve.outbox.bodies import BodyFile, BodyFolder
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
 
-IN_MEMORY: Final = 64 * 1024
-"""A body that is longer goes to a file."""
+IN_MEMORY: Final = 80 * 1024
+"""A body that is longer goes to a file; mail of 64 KiB is not, with what a relay puts before it."""
 
 Accept = Callable[["Finished"], None]
 

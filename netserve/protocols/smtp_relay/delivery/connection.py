@@ -2,7 +2,7 @@
 
 A connection takes one `Job` at a time, and tells its owner when it can take the next. Where the
 route or the server asks for it, a message is prepared first (`preparing`). Small bodies go out in
-one write with their end; larger ones are read as fast as the network takes them, 64 KiB at a time.
+one write with their end; larger ones are read as fast as the network takes them, 80 KiB at a time.
 One timer a connection holds the timeouts of RFC 5321, 4.5.3.2: each reply starts the
 time of the next, bytes that are no whole reply do not.
 """

@@ -5,7 +5,7 @@ nothing and the server takes everything, so that such a route does no work for i
 stands in `netserve.mail.outgoing`.
 
 A small body is prepared in memory, in one go. A larger one is read from its begin for each pass
-over it, and once more to be sent, 64 KiB at a time; between two chunks others have their turn.
+over it, and once more to be sent, 80 KiB at a time; between two chunks others have their turn.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from netserve.mail.outgoing import (
 from netserve.mail.seven_bit.conversion import Converter
 from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
 
-CHUNK: Final = 64 * 1024
+CHUNK: Final = 80 * 1024
 """Bytes of a body that are in memory at one time; a body of no more is prepared in one go."""
 
 
