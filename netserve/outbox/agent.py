@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.clock import Clock, Wakes
+from netserve.outbox.courier import Outcomes
 from netserve.outbox.due import PAGE, START, DuePage, due_page, forget_used, recipient_key
 from netserve.outbox.errors import BodyMissing
 from netserve.outbox.lanes import Delivery, Lane
@@ -337,6 +338,8 @@ class Agent:
     def _ended(self, outcomes: Mapping[int, Outcome], lane: Lane, delivery: Delivery) -> None:
         if self._running.pop(delivery, None) is None:
             return  # it was given up at the end of the process
+        if isinstance(outcomes, Outcomes):
+            delivery.session_at = outcomes.session_at
         lane.ended(outcomes, self._now())
         self._record(lane, delivery, outcomes)
         self._pump(lane)

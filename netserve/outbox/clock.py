@@ -25,6 +25,10 @@ class Clock:
         """Unix seconds."""
         return self._seconds() + self._offset
 
+    def unix(self, seconds: float) -> float:
+        """Unix seconds of a time by the reactor's clock."""
+        return seconds + self._offset
+
 
 class Wakes:
     """Calls a function for each of many things, at the time that the thing asks for.

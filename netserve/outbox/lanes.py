@@ -39,6 +39,7 @@ class Delivery:
         recipients: not more than the destination's batch.
         destination: where they go.
         started: when its attempt began, in unix seconds.
+        session_at: when a session with the remote took it, by the reactor's clock, or 0.
         withdrawn: the message was dropped meanwhile; its outcome is only logged.
     """
 
@@ -46,6 +47,7 @@ class Delivery:
     recipients: Sequence[QueuedRecipient]
     destination: Destination
     started: float = 0.0
+    session_at: float = 0.0
     withdrawn: bool = False
 
     @property

@@ -180,10 +180,13 @@ class Ledger:
         message, started = delivery.message, delivery.started
         destination = delivery.destination
         self.outcomes[message.service, destination.label or destination.key, verdict] += 1
+        # What had no session with a remote took no time to reach one.
+        begun = self._clock.unix(delivery.session_at) if delivery.session_at else started
         self._log.info(
             "{id}: {outcome} to <{recipient}> by {destination}: {reply}"
             " (remote {remote}, trace {trace}, before the queue {before:.3f} s,"
-            " in the queue {queued:.3f} s, delivery {delivery:.3f} s)",
+            " in the queue {queued:.3f} s, connection {connection:.3f} s,"
+            " transmission {transmission:.3f} s)",
             id=message.id,
             outcome=verdict,
             recipient=recipient.address,
@@ -193,7 +196,8 @@ class Ledger:
             trace=message.trace or "none",
             before=message.took,
             queued=max((started or now) - message.created, 0.0),
-            delivery=now - started if started else 0.0,
+            connection=begun - started if started else 0.0,
+            transmission=now - begun if started else 0.0,
         )
         if verdict in {"failed", "expired"} and not message.sender:
             self._log.warn(

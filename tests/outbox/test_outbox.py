@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger, formatEvent
 
 from netserve.crossing import ensure_deferred
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
 from netserve.outbox import BodyMissing, Outbox, Schedule, StorageFailed, usages
+from netserve.outbox.courier import Outcomes
 from netserve.outbox.quota import Quota
 from netserve.testing.queue import (
     DEFERRED,
@@ -497,8 +498,25 @@ async def test_one_line_a_recipient_in_the_log(tmp_path: Path) -> None:
     assert line == (
         f"{message}: delivered to <a@example.com> by example.com: 250 2.0.0 queued as 123"
         " (remote mx[192.0.2.1]:25, trace T9, before the queue 0.000 s, in the queue 0.000 s,"
-        " delivery 0.000 s)"
+        " connection 0.000 s, transmission 0.000 s)"
     )
+
+
+@ensureDeferred
+async def test_the_log_parts_the_connection_from_the_transmission(tmp_path: Path) -> None:
+    lines: list[str] = []
+    log = Logger(observer=lambda event: lines.append(formatEvent(event)))
+    courier = Courier()
+    result: Deferred[Any] = Deferred()
+    courier.deliver = lambda message, recipients, destination: result  # type: ignore[method-assign]
+    async with queue(tmp_path, courier, log=log) as q:
+        await put(q.outbox, "a@example.com")
+        q.clock.advance(2)
+        session_at = q.clock.seconds()
+        q.clock.advance(3)
+        result.callback(Outcomes([(0, DELIVERED)], session_at=session_at))
+        await q.until_empty()
+    assert "connection 2.000 s, transmission 3.000 s)" in lines[0]
 
 
 @ensureDeferred

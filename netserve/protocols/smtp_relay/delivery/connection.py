@@ -25,6 +25,7 @@ from netserve.mail.client.events import Closed, Done, Event, Login, NeedBody, Re
 from netserve.mail.client.machine import Client, State
 from netserve.mail.client.transaction import kind_of
 from netserve.mail.envelope import Outcome, Reply
+from netserve.outbox.courier import Outcomes
 from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.preparing import (
     CHUNK,
@@ -90,8 +91,8 @@ class Job:
     """
 
     __slots__ = (
-        "connecting", "cost", "done", "host", "message", "recipients", "retried", "sessions",
-        "tried",
+        "connecting", "cost", "done", "host", "message", "recipients", "retried", "session_at",
+        "sessions", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -115,12 +116,13 @@ class Job:
         "The server that got it."
         self.cost = 0
         "How many sessions it took to come there."
+        self.session_at = 0.0
+        "By the reactor's clock, when a connection took it; 0 where none did."
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Tell the outcomes, in the order of the recipients."""
-        self.done.callback(
-            {who.id: outcome for who, outcome in zip(self.recipients, outcomes, strict=True)}
-        )
+        by_id = zip([who.id for who in self.recipients], outcomes, strict=True)
+        self.done.callback(Outcomes(by_id, session_at=self.session_at))
 
     def defer(self, reply: Reply, remote: str = "") -> None:
         """Tell that nobody got it for now."""
@@ -217,6 +219,7 @@ class ServerConnection(Protocol):
             job.done.errback(Failure())
             return
         self.uses += 1
+        job.session_at = self._clock.seconds()
         self._job = job
         self._job_from = self._client.replies
         if self._preparation is None:
