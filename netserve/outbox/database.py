@@ -14,6 +14,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from netserve.durable import sync_folder
 from netserve.errors import StartError
 
 APPLICATION: Final = 0x6E736F62
@@ -150,7 +151,7 @@ def _create_where_empty(connection: sqlite3.Connection, path: Path) -> None:
         f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {SCHEMA}{_QUOTA}"
         f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
     )
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:
@@ -185,11 +186,3 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -37,6 +37,7 @@ from typing import TypeVar
 
 from twisted.logger import Logger
 
+from netserve.durable import make_folders
 from netserve.errors import StartError
 from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.changes import Call, Changes, Mark, NewMessage
@@ -100,7 +101,7 @@ class Store:
         """
         try:
             bodies = self.folder / "bodies"
-            bodies.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folders(bodies)
         except OSError as error:
             raise StartError(f"cannot make the queue {self.folder}: {error.strerror}") from error
         self._lock.acquire()

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from netserve.config.load import Configuration, ServiceConfiguration
 from netserve.crossing import ensure_deferred
+from netserve.durable import make_folders
 from netserve.errors import ConfigError, Problem, StartError
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
@@ -227,7 +228,7 @@ def make_state_folder(folder: Path) -> None:
         StartError: it cannot be made or written to.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(folder)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StartError(f"cannot make the state folder {folder}: {reason}") from error

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from netserve.durable import make_folders, sync_folder
 from netserve.mail.envelope import Reply
 from netserve.outbox.model import BodyReader
 
@@ -80,7 +81,8 @@ def deliver(folder: Path, letter: Letter, body: BodyReader) -> None:
         ValueError: the addresses can't stand in a header.
     """
     headers = letter.headers()
-    _make(folder)
+    for name in ("new", "cur", "tmp"):
+        make_folders(folder / name)
     temporary = folder / "tmp" / letter.name
     temporary.unlink(missing_ok=True)  # of an attempt that a crash ended
     try:
@@ -96,18 +98,6 @@ def reply_for(error: OSError) -> Reply:
     if error.errno in _NO_SPACE:
         return Reply(452, "4.3.1", f"cannot write into the Maildir: {words}")
     return Reply(451, "4.3.0", f"cannot write into the Maildir: {words}")
-
-
-def _make(folder: Path) -> None:
-    """The Maildir and the folders above it, each synced into the one above."""
-    for path in (folder / "new", folder / "cur", folder / "tmp"):
-        missing = [path, *(each for each in path.parents if not each.exists())]
-        for each in reversed(missing):
-            try:
-                each.mkdir(mode=0o700)
-            except FileExistsError:
-                continue
-            _sync_folder(each.parent)
 
 
 def _write(path: Path, headers: bytes, body: BodyReader) -> None:
@@ -143,7 +133,7 @@ def _publish(temporary: Path, new: Path) -> None:
             target = new / f"{attempt}_{temporary.name}"
         else:
             break
-    _sync_folder(new)
+    sync_folder(new)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -166,11 +156,3 @@ def _same(one: Path, other: Path) -> bool:
             if chunk != second.read(CHUNK):
                 return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
