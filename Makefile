@@ -21,7 +21,7 @@ $(VENV)/run: pyproject.toml setup.cfg
 	@touch $@
 
 $(VENV)/test: $(VENV)/run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs,fuzz]'
 	@touch $@
 
 run: $(VENV)/run
