@@ -13,7 +13,13 @@ project = "netserve"
 author = "The netserve developers"
 copyright = "2026, The netserve developers"
 release = version = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "options_reference"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "options_reference",
+    "states_reference",
+]
 default_role = "code"
 autodoc_typehints = "description"
 myst_enable_extensions = ["colon_fence", "deflist"]
