@@ -9,6 +9,7 @@ size of the WAL that is written back, 0 for what it is.
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import select
@@ -233,6 +234,7 @@ def _become(config: str, output: str, *, waits: bool, checkpoint: int) -> None:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
     finally:
+        atexit._run_exitfuncs()  # one of them tells a failure by the exit code
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

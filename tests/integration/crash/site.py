@@ -198,7 +198,8 @@ class Site:
                     self.taken.append(name)
                 return f"{code} {text.decode()}"
         except smtplib.SMTPDataError as error:
-            return f"{error.smtp_code} {error.smtp_error!r}"
+            text = error.smtp_error
+            return f"{error.smtp_code} {text.decode() if isinstance(text, bytes) else text}"
         except (OSError, smtplib.SMTPException):
             return ""
 
