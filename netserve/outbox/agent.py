@@ -26,7 +26,7 @@ from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.ledger import RETRY, Ledger, Notices
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.outbox.quota import Slice
-from netserve.outbox.recovery import quarantine
+from netserve.outbox.recovery import DAMAGED, quarantine
 from netserve.outbox.routing import UNROUTED, Attached, Routed, Routing
 from netserve.outbox.store import Store
 from netserve.outbox.usages import Usages
@@ -249,6 +249,8 @@ class Agent:
 
     def _page(self, lane: Lane, page: DuePage) -> None:
         lane.reading = False
+        for held in page.damaged:
+            self._log.critical("{id} is held: {why}", id=held, why=DAMAGED)
         lane.position = page.position or START
         lane.next_at = min(lane.next_at, page.next_at if page.position is None else self._now())
         moved: list[tuple[int, Routed]] = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -184,5 +185,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         check_same_thread=False,  # it is opened by one thread, then used by another alone
         cached_statements=_CACHED_STATEMENTS,
     )
+    # Damaged text is to be seen in its row, and not to make all the others unreadable.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection

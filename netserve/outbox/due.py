@@ -13,10 +13,14 @@ from math import inf
 from typing import Final
 
 from netserve.outbox.bodies import BodyFolder
+from netserve.outbox.ids import encode_id
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.outbox.quota import KEPT, Slice
+from netserve.outbox.recovery import DAMAGED, quarantine
 from netserve.outbox.rows import (
     body_source,
+    is_sound_message,
+    is_sound_recipient,
     json_list,
     message_of,
     recipient_of,
@@ -69,11 +73,13 @@ class DuePage:
         position: where the next page begins, or None where this was the last one.
         next_at: unix seconds of the first one that is not due yet; infinity for none, or where
             this was not the last page.
+        damaged: the ids of messages whose rows can't be read, and which are held now.
     """
 
     rows: list[tuple[QueuedMessage, list[QueuedRecipient]]]
     position: Position | None
     next_at: float
+    damaged: tuple[str, ...] = ()
 
 
 def recipient_key(message: int, n: int) -> int:
@@ -130,28 +136,37 @@ def due_page(
             keys.append((message, n))
             if len(keys) == PAGE:
                 break
-    rows = _load(connection, bodies, keys)
+    rows, damaged = _load(connection, bodies, keys)
     if len(keys) == PAGE or seen == _KEYS:
-        return DuePage(rows, position, inf)
+        return DuePage(rows, position, inf, damaged)
     (next_at,) = connection.execute(_NEXT, (lane, now)).fetchone()
-    return DuePage(rows, None, inf if next_at is None else next_at)
+    return DuePage(rows, None, inf if next_at is None else next_at, damaged)
 
 
 def _load(
     connection: sqlite3.Connection, bodies: BodyFolder, keys: list[tuple[int, int]]
-) -> list[tuple[QueuedMessage, list[QueuedRecipient]]]:
+) -> tuple[list[tuple[QueuedMessage, list[QueuedRecipient]]], tuple[str, ...]]:
     numbers = list(dict.fromkeys(message for message, _ in keys))
     small = small_bodies(connection, numbers)
-    messages = {
-        row[0]: message_of(row, body_source(row, small, bodies))
-        for row in connection.execute(_MESSAGES, (json_list(numbers),))
-    }
+    messages: dict[int, QueuedMessage] = {}
+    damaged: dict[int, None] = {}
+    for row in connection.execute(_MESSAGES, (json_list(numbers),)):
+        if is_sound_message(row):
+            messages[row[0]] = message_of(row, body_source(row, small, bodies))
+        else:
+            damaged[row[0]] = None
     recipients: dict[int, list[QueuedRecipient]] = {}
     for key in keys:
         for row in connection.execute(_RECIPIENT, key):
-            recipients.setdefault(key[0], []).append(recipient_of(row))
-    return [
+            if is_sound_recipient(row):
+                recipients.setdefault(key[0], []).append(recipient_of(row))
+            else:
+                damaged[key[0]] = None
+    if damaged:
+        quarantine(connection, list(damaged), DAMAGED)
+    rows = [
         (messages[number], recipients[number])
         for number in numbers
-        if number in messages and number in recipients
+        if number in messages and number in recipients and number not in damaged
     ]
+    return rows, tuple(map(encode_id, damaged))

@@ -91,7 +91,7 @@ _ALL: Final = "SELECT id FROM message WHERE id > :after ORDER BY id LIMIT :windo
 _MATCHING: Final = """
 SELECT m.id FROM json_each(:candidates) AS c CROSS JOIN message AS m ON m.id = c.value
 WHERE (:sender IS NULL OR m.sender = :sender) AND (:service IS NULL OR m.service = :service)
-    AND m.created BETWEEN :since AND :until
+    AND (m.created BETWEEN :since AND :until OR typeof(m.created) <> 'real')
     AND (:any_recipient OR EXISTS (
         SELECT 1 FROM recipient AS r WHERE r.message = m.id
             AND (:recipient IS NULL OR r.address = :recipient)
@@ -201,7 +201,7 @@ def listed(
             "id": encode_id(row[0]),
             "service": row[1],
             "created": row[2],
-            "sender": row[3],
+            "sender": _shown(row[3]),
             "size": row[4],
             "recipient_count": row[5],
             "trace": row[6],
@@ -216,17 +216,29 @@ def listed(
 def _recipients(connection: sqlite3.Connection, number: int, limit: int) -> list[dict[str, Any]]:
     return [
         {
-            "address": row[1],
-            "state": State(row[2]).word,
+            "address": _shown(row[1]),
+            "state": _word(row[2]),
             "attempts": row[3],
             "next_at": row[4],
             "last": row[5],
             "lane": row[6],
-            "notify": row[7],
-            "original": row[8],
+            "notify": _shown(row[7]),
+            "original": _shown(row[8]),
         }
         for row in connection.execute(_RECIPIENTS, (number, limit))
     ]
+
+
+def _shown(value: Any) -> Any:
+    """A value of a row, which may be damaged, as JSON can have it."""
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else value
+
+
+def _word(state: Any) -> str:
+    try:
+        return State(state).word
+    except ValueError:
+        return "damaged"
 
 
 def described(connection: sqlite3.Connection, number: int, *, attempts: bool) -> dict[str, Any]:

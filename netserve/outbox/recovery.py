@@ -12,6 +12,7 @@ from netserve.outbox.ids import encode_id
 from netserve.outbox.rows import json_list
 
 QUARANTINE: Final = "the body is missing"
+DAMAGED: Final = "its row in the database is damaged"
 
 
 @dataclass(frozen=True, slots=True)

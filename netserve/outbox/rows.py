@@ -24,6 +24,14 @@ RECIPIENT_COLUMNS: Final = (
 RECIPIENT_WIDTH: Final = 12
 
 
+_MESSAGE_TYPES: Final = (
+    int, str, float, float, str, str, int, str, str, str, str, str, int, int, int,
+)  # fmt: skip
+_RECIPIENT_TYPES: Final = (int, str, str, str, int, int, str)
+_UNREADABLE: Final = "\ufffd"
+"""Stands in a text where its bytes are not UTF-8; see database.py."""
+
+
 class DueRow(NamedTuple):
     """A recipient that is due, with its message."""
 
@@ -71,6 +79,16 @@ def recipient_row(
         recipient.original,
         recipient.last,
     )
+
+
+def is_sound_message(row: Sequence[Any]) -> bool:
+    """Whether a row in the order of MESSAGE_COLUMNS has what it should have: disks forget bits."""
+    return tuple(map(type, row)) == _MESSAGE_TYPES and _UNREADABLE not in row[4]
+
+
+def is_sound_recipient(row: Sequence[Any]) -> bool:
+    """Whether a row as for `recipient_of` has what it should have."""
+    return tuple(map(type, row)) == _RECIPIENT_TYPES and _UNREADABLE not in row[1]
 
 
 def message_of(row: Sequence[Any], open_body: Callable[[], BodyReader]) -> QueuedMessage:

@@ -10,7 +10,7 @@ from twisted.logger import Logger, formatEvent
 
 from netserve.errors import StartError
 from netserve.outbox.database import VERSION
-from netserve.outbox.ids import encode_id
+from netserve.outbox.ids import decode_id, encode_id
 from netserve.testing.queue import DEFERRED, WALL, Courier, SteeredReactor, opened_queue, put, until
 
 LARGE = b"x" * 100_000
@@ -164,3 +164,54 @@ async def test_a_queue_of_an_earlier_version_is_upgraded(tmp_path: Path) -> None
     assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
     assert not connection.execute("SELECT * FROM quota").fetchall()
     connection.close()
+
+
+DAMAGE = {
+    "the body is gone": ("DELETE FROM body WHERE id = :id", "held"),
+    "the body has another size": ("UPDATE body SET data = x'00' WHERE id = :id", "held"),
+    "bytes for the sender": ("UPDATE message SET sender = x'ff' WHERE id = :id", "held"),
+    "no UTF-8 for the sender": (
+        "UPDATE message SET sender = CAST(x'61ff' AS TEXT) WHERE id = :id",
+        "held",
+    ),
+    "a text for the time": ("UPDATE message SET created = 'then' WHERE id = :id", "held"),
+    "an unknown state": ("UPDATE recipient SET state = 77 WHERE message = :id", "damaged"),
+    "bytes for the address": ("UPDATE recipient SET address = x'ff' WHERE message = :id", "held"),
+    "no UTF-8 for the address": (
+        "UPDATE recipient SET address = CAST(x'61ff' AS TEXT) WHERE message = :id",
+        "held",
+    ),
+    "bytes for notify": ("UPDATE recipient SET notify = x'ff' WHERE message = :id", "held"),
+    "no message": ("DELETE FROM message WHERE id = :id", ""),
+    "no recipients": ("DELETE FROM recipient WHERE message = :id", ""),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+@ensureDeferred
+async def test_a_damaged_row_is_held_and_stops_no_other(tmp_path: Path, what: str) -> None:
+    """It is alarmed and listed; mail for the same destination goes out."""
+    statement, state = DAMAGE[what]
+    async with opened_queue(tmp_path, Courier(DEFERRED), reactor=reactor) as outbox:
+        damaged = await put(outbox, "one@x.org")
+        await put(outbox, "other@x.org")
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.execute(statement, {"id": decode_id(damaged)})
+    connection.execute("UPDATE recipient SET next_at = 0")
+    connection.commit()
+    connection.close()
+    events: list[dict[str, object]] = []
+    courier, log = Courier(), Logger(observer=events.append)
+    async with opened_queue(tmp_path, courier, reactor=reactor, log=log) as outbox:
+        await until(lambda: "other@x.org" in courier.addresses, reactor=reactor)
+
+        async def settled() -> bool:
+            messages = (await outbox.verbs.list()).messages
+            states = {one["id"]: [r["state"] for r in one["recipients"]] for one in messages}
+            return states == {damaged: [state]} or (not state and states in ({}, {damaged: []}))
+
+        await until(settled, reactor=reactor)
+        assert outbox.broken is None
+    alarms = [formatEvent(event) for event in events if event["log_level"].name == "critical"]
+    assert len(alarms) == (state == "held")
+    assert all(str(alarm).startswith(f"{damaged} is held: ") for alarm in alarms)
