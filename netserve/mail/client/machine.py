@@ -180,7 +180,13 @@ class Client:
         return self.state is not State.CLOSED
 
     def tls_started(self) -> list[Event]:
-        """TLS has begun: what the server said before is forgotten (RFC 3207, 4.2)."""
+        """TLS has begun: what the server said before is forgotten (RFC 3207, 4.2).
+
+        Where it had begun to say something, that came in clear, and the session is over.
+        """
+        if self._reader.pending:
+            self._close(Reply(451, "4.5.0", "the server sent more behind its answer to STARTTLS"))
+            return self._take_events()
         self.secure = True
         self.remote = _remote(self.settings)
         self.extensions = Extensions()

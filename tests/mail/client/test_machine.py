@@ -307,6 +307,18 @@ def test_bytes_behind_the_answer_to_starttls(behind: bytes) -> None:
     assert not talk.client.secure
 
 
+def test_bytes_that_come_in_clear_before_tls_begins() -> None:
+    """S6: half a reply that came while the driver began TLS is never the beginning of one in it."""
+    talk = Talk(tls="may").says(b"220 mx\r\n", EHLO).says(OFFER_TLS, b"STARTTLS\r\n")
+    assert [type(event) for event in talk.client.receive(b"220 go\r\n")] == [StartTLS]
+    assert talk.client.receive(b"250-mx") == []
+    (closed,) = talk.client.tls_started()
+    assert isinstance(closed, Closed)
+    assert "behind its answer to STARTTLS" in str(closed.reply)
+    assert talk.client.data_to_send() == b""
+    assert not talk.client.secure
+
+
 @pytest.mark.parametrize("level", ["encrypt", "verify"])
 @pytest.mark.parametrize("refusal", [b"", b"454 not now\r\n", b"501 never\r\n"])
 def test_no_tls_where_it_is_asked_for(level: str, refusal: bytes) -> None:
