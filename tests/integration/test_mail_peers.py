@@ -12,6 +12,7 @@ import pwd
 import re
 import shutil
 import smtplib
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -384,3 +385,42 @@ def test_nmap_finds_no_open_relay(forks: Nursery, tmp_path: Path) -> None:
         assert process.code is None
         assert "Relay access denied" in process.log()
     assert mails(tmp_path) == []
+
+
+FALSE_ENDS = (
+    b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r", b"\r.\n", b"\n.\r",
+    b"\r\n\0.\r\n",
+)  # fmt: skip
+SMUGGLED = b"MAIL FROM:<x@y.test>\r\nRCPT TO:<second@box.test>\r\nDATA\r\nsecond\r\n"
+
+
+def says_to_message(port: int, content: bytes) -> list[bytes]:
+    """The codes of the replies to a message, to its end, and to QUIT behind it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        replies = client.makefile("rb")
+        for line in (b"HELO x", b"MAIL FROM:<a@b.test>", b"RCPT TO:<first@box.test>", b"DATA"):
+            replies.readline()
+            client.sendall(line + b"\r\n")
+        assert replies.readline().startswith(b"354")
+        client.sendall(content + b".\r\nQUIT\r\n")
+        return [line[:3] for line in replies.read().splitlines()]
+
+
+def test_a_false_end_of_data_smuggles_nothing(forks: Nursery, tmp_path: Path) -> None:
+    """S4: nine known variants give no message, or one where line ends are normalised."""
+    for name, more in (("refused", ""), ("normalised", "normalise_newlines_for: 127.0.0.1")):
+        folder, port = tmp_path / name, free_port()
+        folder.mkdir()
+        config = configure(folder, port, [], more=more)
+        with forks.running(config, folder / "log"):
+            for false_end in FALSE_ENDS:
+                content = b"Subject: x\r\n\r\na" + false_end + SMUGGLED
+                wanted = b"250" if more and b"\0" not in false_end else b"550"
+                assert says_to_message(port, content) == [wanted, b"221"], false_end
+            taken = len(FALSE_ENDS) - 1 if more else 0
+            wait_until(lambda: len(mails(folder)) >= taken, what="the mails")  # noqa: B023
+        assert len(mails(folder)) == taken
+        for mail in mails(folder):
+            assert b"\nDelivered-To: first@box.test\n" in mail
+            assert mail.endswith(b"\nsecond\n")
+            assert b"\r" not in mail
