@@ -38,7 +38,7 @@ def site(tmp_path: Path, forks: Nursery, hop: Hop) -> Site:
 
 @pytest.mark.parametrize(
     ("fault", "size"),
-    [("fdatasync:error=EIO:when=2", 500), ("fsync:error=EIO:when=1", 70_000)],
+    [("fdatasync:error=EIO:when=2", 500), ("fsync:error=EIO:when=1", 90_000)],
     ids=["the commit", "the folder of large bodies"],
 )
 def test_a_failed_sync_is_451_and_no_more_mail_is_taken(
@@ -77,7 +77,7 @@ def test_a_full_disk_is_452_and_is_recovered_from(site: Site, tmp_path: Path) ->
     try:
         site.configure()
         with site.running(output=tmp_path / "log") as process:
-            assert site.send("kept-1", "later@hop.test", size=80_000).startswith("250")
+            assert site.send("kept-1", "later@hop.test", size=90_000).startswith("250")
             ballast = site.root / "ballast"
             fill(ballast)
             assert site.send("full-1", "later@hop.test").startswith("452 4.3.1")
@@ -87,12 +87,12 @@ def test_a_full_disk_is_452_and_is_recovered_from(site: Site, tmp_path: Path) ->
                     (site.root / f"file-{at}").touch()
                 except OSError:
                     break
-            reply = site.send("full-2", "later@hop.test", size=80_000)
+            reply = site.send("full-2", "later@hop.test", size=90_000)
             assert reply.startswith("452 4.3.1"), reply
             assert site.send("kept-2", "later@hop.test").startswith("250")
             for file_of_none in site.root.glob("file-*"):
                 file_of_none.unlink()
-            assert site.send("kept-3", "later@hop.test", size=80_000).startswith("250")
+            assert site.send("kept-3", "later@hop.test", size=90_000).startswith("250")
             assert process.code is None
             assert " critical " not in process.log()
             process.stop()
@@ -130,7 +130,7 @@ def test_a_disk_that_becomes_read_only_is_451(site: Site, tmp_path: Path) -> Non
                 pass
             else:
                 missing("ext4 can't be made read-only while files are open here")
-            for size in (500, 80_000):
+            for size in (500, 90_000):
                 assert site.send("lost-1", "later@hop.test", size=size).startswith("451 4.3.0")
             wait_until(lambda: " critical " in process.log(), what="the alarm")
             process.stop()
