@@ -31,12 +31,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.logger import Logger
@@ -46,10 +46,12 @@ from netserve.config.types import (
     FilePath,
     Listen,
     ListenAddresses,
+    Network,
     Networks,
     PositiveInt,
     Section,
 )
+from netserve.wire.peer import has_strangers, names_addresses
 
 if TYPE_CHECKING:
     from netserve.http import HttpClients
@@ -75,7 +77,7 @@ class Limits(Section):
     connections_per_address: PositiveInt = 100
     """Connections at one time from one address."""
     handshake_timeout: Duration = 10.0
-    """Time for the TLS handshake."""
+    """Time for the TLS handshake, and for the header of `proxy_protocol_from`."""
     idle_timeout: Duration = 300.0
     """A connection on which nothing has moved for so long is closed."""
 
@@ -96,10 +98,12 @@ class TLS(Certificate):
 
     more: tuple[Certificate, ...] = ()
     """Further certificates; the client's server name (SNI) chooses by the names in them."""
-    minimum_version: Literal["1.2", "1.3"] = "1.2"
-    """The lowest version of TLS that is spoken."""
+    minimum_version: Literal["1.0", "1.1", "1.2", "1.3"] = "1.2"
+    """The lowest version of TLS that is spoken. Those before 1.2 are for old devices, whose
+    addresses `allow` has to name."""
     ciphers: str | None = None
-    """OpenSSL's cipher list up to TLS 1.2; the default passes Mozilla's intermediate profile."""
+    """OpenSSL's cipher list up to TLS 1.2; the default passes Mozilla's intermediate profile, and
+    before TLS 1.2 it has the old ciphers too."""
     client_ca: FilePath | None = None
     """Certificates of those that may sign client certificates, PEM."""
     client_certificate: Literal["none", "optional", "required"] = "none"
@@ -110,6 +114,25 @@ class TLS(Certificate):
         if (self.client_certificate == "none") != (self.client_ca is None):
             raise ValueError("client_certificate and client_ca go together")
         return self
+
+    @property
+    def is_old(self) -> bool:
+        """Whether versions are spoken that RFC 8996 has retired."""
+        return self.minimum_version in {"1.0", "1.1"}
+
+
+def _check_proxies(networks: tuple[Network, ...]) -> tuple[Network, ...]:
+    for network in networks:
+        if has_strangers(network):
+            raise ValueError(
+                f"{network} has addresses of strangers, who could claim to be any client; list your"
+                " load balancers"
+            )
+    return networks
+
+
+Way: TypeAlias = tuple[str | int, ...]
+"""The keys and indexes that lead to a value of the file."""
 
 
 class Settings(Section):
@@ -127,8 +150,29 @@ class Settings(Section):
     """Networks that may connect; empty: all."""
     deny: Networks = ()
     """Networks that may not connect; decided before `allow`."""
+    proxy_protocol_from: Annotated[Networks, AfterValidator(_check_proxies)] = ()
+    """Load balancers whose connections begin with HAProxy's PROXY header (version 1 or 2); the
+    address in it counts as the client's. From others it is not taken."""
     log: Literal["debug", "info", "warn", "error"] | None = None
     """The least level that this service logs; without it the level of `netserve.log`."""
+
+    def addresses(self) -> Iterator[tuple[Way, Listen]]:
+        """Every address of the service, with the way to it; a protocol may have further ones."""
+        for index, listen in enumerate(self.listen):
+            yield ("listen", index), listen
+
+    @model_validator(mode="after")
+    def _tls_fits(self) -> Settings:
+        for _, listen in self.addresses():
+            if listen.begins_with_tls and self.tls is None:
+                raise ValueError(f"{listen} begins with TLS, which needs a certificate: give tls")
+        tied = self.allow and all(map(names_addresses, self.allow))
+        if self.tls is not None and self.tls.is_old and not tied:
+            raise ValueError(
+                f"tls.minimum_version {self.tls.minimum_version} is for old devices only: allow has"
+                " to name their addresses, or networks of at most 256 of them (/24; /64 of IPv6)"
+            )
+        return self
 
 
 StreamFactory: TypeAlias = IProtocolFactory | Callable[[], asyncio.BaseProtocol]
@@ -141,12 +185,14 @@ class Hosted:
     Arguments:
         stream: answers connections: a Twisted factory, or an asyncio protocol factory.
         datagram: makes what answers the datagrams of one `udp:` address.
+        streams: by the name of a section that has addresses of its own (`Settings.addresses`),
+            what answers connections there, in place of `stream`.
         start: called once the sockets are bound and privileges are dropped, before the first
             connection is taken; may return a Deferred or a coroutine.
         stop: called after the last connection is gone and the outbox is closed; may return a
             Deferred or a coroutine.
         drain: called when no more connections are taken, while the last ones finish.
-        refusal: sent to a connection that is refused for a limit, before it is closed.
+        refusal: sent to a connection of `stream` that is refused for a limit, before it is closed.
         starts_tls: the protocol calls `startTLS` itself (with `Context.tls`), so connections
             begin in clear though the service has `tls`.
         state: a few words of its state for the status page, read when that is asked for.
@@ -155,6 +201,7 @@ class Hosted:
 
     stream: StreamFactory | None = None
     datagram: Callable[[], AbstractDatagramProtocol] | None = None
+    streams: Mapping[str, StreamFactory] = field(default_factory=dict)
     start: Callable[[], Awaitable[None] | None] | None = None
     stop: Callable[[], Awaitable[None] | None] | None = None
     drain: Callable[[], None] | None = None

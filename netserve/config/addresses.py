@@ -10,7 +10,10 @@ from netserve.config.document import Document, Way, dotted
 from netserve.config.types import Listen
 
 _ANY: Final = frozenset({"", "0.0.0.0", "::"})
-_TRANSPORTS: Final = {"tcp": "tcp", "tcp6": "tcp", "ssl": "tcp", "udp": "udp"}
+_TRANSPORTS: Final = {
+    **dict.fromkeys(("tcp", "tcp6", "ssl", "tls", "tls6"), "tcp"),
+    "udp": "udp",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def _socket(listen: Listen) -> _Socket | None:
     if listen.port is not None:
         if listen.port == 0:
             return None
-        family = 6 if listen.kind == "tcp6" or ":" in listen.interface else 4
+        family = 6 if listen.kind in {"tcp6", "tls6"} or ":" in listen.interface else 4
         return _Socket(_TRANSPORTS[listen.kind], family, listen.interface, str(listen.port))
     if listen.kind in {"unix", "unixgram"}:
         path = listen.arguments[0] if listen.arguments else listen.options.get("address", "")

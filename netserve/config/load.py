@@ -204,5 +204,5 @@ def _addresses(
     if process and process.status:
         yield ("netserve", "status"), process.status
     for service in services:
-        for index, listen in enumerate(service.settings.listen):
-            yield ("services", service.name, "listen", index), listen
+        for way, listen in service.settings.addresses():
+            yield ("services", service.name, *way), listen

@@ -265,8 +265,9 @@ class Listen:
     """An address that a service listens on, in the form of Twisted's endpoint descriptions.
 
     ``tcp:7007:interface=127.0.0.1``, ``unix:/run/x.sock:mode=660``, ``systemd:…``, ``haproxy:…``
-    and any other that Twisted or its plugins know; beside them ``udp:`` and ``unixgram:`` in
-    the same form. A backslash escapes a colon, an equals sign or a backslash.
+    and any other that Twisted or its plugins know; beside them ``udp:`` and ``unixgram:``, and
+    ``tls:`` for TCP with the service's own TLS from the first byte, in the same form. A backslash
+    escapes a colon, an equals sign or a backslash.
 
     Arguments:
         description: the text from the file.
@@ -278,7 +279,8 @@ class Listen:
     __slots__ = ("arguments", "description", "kind", "options")
 
     DATAGRAM_KINDS: Final = frozenset({"udp", "unixgram"})
-    KNOWN_KINDS: Final = ("tcp", "tcp6", "ssl", "unix", "udp", "unixgram", "systemd", "haproxy")
+    TLS_KINDS: Final = frozenset({"tls", "tls6"})
+    PORT_KINDS: Final = frozenset({"tcp", "tcp6", "ssl", "udp"}) | TLS_KINDS
 
     description: str
     kind: str
@@ -299,7 +301,7 @@ class Listen:
             )
         self.arguments = tuple(value for name, value in rest if name is None)
         self.options = {name: value for name, value in rest if name is not None}
-        if self.kind in {"tcp", "tcp6", "ssl", "udp"}:
+        if self.kind in self.PORT_KINDS:
             port = self.arguments[0] if self.arguments else self.options.get("port", "")
             if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
                 raise ValueError(f"not a port: {port!r}; a port is a number from 0 to 65535")
@@ -310,9 +312,14 @@ class Listen:
         return self.kind in self.DATAGRAM_KINDS
 
     @property
+    def begins_with_tls(self) -> bool:
+        """Whether connections have the service's TLS from their first byte, in any case."""
+        return self.kind in self.TLS_KINDS
+
+    @property
     def port(self) -> int | None:
         """The port of the kinds that have one in the description, else None."""
-        if self.kind not in {"tcp", "tcp6", "ssl", "udp"}:
+        if self.kind not in self.PORT_KINDS:
             return None
         return int(self.arguments[0] if self.arguments else self.options["port"])
 

@@ -118,7 +118,7 @@ def _row(service: HostedService) -> str:
     cells: list[Any] = [
         service.name,
         service.settings.protocol,
-        ", ".join(str(listen) for listen in service.settings.listen),
+        ", ".join(str(listen) for _, listen in service.settings.addresses()),
     ]
     numbers = [
         service.metrics.connections_open,

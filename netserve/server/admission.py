@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal, TypeAlias
 
-from netserve.server.access import AccessRules, counting_key, parse_address
+from netserve.server.access import AccessRules
+from netserve.wire.peer import counting_key, parse_address
 
 Refusal: TypeAlias = Literal["denied", "connections", "connections_per_address"]
 
@@ -27,6 +28,11 @@ class Admission:
         self._connections_per_address = connections_per_address
         self._open = 0
         self._by_address: Counter[str] = Counter()
+
+    @property
+    def room(self) -> int:
+        """How many more connections could be taken."""
+        return self._connections - self._open
 
     def admit(self, peer: str) -> Refusal | None:
         """Take one connection, to be given back by `release`; or say why it is refused.

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 
-from netserve.server.gate import Gate, GateFactory
+from netserve.server.gate import Gate, Gates
 
 QUIET = 0.5
 """Seconds without traffic after which a draining connection is taken to be idle."""
@@ -23,13 +23,13 @@ class Connections:
     """Sweeps and drains the connections of one service.
 
     Arguments:
-        factory: where they are counted.
+        gates: where they are counted.
         idle_timeout: seconds without traffic after which a connection is closed.
         clock: the reactor.
     """
 
-    def __init__(self, factory: GateFactory, *, idle_timeout: float, clock: Any) -> None:
-        self._factory = factory
+    def __init__(self, gates: Gates, *, idle_timeout: float, clock: Any) -> None:
+        self._gates = gates
         self._idle_timeout = idle_timeout
         self._clock = clock
         self._sweeping = LoopingCall(self._sweep)
@@ -47,11 +47,11 @@ class Connections:
 
     def read_traffic(self) -> None:
         """Bring the service's byte counters up to date."""
-        for gate in self._factory.gates:
+        for gate in self._gates.open:
             gate.traffic()
 
     async def _sweep(self) -> None:
-        gates = list(self._factory.gates)
+        gates = list(self._gates.open)
         for start in range(0, len(gates), BATCH):
             if start:
                 await deferLater(self._clock, 0)
@@ -61,10 +61,10 @@ class Connections:
                     self._close_idle(gate)
 
     def _close_idle(self, gate: Gate) -> None:
-        if gate not in self._factory.gates:
+        if gate not in self._gates.open:
             return
-        self._factory.metrics.errors["idle_timeout"] += 1
-        self._factory.log.debug("closed {peer}: idle", peer=gate.peer)
+        self._gates.metrics.errors["idle_timeout"] += 1
+        self._gates.log.debug("closed {peer}: idle", peer=gate.peer)
         # A peer that does not take what was written would hold up an orderly close for ever,
         # so that the second sweep that finds the connection idle aborts it.
         if gate.closing:
@@ -83,31 +83,31 @@ class Connections:
             seconds: at most for all of it.
         """
         self.stop()
-        factory = self._factory
+        gates = self._gates
         deadline = self._clock.seconds() + seconds
         untold: set[Gate] = set()
-        for gate in list(factory.gates):
+        for gate in list(gates.open):
             gate.traffic()
             drain = getattr(gate.inner, "drain", None)
             if drain is None:
                 untold.add(gate)
             else:
                 drain()
-        while factory.gates and (left := deadline - self._clock.seconds()) > 0:
+        while gates.open and (left := deadline - self._clock.seconds()) > 0:
             await self._wait_until_empty(min(QUIET, left))
-            for gate in [gate for gate in untold & factory.gates if not gate.traffic()]:
+            for gate in [gate for gate in untold & gates.open if not gate.traffic()]:
                 untold.discard(gate)
                 gate.transport.loseConnection()
-        for gate in list(factory.gates):
+        for gate in list(gates.open):
             gate.transport.abortConnection()
-        if factory.gates:
+        if gates.open:
             await self._wait_until_empty(QUIET)
 
     def _wait_until_empty(self, seconds: float) -> Deferred[None]:
         empty: Deferred[None] = Deferred()
-        self._factory.empty = empty
+        self._gates.empty = empty
 
         def timed_out(result: Any, timeout: float) -> None:
-            self._factory.empty = None
+            self._gates.empty = None
 
         return empty.addTimeout(seconds, self._clock, onTimeoutCancel=timed_out)

@@ -20,7 +20,7 @@ from netserve.durable import make_folders
 from netserve.errors import ConfigError, Problem, StartError
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
-from netserve.plugin import Context, Hosted, Metrics, Settings
+from netserve.plugin import Context, Hosted, Metrics, Settings, Way
 from netserve.server.logger import ServiceLogger
 from netserve.server.service import HostedService
 from netserve.server.tls import ServerContextFactory, TLSError
@@ -139,7 +139,7 @@ class Daemon(Service):
         return frozenset(
             listen.port
             for service in self.configuration.services
-            for listen in service.settings.listen
+            for _, listen in service.settings.addresses()
             if listen.is_datagram and listen.port
         )
 
@@ -162,8 +162,8 @@ class Daemon(Service):
         problems: list[Problem] = []
         for name, service in self.services.items():
 
-            def failed(index: int, reason: str, name: str = name) -> None:
-                problems.append(self._problem_of_address(name, index, reason))
+            def failed(way: Way, reason: str, name: str = name) -> None:
+                problems.append(self._problem_of_address(name, way, reason))
 
             service.bind(failed)
         if problems:
@@ -171,10 +171,10 @@ class Daemon(Service):
                 ensure_deferred(service.stop_listening())
             raise ConfigError(problems)
 
-    def _problem_of_address(self, name: str, index: int, reason: str) -> Problem:
+    def _problem_of_address(self, name: str, way: Way, reason: str) -> Problem:
         if name == "status":
             return self.configuration.problem(("netserve", "status"), reason)
-        return self.configuration.problem(("services", name, "listen", index), reason)
+        return self.configuration.problem(("services", name, *way), reason)
 
     def startService(self) -> None:
         """Start what is bound; see IService."""

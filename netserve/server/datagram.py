@@ -9,7 +9,8 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from netserve.plugin import Metrics
-from netserve.server.access import AccessRules, parse_address
+from netserve.server.access import AccessRules
+from netserve.wire.peer import parse_address
 
 
 class CountingDatagramTransport:

@@ -1,10 +1,12 @@
 """What stands between a listening socket and a service's protocol.
 
-`GateFactory` decides whether a connection is taken, and `Gate` sees to it from its first to its
-last moment: counts, the handshake timeout, the idle sweep, the drain. Neither does anything per
+`Gates` decides whether a connection is taken, and `Gate` sees to it from its first to its last
+moment: counts, the handshake timeout, the idle sweep, the drain. Neither does anything per
 message: the transport's bytes go to the service's own ``dataReceived``.
 
-transport -> TLS where the service has it -> Gate -> the service's protocol
+transport -> PROXY header of a listed peer -> TLS where the service has it -> Gate -> protocol
+
+The listening sockets know an `netserve.server.entrance.Entrance` each, which comes before this.
 """
 
 from __future__ import annotations
@@ -12,12 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IAddress,
-    IHalfCloseableProtocol,
-    IHandshakeListener,
-    IProtocolFactory,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,7 +31,7 @@ class Gate(Protocol):
 
     Arguments:
         inner: the service's protocol.
-        factory: where it is counted.
+        gates: where it is counted.
         peer: the peer's IP address, or an empty string.
         handshake_timeout: seconds for the TLS handshake, or None in clear.
     """
@@ -42,11 +39,11 @@ class Gate(Protocol):
     transport: Any
 
     def __init__(
-        self, inner: Any, factory: GateFactory, peer: str, handshake_timeout: float | None
+        self, inner: Any, gates: Gates, peer: str, handshake_timeout: float | None
     ) -> None:
         self.inner = inner
         self.peer = peer
-        self._factory = factory
+        self._gates = gates
         self._handshake_timeout = handshake_timeout
         self._handshake_call: Any = None
         self._made = False
@@ -55,12 +52,12 @@ class Gate(Protocol):
         """Set by the idle sweep when it has asked for an orderly close."""
         self.seen = Traffic(0, 0)
         """What had moved when `traffic` was read last."""
-        self.seen_at = factory.clock.seconds()
+        self.seen_at = gates.clock.seconds()
         """When something had moved, as far as is known."""
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
-        self._factory.opened(self)
+        self._gates.opened(self)
         # Under TLS the transport is the TLS protocol, and the socket's own is behind it.
         raw = transport.transport if self._handshake_timeout is not None else transport
         self._traffic = kernel_traffic(raw)
@@ -70,14 +67,14 @@ class Gate(Protocol):
             # The kernel counts, so that data passes us by.
             self.dataReceived = self.inner.dataReceived  # type: ignore[method-assign]
         if self._handshake_timeout is not None:
-            self._handshake_call = self._factory.clock.callLater(
+            self._handshake_call = self._gates.clock.callLater(
                 self._handshake_timeout, self._handshake_took_too_long
             )
-        if self._factory.started.called:
+        if self._gates.started.called:
             self._begin()
         else:
             transport.pauseProducing()
-            self._factory.started.addCallback(self._late)
+            self._gates.started.addCallback(self._late)
 
     def _begin(self) -> None:
         """Hand the connection to the service's protocol."""
@@ -89,7 +86,7 @@ class Gate(Protocol):
 
     def _late(self, result: None) -> None:
         """The service has started; go on with a connection that came before."""
-        if self in self._factory.gates:
+        if self in self._gates.open:
             self._begin()
             self.transport.resumeProducing()
 
@@ -118,7 +115,7 @@ class Gate(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._stop_waiting_for_handshake()
         self.traffic()
-        self._factory.closed(self)
+        self._gates.closed(self)
         if self._made:
             self.inner.connectionLost(reason)
 
@@ -134,8 +131,8 @@ class Gate(Protocol):
 
     def _handshake_took_too_long(self) -> None:
         self._handshake_call = None
-        self._factory.metrics.errors["handshake_timeout"] += 1
-        self._factory.log.info("closed {peer}: no TLS handshake in time", peer=self.peer)
+        self._gates.metrics.errors["handshake_timeout"] += 1
+        self._gates.log.info("closed {peer}: no TLS handshake in time", peer=self.peer)
         self.transport.abortConnection()
 
     def traffic(self) -> bool:
@@ -145,11 +142,11 @@ class Gate(Protocol):
         now = self._traffic.read()
         if now == self.seen:
             return False
-        metrics = self._factory.metrics
+        metrics = self._gates.metrics
         metrics.bytes_received += now.received - self.seen.received
         metrics.bytes_sent += now.sent - self.seen.sent
         self.seen = now
-        self.seen_at = self._factory.clock.seconds()
+        self.seen_at = self._gates.clock.seconds()
         return True
 
 
@@ -170,92 +167,82 @@ class Refused(Protocol):
         self.transport.loseConnection()
 
 
-@implementer(IProtocolFactory)
-class GateFactory:
-    """Takes the connections of one service.
+class Gates:
+    """The connections of one service, whichever of its addresses they came in by.
 
     Arguments:
-        inner: the service's own factory.
         admission: decides who is taken, and counts.
         metrics: the service's counters.
         clock: the reactor.
         log: the service's logger.
         started: fires when the service has started; connections wait for it.
-        refusal: sent to who is refused for a limit.
-        tls: a factory that wraps a gate in TLS, or None.
-        handshake_timeout: seconds.
+        handshake_timeout: seconds for the TLS handshake, and for a PROXY header.
     """
-
-    noisy = False
 
     def __init__(
         self,
-        inner: Any,
         *,
         admission: Admission,
         metrics: Metrics,
         clock: Any,
         log: Logger,
         started: Deferred[None],
-        refusal: bytes = b"",
-        tls: Any = None,
         handshake_timeout: float = 10.0,
     ) -> None:
         self.metrics = metrics
         self.clock = clock
         self.log = log
-        self.gates: set[Gate] = set()
+        self.open: set[Gate] = set()
         self.started = started
+        self.handshake_timeout = handshake_timeout
         self.empty: Deferred[None] | None = None
         """Set by who waits for the last connection to go."""
-        self._inner = inner
-        self._admission = admission
-        self._refusal = refusal
-        self._tls = tls
-        self._handshake_timeout = handshake_timeout if tls is not None else None
+        self.admission = admission
 
-    def doStart(self) -> None:
-        """One more listening port uses this factory."""
-        if hasattr(self._inner, "doStart"):
-            self._inner.doStart()
+    def take(self, addr: Any, inner: Any, *, tls: Any, refusal: bytes) -> Any:
+        """The protocol for a connection, or None where it is not taken.
 
-    def doStop(self) -> None:
-        """One listening port less uses this factory."""
-        if hasattr(self._inner, "doStop"):
-            self._inner.doStop()
-
-    def buildProtocol(self, addr: IAddress) -> Any:
+        Arguments:
+            addr: of the client.
+            inner: the service's own factory.
+            tls: a factory that wraps the gate in TLS, or None.
+            refusal: sent to who is refused for a limit.
+        """
         peer = getattr(addr, "host", "")
-        refused = self._admission.admit(peer)
+        refused = self.admission.admit(peer)
         if refused is not None:
-            self.metrics.connections_refused[refused] += 1
-            self.log.info("refused {peer}: {reason}", peer=peer, reason=refused)
-            if refused == "denied" or not self._refusal or self._tls is not None:
+            self.refused(peer, refused)
+            if refused == "denied" or not refusal or tls is not None:
                 return None
-            return Refused(self._refusal)
+            return Refused(refusal)
         try:
-            inner = self._inner.buildProtocol(addr)
+            protocol = inner.buildProtocol(addr)
         except Exception:
             self.log.failure("the service could not build a protocol for {peer}", peer=peer)
             self.metrics.errors["internal"] += 1
-            inner = None
-        if inner is None:
-            self._admission.release(peer)
+            protocol = None
+        if protocol is None:
+            self.admission.release(peer)
             return None
-        gate = Gate(inner, self, peer, self._handshake_timeout)
-        return gate if self._tls is None else self._tls.protocol(self._tls, gate)
+        gate = Gate(protocol, self, peer, self.handshake_timeout if tls is not None else None)
+        return gate if tls is None else tls.protocol(tls, gate)
+
+    def refused(self, peer: str, why: str) -> None:
+        """Count and log a connection that is not taken."""
+        self.metrics.connections_refused[why] += 1
+        self.log.info("refused {peer}: {reason}", peer=peer, reason=why)
 
     def opened(self, gate: Gate) -> None:
         """A connection was made; called by its gate."""
-        self.gates.add(gate)
+        self.open.add(gate)
         self.metrics.connections_open += 1
         self.metrics.connections_total += 1
 
     def closed(self, gate: Gate) -> None:
         """A connection is gone; called by its gate."""
-        self._admission.release(gate.peer)
-        self.gates.discard(gate)
+        self.admission.release(gate.peer)
+        self.open.discard(gate)
         self.metrics.connections_open -= 1
-        if self.empty is not None and not self.gates:
+        if self.empty is not None and not self.open:
             empty, self.empty = self.empty, None
             empty.callback(None)

@@ -22,7 +22,7 @@ BACKLOG = 1024
 """Connections that may wait to be accepted, where the address does not say: Twisted's 50 are fewer
 than come at once to a busy service, and the system lets the next one try again a second later. The
 system has a limit of its own (net.core.somaxconn)."""
-_HAVE_BACKLOG = frozenset({"tcp", "tcp6", "ssl", "unix"})
+_HAVE_BACKLOG = frozenset({"tcp", "tcp6", "ssl", "unix"}) | Listen.TLS_KINDS
 
 _REASONS = {
     errno.EADDRINUSE: "address in use",
@@ -84,6 +84,8 @@ def _description(listen: Listen, folder: Path) -> str:
 
 
 def _absolute(listen: Listen, folder: Path) -> str:
+    if listen.begins_with_tls:
+        return listen.description.replace("tls", "tcp", 1)  # the TLS is the gate's
     if listen.kind != "unix":
         return listen.description
     path = listen.arguments[0] if listen.arguments else listen.options.get("address", "")

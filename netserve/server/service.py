@@ -25,14 +25,15 @@ from twisted.python.failure import Failure
 from netserve.config.types import Listen
 from netserve.crossing import ensure_deferred
 from netserve.errors import StartError
-from netserve.plugin import Hosted, Metrics, Settings
+from netserve.plugin import Hosted, Metrics, Settings, Way
 from netserve.reactor.tls import TLSFactory
 from netserve.server.access import AccessRules
 from netserve.server.admission import Admission
 from netserve.server.asyncio_adapter import AsyncioFactory
 from netserve.server.connections import Connections
 from netserve.server.datagram import DatagramGate
-from netserve.server.gate import GateFactory
+from netserve.server.entrance import Entrance
+from netserve.server.gate import Gates
 from netserve.server.listeners import listen_datagram, listen_stream
 from netserve.server.tls import ServerContextFactory
 
@@ -77,22 +78,16 @@ class HostedService:
         self._ports: list[Any] = []
         self._pending: list[Deferred[Any]] = []
         self._started: Deferred[None] = Deferred()
-        self._gate_factory = self._make_gate_factory(tls)
+        self._tls = tls
+        self._gates = self._make_gates()
+        self._entrances: dict[tuple[str, bool], Entrance] = {}
         self._connections = Connections(
-            self._gate_factory, idle_timeout=settings.limits.idle_timeout, clock=reactor
+            self._gates, idle_timeout=settings.limits.idle_timeout, clock=reactor
         )
 
-    def _make_gate_factory(self, tls: ServerContextFactory | None) -> GateFactory:
-        stream: Any = self.hosted.stream
-        if stream is not None and not IProtocolFactory.providedBy(stream):
-            stream = AsyncioFactory(stream)
+    def _make_gates(self) -> Gates:
         limits = self.settings.limits
-        around: Any = None
-        if tls is not None and not self.hosted.starts_tls:
-            # Only its settings are used; the gate factory makes what is inside.
-            around = TLSFactory(tls, False, stream, self._reactor)
-        return GateFactory(
-            stream,
+        return Gates(
             admission=Admission(
                 access=self._access,
                 connections=limits.connections,
@@ -102,26 +97,49 @@ class HostedService:
             clock=self._reactor,
             log=self._log,
             started=self._started,
-            refusal=self.hosted.refusal,
-            tls=around,
             handshake_timeout=limits.handshake_timeout,
         )
 
-    def bind(self, failed: Callable[[int, str], None]) -> None:
+    def _entrance(self, section: str, listen: Listen) -> Entrance | None:
+        """What answers at an address; the addresses that are alike share it.
+
+        Arguments:
+            section: of the settings, in which the address stands.
+            listen: the address.
+        """
+        hosted = self.hosted
+        stream: Any = hosted.streams.get(section, hosted.stream)
+        if stream is None:
+            return None
+        secure = listen.begins_with_tls or (self._tls is not None and not hosted.starts_tls)
+        key = section if section in hosted.streams else "", secure
+        if key not in self._entrances:
+            inner = stream if IProtocolFactory.providedBy(stream) else AsyncioFactory(stream)
+            self._entrances[key] = Entrance(
+                self._gates,
+                inner,
+                # Only its settings are used; the gates make what is inside.
+                tls=TLSFactory(self._tls, False, inner, self._reactor) if secure else None,
+                refusal=b"" if section in hosted.streams else hosted.refusal,
+                proxies=self.settings.proxy_protocol_from,
+            )
+        return self._entrances[key]
+
+    def bind(self, failed: Callable[[Way, str], None]) -> None:
         """Open every address.
 
         Arguments:
-            failed: is called with the index of an address and why it cannot be listened on.
+            failed: is called with the way to an address and why it cannot be listened on.
         """
         self.state = "bound"
-        for index, listen in enumerate(self.settings.listen):
+        for way, listen in self.settings.addresses():
             try:
                 if listen.is_datagram:
                     self._bind_datagram(listen)
                 else:
-                    self._bind_stream(listen)
+                    self._bind_stream(str(way[0]), listen)
             except StartError as error:
-                failed(index, str(error))
+                failed(way, str(error))
 
     def _bind_datagram(self, listen: Listen) -> None:
         if self.hosted.datagram is None:
@@ -137,12 +155,11 @@ class HostedService:
             listen_datagram(listen, gate, reactor=self._reactor, folder=self._folder)
         )
 
-    def _bind_stream(self, listen: Listen) -> None:
-        if self.hosted.stream is None:
+    def _bind_stream(self, section: str, listen: Listen) -> None:
+        entrance = self._entrance(section, listen)
+        if entrance is None:
             raise StartError(f"cannot listen on {listen}: this protocol takes datagrams only")
-        opening = listen_stream(
-            listen, self._gate_factory, reactor=self._reactor, folder=self._folder
-        )
+        opening = listen_stream(listen, entrance, reactor=self._reactor, folder=self._folder)
         failures: list[Failure] = []
         opening.addCallbacks(self._ports.append, failures.append)
         if failures:
@@ -166,7 +183,7 @@ class HostedService:
         self._connections.start()
         self.state = "running"
         self._started.callback(None)
-        addresses = ", ".join(str(listen) for listen in self.settings.listen)
+        addresses = ", ".join(str(listen) for _, listen in self.settings.addresses())
         self._log.info("listening on {addresses}", addresses=addresses)
 
     async def stop_listening(self) -> None:
@@ -175,6 +192,8 @@ class HostedService:
         ports, self._ports = self._ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
+        for entrance in self._entrances.values():
+            entrance.drain()
 
     async def drain(self, seconds: float) -> None:
         """Let the connections finish, and close what is left of them.

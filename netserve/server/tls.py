@@ -27,7 +27,30 @@ INTERMEDIATE_CIPHERS = ":".join(
         "ECDHE-RSA-CHACHA20-POLY1305",
     )
 )
-_VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+OLD_CIPHERS = ":".join(
+    (
+        INTERMEDIATE_CIPHERS,
+        "ECDHE-ECDSA-AES128-SHA",
+        "ECDHE-RSA-AES128-SHA",
+        "ECDHE-ECDSA-AES256-SHA",
+        "ECDHE-RSA-AES256-SHA",
+        "AES128-GCM-SHA256",
+        "AES256-GCM-SHA384",
+        "AES128-SHA256",
+        "AES256-SHA256",
+        "AES128-SHA",
+        "AES256-SHA",
+        "DES-CBC3-SHA",
+        "@SECLEVEL=0",  # else OpenSSL has neither the old versions nor SHA-1
+    )
+)
+"""For devices that have nothing better: what Mozilla's "old" profile has, without DHE."""
+_VERSIONS = {
+    "1.0": SSL.TLS1_VERSION,
+    "1.1": SSL.TLS1_1_VERSION,
+    "1.2": SSL.TLS1_2_VERSION,
+    "1.3": SSL.TLS1_3_VERSION,
+}
 
 
 class TLSError(ValueError):
@@ -97,8 +120,9 @@ class ServerContextFactory:
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # an idle connection costs 34 KiB less
         context.set_session_id(b"netserve")
+        ciphers = settings.ciphers or (OLD_CIPHERS if settings.is_old else INTERMEDIATE_CIPHERS)
         try:
-            context.set_cipher_list((settings.ciphers or INTERMEDIATE_CIPHERS).encode())
+            context.set_cipher_list(ciphers.encode())
         except SSL.Error:
             raise TLSError(("ciphers",), "OpenSSL knows no cipher of this list") from None
         context.use_privatekey(key)

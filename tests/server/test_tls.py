@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_twisted
 import trustme
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -13,9 +15,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThread
 
-from netserve.plugin import TLS
+from netserve.plugin import TLS, Hosted
 from netserve.server.tls import ServerContextFactory, TLSError, find_by_name
+from netserve.testing.hosting import serve
+from netserve.testing.programs import require_program
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +80,52 @@ def test_names_by_sni() -> None:
     assert find_by_name(contexts, b"any.two.example") == 2
     assert find_by_name(contexts, b"a.b.two.example") is None
     assert find_by_name(contexts, None) is None
+
+
+OLD = "DEFAULT@SECLEVEL=0"
+
+
+@pytest.mark.parametrize(
+    ("minimum", "spoken", "ciphers", "agreed"),
+    [
+        ("1.0", "-tls1", OLD, "TLSv1,"),
+        ("1.0", "-tls1", "AES128-SHA@SECLEVEL=0", "TLSv1,"),
+        ("1.0", "-tls1_1", OLD, "TLSv1.1"),
+        ("1.0", "-tls1_2", "DEFAULT", "TLSv1.2"),
+        ("1.0", "-tls1_3", "DEFAULT", "TLSv1.3"),
+        ("1.1", "-tls1", OLD, None),
+        ("1.1", "-tls1_1", OLD, "TLSv1.1"),
+        ("1.2", "-tls1_1", OLD, None),
+        ("1.2", "-tls1_2", "AES128-SHA", None),
+        ("1.2", "-tls1_2", "DEFAULT", "TLSv1.2"),
+        ("1.3", "-tls1_2", "DEFAULT", None),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_old_versions_where_the_file_asks_for_them(
+    tmp_path: Path, minimum: str, spoken: str, ciphers: str, agreed: str | None
+) -> None:
+    """With openssl as the client; and the default speaks nothing that is retired."""
+    openssl = require_program("openssl")
+    issued = trustme.CA().issue_cert("old.example", key_type=trustme.KeyType.RSA)
+    issued.private_key_pem.write_to_path(tmp_path / "one.key")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "one.pem")
+    service = await serve(
+        Hosted(stream=Factory.forProtocol(Protocol)),
+        state=tmp_path,
+        allow="127.0.0.1",
+        tls={"certificate": "one.pem", "key": "one.key", "minimum_version": minimum},
+    )
+    command = [
+        openssl, "s_client", "-connect", f"127.0.0.1:{service.port}", spoken, "-cipher", ciphers
+    ]  # fmt: skip
+    done = await deferToThread(
+        subprocess.run, command, input=b"", capture_output=True, timeout=20, check=False
+    )
+    said = done.stdout.decode()
+    await service.stop(drain=0.1)
+    if agreed is None:
+        assert "New, (NONE)" in said
+    else:
+        assert f"New, {agreed}" in said or f"Protocol  : {agreed.rstrip(',')}\n" in said
+        assert "Cipher is (NONE)" not in said

@@ -6,9 +6,9 @@ from typing import Final
 
 from netserve.mail.envelope import Reply
 from netserve.mail.server.model import ServerLimits, ServerOptions
-from netserve.protocols.smtp_relay.receiving.relaying import is_in
 from netserve.protocols.smtp_relay.routes import RouteTable, address_matcher
 from netserve.protocols.smtp_relay.settings import SmtpRelaySettings
+from netserve.wire.peer import is_in
 
 LOGIN_WANTED: Final = Reply(530, "5.7.0", "Log in first")
 NOT_YOUR_ADDRESS: Final = Reply(553, "5.7.1", "This sender address is not one of yours")

@@ -8,25 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import Final
 
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+from netserve.wire.peer import Network, has_strangers, names_addresses
 
 LOOPBACK: Final[tuple[Network, ...]] = (
     ipaddress.IPv4Network("127.0.0.0/8"),
     ipaddress.IPv6Network("::1/128"),
 )
-
-_OF_ONE_SITE: Final[tuple[Network, ...]] = (
-    *LOOPBACK,
-    *map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),
-    *map(ipaddress.IPv4Network, ("100.64.0.0/10", "169.254.0.0/16")),
-    *map(ipaddress.IPv6Network, ("fc00::/7", "fe80::/10")),
-)
-"""Networks that the internet does not route (RFC 6890): nobody from outside has such an address."""
-
-_WIDEST: Final = {4: 16, 6: 32}
-"""Prefix length of the widest public network that one site may have."""
 
 
 def open_relay(networks: Iterable[Network]) -> str | None:
@@ -36,9 +25,7 @@ def open_relay(networks: Iterable[Network]) -> str | None:
         networks: those whose clients need no login.
     """
     for network in networks:
-        if any(_inside(network, site) for site in _OF_ONE_SITE):
-            continue
-        if network.prefixlen < _WIDEST[network.version]:
+        if has_strangers(network):
             return (
                 f"{network} would make an open relay: it has addresses of strangers, who could send"
                 " to everybody through it; list the networks of your own, or let senders log in"
@@ -46,25 +33,19 @@ def open_relay(networks: Iterable[Network]) -> str | None:
     return None
 
 
-def _inside(network: Network, site: Network) -> bool:
-    if isinstance(network, ipaddress.IPv4Network) and isinstance(site, ipaddress.IPv4Network):
-        return network.subnet_of(site)
-    if isinstance(network, ipaddress.IPv6Network) and isinstance(site, ipaddress.IPv6Network):
-        return network.subnet_of(site)
-    return False
-
-
-def is_in(client: str, networks: Iterable[Network]) -> bool:
-    """Whether a client's address is in one of the networks.
+def untied(networks: Iterable[Network]) -> str | None:
+    """Why networks do not tie a listener to its devices, or None when they do.
 
     Arguments:
-        client: its IP address; without one (a UNIX socket) it is in none.
-        networks: of either version.
+        networks: those that may connect.
     """
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
+    named = tuple(networks)
+    if not named:
+        return "role devices: allow has to name the devices, by their addresses"
+    for network in named:
+        if not names_addresses(network):
+            return (
+                f"role devices: {network} is too wide to name devices; list their addresses, or"
+                " networks of at most 256 of them (/24; /64 of IPv6)"
+            )
+    return None

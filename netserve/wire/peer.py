@@ -1,0 +1,80 @@
+"""A peer's IP address: read from text, counted, and looked for in networks. No I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_OF_ONE_SITE: Final[tuple[Network, ...]] = (
+    *map(ipaddress.IPv4Network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),
+    *map(ipaddress.IPv4Network, ("100.64.0.0/10", "169.254.0.0/16")),
+    *map(ipaddress.IPv6Network, ("::1/128", "fc00::/7", "fe80::/10")),
+)
+"""Networks that the internet does not route (RFC 6890): nobody from outside has such an address."""
+
+_WIDEST_OF_ONE_SITE: Final = {4: 16, 6: 32}
+"""Prefix length of the widest public network that one site may have."""
+
+_WIDEST_OF_ONE_ROOM: Final = {4: 24, 6: 64}
+"""Prefix length of the widest network whose addresses count as named one by one."""
+
+
+def parse_address(text: str) -> Address | None:
+    """A peer's address; IPv4 that came in over an IPv6 socket is given as IPv4.
+
+    Returns None for what is not an IP address: a UNIX socket's peer has none.
+    """
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def counting_key(address: Address | None) -> str:
+    """What counts as one address: an IPv4 address, or the /64 of an IPv6 address.
+
+    One subscriber has a /64 at least, so that counting single IPv6 addresses limits nobody.
+    """
+    if address is None:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
+
+
+def is_in(peer: str, networks: Iterable[Network]) -> bool:
+    """Whether a peer's address is in one of the networks.
+
+    Arguments:
+        peer: its IP address; without one (a UNIX socket) it is in none.
+        networks: of either version.
+    """
+    address = parse_address(peer)
+    return address is not None and any(address in network for network in networks)
+
+
+def has_strangers(network: Network) -> bool:
+    """Whether a network is wider than one site's, so that anybody may have an address of it."""
+    if any(_inside(network, site) for site in _OF_ONE_SITE):
+        return False
+    return network.prefixlen < _WIDEST_OF_ONE_SITE[network.version]
+
+
+def names_addresses(network: Network) -> bool:
+    """Whether a network is so narrow that it names its addresses: a /24 at most, or a /64."""
+    return network.prefixlen >= _WIDEST_OF_ONE_ROOM[network.version]
+
+
+def _inside(network: Network, site: Network) -> bool:
+    if isinstance(network, ipaddress.IPv4Network) and isinstance(site, ipaddress.IPv4Network):
+        return network.subnet_of(site)
+    if isinstance(network, ipaddress.IPv6Network) and isinstance(site, ipaddress.IPv6Network):
+        return network.subnet_of(site)
+    return False

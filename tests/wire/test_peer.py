@@ -1,0 +1,60 @@
+"""A peer's address."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netserve.wire.peer import (
+    counting_key,
+    has_strangers,
+    is_in,
+    names_addresses,
+    parse_address,
+)
+
+
+@given(st.ip_addresses())
+def test_an_address_counts_the_same_however_it_is_written(address: object) -> None:
+    assert counting_key(parse_address(str(address))) == counting_key(parse_address(str(address)))
+    assert counting_key(parse_address(str(address)))
+
+
+def test_one_subscriber_of_ipv6_counts_once() -> None:
+    first = counting_key(parse_address("2001:db8:1:2::1"))
+    assert first == counting_key(parse_address("2001:db8:1:2:ffff::9"))
+    assert first != counting_key(parse_address("2001:db8:1:3::1"))
+
+
+@pytest.mark.parametrize(
+    ("client", "inside"),
+    [("fe80::1%eth0", True), ("::ffff:10.1.2.3", True), ("10.1.2.3", True), ("11.0.0.1", False),
+     ("", False), ("x", False)],
+)  # fmt: skip
+def test_forms_of_an_address(client: str, inside: bool) -> None:
+    networks = [ip_network("10.0.0.0/8"), ip_network("fe80::/10")]
+    assert is_in(client, networks) is inside
+
+
+@pytest.mark.parametrize(
+    ("network", "strangers", "named"),
+    [
+        ("0.0.0.0/0", True, False),
+        ("198.0.0.0/8", True, False),
+        ("198.51.0.0/16", False, False),
+        ("10.0.0.0/8", False, False),
+        ("198.51.100.0/24", False, True),
+        ("198.51.100.7", False, True),
+        ("::/0", True, False),
+        ("2001:db8::/32", False, False),
+        ("fc00::/7", False, False),
+        ("2001:db8::/64", False, True),
+        ("2001:db8::1", False, True),
+    ],
+)
+def test_how_wide_a_network_is(network: str, strangers: bool, named: bool) -> None:
+    assert has_strangers(ip_network(network)) is strangers
+    assert names_addresses(ip_network(network)) is named
