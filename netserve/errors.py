@@ -73,6 +73,20 @@ class StartError(NetserveError):
     """The machine is not as the file needs it: a port is taken, a certificate missing."""
 
 
+class OptionError(ValueError):
+    """An option cannot be put to use, as shows when a plugin builds its service.
+
+    Arguments:
+        option: the way to it inside of the service, such as ``("users_file",)``.
+        what: what is wrong, and what would be right.
+    """
+
+    def __init__(self, option: tuple[str | int, ...], what: str) -> None:
+        super().__init__(what)
+        self.option = option
+        self.what = what
+
+
 class PeerError(NetserveError):
     """A peer sent what its protocol does not allow, or more than a limit."""
 

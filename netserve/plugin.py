@@ -307,7 +307,7 @@ class ProtocolPlugin(Generic[S]):
         name: what stands behind ``protocol:`` in the file.
         settings: the model of a service's options, a subclass of `Settings`.
         build: makes what is hosted; it opens nothing and raises ValueError for settings that
-            cannot work.
+            cannot work, `netserve.errors.OptionError` where one option is to blame.
         summary: one line for ``netserve list``; without it the first line of the model's
             docstring.
     """

@@ -18,6 +18,7 @@ VERBS = {
     "schema": ("netserve.cli.schema:schema", "Print the JSON Schema of the file, for editors."),
     "list": ("netserve.cli.listing:listing", "Show the protocols, or the options of one."),
     "dkim": ("netserve.cli.dkim:dkim", "Make a key for signing mail, and print its DNS record."),
+    "passwd": ("netserve.cli.passwd:passwd", "Add a user to a file of users, or change one."),
     "queue": ("netserve.cli.queue:queue", "Look at the durable queue, and act on it."),
 }
 """Every verb: where it is, and what it is for."""

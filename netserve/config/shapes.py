@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from netserve.config import types as config_types
-from netserve.config.types import Listen, Secret
+from netserve.config.types import Listen, Rate, Secret
 
 _NAMED: Final = (
     (config_types.Duration, "duration"),
@@ -39,6 +39,7 @@ _PLAIN: Final[Mapping[Any, str]] = {
     type(None): "nothing",
     Secret: "secret",
     Listen: "address",
+    Rate: "rate",
     Path: "path",
     Any: "anything",
     object: "anything",

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from netserve.config.types import expand_home
+
 MAX_FILE_SIZE: Final = 64 * 1024
 """Bytes that ``!file`` and ``!credential`` read at most."""
 
@@ -69,7 +71,7 @@ class Tags:
     def _file(self, text: str) -> str:
         if not text or "\0" in text:
             raise ValueError("write !file PATH")
-        path = self.folder / Path(text).expanduser()
+        path = self.folder / expand_home(text)
         return _read(path, f"the file {path}")
 
     def _credential(self, text: str) -> str:

@@ -46,6 +46,7 @@ class Section(BaseModel):
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _RATE_UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+_RATE_SCHEMA: Final = {"type": "string", "pattern": r"^[1-9]\d*/(second|minute|hour|day)$"}
 _RATE: Final = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
 _SIZE_UNITS: Final = {
     "B": 1,
@@ -103,6 +104,18 @@ class Rate:
     def __str__(self) -> str:
         unit = next((unit for unit, time in _RATE_UNITS.items() if time == self.seconds), None)
         return f"{self.count}/{unit or f'{self.seconds:g}s'}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(parse_rate)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return dict(_RATE_SCHEMA)
 
 
 def parse_rate(value: object) -> Rate:
@@ -198,13 +211,25 @@ class Secret:
         return {"type": "string", "writeOnly": True}
 
 
+def expand_home(path: str | Path) -> Path:
+    """The path with the home folder that it begins with (``~``, ``~user``) written out.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path}: there is no user of this name") from None
+
+
 def _in_folder_of_file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, (str, Path)) or not str(value):
         raise ValueError("not a path")
     if "\0" in str(value):
         raise ValueError("a path has no NUL in it")
     folder = (info.context or {}).get("folder", Path())
-    return Path(folder) / Path(value).expanduser()
+    return Path(folder) / expand_home(value)
 
 
 FilePath: TypeAlias = Annotated[
@@ -250,10 +275,8 @@ Networks: TypeAlias = Annotated[
 """One network or a list of them."""
 
 
-_RATE_SCHEMA: Final = {"type": "string", "pattern": r"^[1-9]\d*/(second|minute|hour|day)$"}
-
 Rates: TypeAlias = Annotated[
-    tuple[Annotated[Rate, BeforeValidator(parse_rate)], ...],
+    tuple[Rate, ...],
     BeforeValidator(_one_or_many),
     AfterValidator(_different_times),
     WithJsonSchema({"anyOf": [_RATE_SCHEMA, {"type": "array", "items": _RATE_SCHEMA}]}),

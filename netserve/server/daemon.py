@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from netserve.config.load import Configuration, ServiceConfiguration
 from netserve.crossing import ensure_deferred
 from netserve.durable import make_folders
-from netserve.errors import ConfigError, Problem, StartError
+from netserve.errors import ConfigError, OptionError, Problem, StartError
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
 from netserve.plugin import Context, Hosted, Metrics, Settings, Way
@@ -83,6 +83,9 @@ class Daemon(Service):
                         ("services", service.name, "tls", *error.option), error.what
                     )
                 )
+            except OptionError as error:
+                way = ("services", service.name, *error.option)
+                problems.append(self.configuration.problem(way, error.what))
             except ValueError as error:
                 problems.append(self.configuration.problem(("services", service.name), str(error)))
         if problems:

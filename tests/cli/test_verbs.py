@@ -44,7 +44,7 @@ def test_a_bad_file(config: Path) -> None:
     assert result.stdout == ""
     assert result.stderr == (
         "config.yaml:5:5: services.one.pasword: unknown key; known are protocol, listen, tls,"
-        " limits, allow, deny, log, kind, limit, amplify\n"
+        " limits, allow, deny, proxy_protocol_from, log, kind, limit, amplify\n"
         "        pasword: ***\n"
         "        ^\n"
     )

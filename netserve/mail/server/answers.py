@@ -35,7 +35,7 @@ CONTENT_AHEAD: Final = Reply(421, "4.7.0", "Content was sent before it was asked
 DATA_BEHIND_STARTTLS: Final = Reply(421, "4.7.0", "Nothing may follow STARTTLS in clear")
 NOT_SMTP_REPLY: Final = Reply(421, "4.7.0", "This is SMTP")
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "The service is shutting down; come again")
-TOO_SLOW: Final = Reply(421, "4.4.2", "The message took too long")
+TOO_SLOW: Final = Reply(421, "4.4.2", "This took too long")
 
 NOT_OFFERED: Final = frozenset({"EXPN", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML"})
 """Commands that SMTP has, and this server does not."""

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from netserve.config.types import expand_home
 from netserve.errors import PluginError
 from netserve.imports import import_object
 
@@ -121,7 +122,7 @@ class Builder:
         if set(argument) not in _FORMS:
             return {key: self.value(item) for key, item in argument.items()}
         if "path" in argument:
-            return str(self._folder / Path(argument["path"]).expanduser())
+            return str(self._folder / expand_home(argument["path"]))
         if "import" in argument:
             return self.find(argument["import"])
         path = argument["object"]

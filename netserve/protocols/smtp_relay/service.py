@@ -15,10 +15,11 @@ from netserve.plugin import Context, Hosted
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
+from netserve.protocols.smtp_relay.receiving.rates import RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
 from netserve.protocols.smtp_relay.receiving.taking import Shared
-from netserve.protocols.smtp_relay.settings import SmtpRelaySettings
+from netserve.protocols.smtp_relay.settings import MailRates, SmtpRelaySettings
 
 
 class SmtpFactory(Factory):
@@ -45,12 +46,28 @@ def _checker(settings: SmtpRelaySettings, context: Context) -> Any:
         if IUsernamePassword not in getattr(checker, "credentialInterfaces", ()):
             raise ValueError(f"{settings.checker} does not check user names and passwords")
         return checker
-    if not settings.users:
+    if not settings.users and settings.users_file is None:
         return None
     # Only a service with users needs argon2.
-    from netserve.protocols.smtp_relay.receiving.auth import UsersChecker  # noqa: PLC0415
+    from netserve.protocols.smtp_relay.receiving import auth  # noqa: PLC0415
 
-    return UsersChecker(settings.users, reactor=context.reactor)
+    if settings.users_file is not None:
+        post = context.reactor.callFromThread
+        file = auth.UsersFile(settings.users_file, log=context.log, post=post)
+        return auth.UsersChecker(file.users, reactor=context.reactor)
+    users = auth.listed_users(settings.users)
+    return auth.UsersChecker(lambda: users, reactor=context.reactor)
+
+
+def _rates(rates: MailRates, context: Context) -> RateLimits:
+    return RateLimits(
+        per_address=rates.per_address,
+        per_user=rates.per_user,
+        recipients_per_address=rates.recipients_per_address,
+        recipients_per_user=rates.recipients_per_user,
+        exempt=rates.exempt,
+        clock=context.reactor.seconds,
+    )
 
 
 def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
@@ -91,8 +108,8 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         outbox=outbox,
         reception=Reception(settings),
         checker=_checker(settings, context),
+        rates=_rates(settings.rates, context),
         wall=time.time,
-        tls_from_start=not settings.begins_in_clear,
     )
     for state in ("queued", "held", "delivering"):
         context.metrics.gauge(

@@ -10,17 +10,19 @@ from pydantic import AfterValidator, Field, model_validator
 
 from netserve.config.types import (
     Duration,
+    FilePath,
     ImportPath,
     Network,
     Networks,
     PositiveInt,
+    Rate,
     Secret,
     Section,
     Size,
 )
 from netserve.plugin import Limits, Settings
 from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
-from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK, open_relay
+from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK, open_relay, untied
 from netserve.protocols.smtp_relay.routes import AddressPatterns, Route
 
 _HOSTNAME: Final = re.compile(
@@ -67,6 +69,25 @@ class SmtpLimits(Limits):
     """Commands in a row that bring no mail, before the connection is closed."""
     data_timeout: Duration = 600.0
     """Time for the content of one message."""
+    connections_per_user: PositiveInt = 100
+    """Connections at one time that have logged in as the same user."""
+
+
+class MailRates(Section):
+    """How much mail may be handed over in a time. A client may use it up at once; it is filled
+    again evenly.
+    """
+
+    per_address: Rate = Rate(6000, 60.0)
+    """Messages of one address (an IPv4 address, or a /64 of IPv6)."""
+    recipients_per_address: Rate = Rate(30000, 60.0)
+    """Recipients of the messages of one address."""
+    per_user: Rate = Rate(10000, 3600.0)
+    """Messages of one user."""
+    recipients_per_user: Rate = Rate(50000, 3600.0)
+    """Recipients of the messages of one user."""
+    exempt: Networks = LOOPBACK
+    """Networks whose addresses have no rates; loopback unless given."""
 
 
 class Retry(Section):
@@ -94,28 +115,38 @@ class SmtpRelaySettings(Settings):
     hostname: Annotated[str, AfterValidator(_check_hostname)] = Field(default_factory=_own_name)
     """The name of this host, for the greeting, EHLO, `Received` and bounces; the default is the
     system's."""
-    role: Literal["relay", "submission"] = "relay"
+    role: Literal["relay", "submission", "devices"] = "relay"
     """`relay` takes mail from the networks of `relay_for` without a login; `submission` wants a
-    login of everybody, and adds a missing `Date` and `Message-ID`."""
+    login of everybody, and adds a missing `Date` and `Message-ID`; `devices` takes mail of what
+    `allow` names, however old: without a login, without TLS, with bare line feeds."""
     relay_for: Annotated[Networks, AfterValidator(_check_networks)] = LOOPBACK
-    """Networks whose clients need no login; loopback unless given."""
+    """Networks whose clients need no login; loopback unless given, for role `devices` those of
+    `allow`."""
     users: dict[str, Secret] = Field(default={})
     """Who may log in: by name a password, or its argon2 hash (`$argon2id$…`)."""
+    users_file: FilePath | None = None
+    """Users from a file that `netserve passwd` writes, in place of `users`; it is read again when
+    it has changed."""
     checker: ImportPath | None = None
-    """Logins are checked by this object instead of `users`: an `ICredentialsChecker` of
+    """Logins are checked by this object in place of `users`: an `ICredentialsChecker` of
     `twisted.cred` for user names and passwords."""
     senders: dict[str, AddressPatterns] = Field(default={})
     """By user, the sender addresses that this user may use: `{scanner: "scan@example.org"}`. Who is
     not listed may use any."""
+    senders_in_header: bool = False
+    """Hold users to their `senders` in the field From of the header too."""
     starttls: bool = True
     """With `tls`: connections begin in clear and STARTTLS is offered; `false` for TLS from the
-    first byte (port 465)."""
+    first byte. On an address `tls:`, such as `tls:465`, it is from the first byte in any case."""
     login_without_tls: bool = False
-    """Offer AUTH on connections in clear too, for devices that have no TLS."""
+    """Offer AUTH on connections in clear too; for role `devices` it is offered so."""
     normalise_newlines_for: Networks = ()
-    """Networks whose bare LF and CR are taken for line ends; from others they are refused."""
+    """Networks whose bare LF and CR are taken for line ends; from others they are refused. For role
+    `devices` it is everybody."""
     limits: SmtpLimits = SmtpLimits()
     """What the service may use."""
+    rates: MailRates = MailRates()
+    """How much mail clients and users may hand over in a time."""
     retry: Retry = Retry()
     """When a message that could not be delivered is tried again."""
     dns: Dns = Dns()
@@ -124,27 +155,77 @@ class SmtpRelaySettings(Settings):
     """Where mail goes; the first route that matches."""
 
     @model_validator(mode="after")
+    def _nobody_else_may_send(self) -> SmtpRelaySettings:
+        if self.role == "devices" and (reason := untied(self.allow)) is not None:
+            raise ValueError(reason)
+        for _, listen in self.addresses():
+            if listen.kind == "haproxy":
+                raise ValueError(
+                    "haproxy: believes whoever connects, so that anybody could claim an address of"
+                    " relay_for; listen on tcp:, and name the balancer in proxy_protocol_from"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _somebody_may_send(self) -> SmtpRelaySettings:
-        if self.users and self.checker:
-            raise ValueError("users and checker: only one of them can check logins")
-        if self.role == "submission" and not self.has_logins:
-            raise ValueError("role submission wants a login of everybody: list users")
-        if self.checker is None and (strangers := self.senders.keys() - self.users.keys()):
-            raise ValueError(
-                f"senders names users who are not listed: {', '.join(sorted(strangers))}"
-            )
-        if self.has_logins and self.tls is None and not self.login_without_tls:
+        checking = {"users": self.users, "users_file": self.users_file, "checker": self.checker}
+        given = [name for name, value in checking.items() if value]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: only one of them can check logins")
+        if self.role == "submission" and not given:
+            raise ValueError("role submission wants a login of everybody: give users or users_file")
+        if given and self.tls is None and not self.auth_in_clear:
             raise ValueError(
                 "users can log in over TLS only: give tls, or set login_without_tls: true"
             )
         return self
 
+    @model_validator(mode="after")
+    def _senders_are_users(self) -> SmtpRelaySettings:
+        all_known = self.checker is None and self.users_file is None
+        if all_known and (strangers := self.senders.keys() - self.users.keys()):
+            raise ValueError(
+                f"senders names users who are not listed: {', '.join(sorted(strangers))}"
+            )
+        if self.senders_in_header and not self.senders:
+            raise ValueError("senders_in_header holds users to their senders: list senders")
+        return self
+
     @property
     def has_logins(self) -> bool:
         """Whether anybody can log in."""
-        return bool(self.users or self.checker)
+        return bool(self.users or self.users_file or self.checker)
 
     @property
     def begins_in_clear(self) -> bool:
-        """Whether connections begin without TLS."""
+        """Whether connections begin without TLS, but for those of an address `tls:`."""
         return self.tls is None or self.starttls
+
+    @property
+    def is_for_devices(self) -> bool:
+        """Whether it is tied to devices that it takes as they are."""
+        return self.role == "devices"
+
+    @property
+    def auth_in_clear(self) -> bool:
+        """Whether logins are taken without TLS."""
+        return self.login_without_tls or self.is_for_devices
+
+    @property
+    def completes_headers(self) -> bool:
+        """Whether a missing Date and Message-ID are added (RFC 6409, 8)."""
+        return self.role in {"submission", "devices"}
+
+    @property
+    def trusted(self) -> Networks:
+        """Networks whose clients need no login."""
+        if self.is_for_devices and "relay_for" not in self.model_fields_set:
+            return self.allow
+        return self.relay_for
+
+    @property
+    def normalised(self) -> Networks:
+        """Networks whose bare LF and CR are taken for line ends."""
+        if self.is_for_devices and "normalise_newlines_for" not in self.model_fields_set:
+            return self.allow
+        return self.normalise_newlines_for

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
-from functools import cache
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from argon2 import PasswordHasher
@@ -12,66 +13,155 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from netserve.config.types import Secret
+from netserve.errors import OptionError
+from netserve.wire.users_file import LARGEST, UsersFileError, parse_users
+
+AT_ONCE: Final = 4
+"""Passwords that are verified at a time; each takes some memory, and the others wait."""
 
 _HASH: Final = "$argon2"
+_NOBODY: Final = (
+    "$argon2id$v=19$m=19456,t=2,p=1$ox1ZZSuMoFCRFBGWciOYUw"
+    "$8ENcVL6LeMmikyzh8Zr4ydYG95uDcwHhVY75W+FGcvA"
+)
+"""What is verified where there is no hash, so that a refusal takes as long as for others."""
 
-
-@cache
-def _nobody() -> str:
-    """What is verified for a user who does not exist, so that an answer takes as long as for
-    others. Hashing takes a while and much memory, so this waits for the first login.
-    """
-    return PasswordHasher().hash("nobody")
+_Users = Mapping[str, str]
 
 
 @implementer(ICredentialsChecker)
 class UsersChecker:
-    """Checks logins against the users of the file.
+    """Checks logins against users that the file lists.
 
     Arguments:
-        users: by name a password, or its argon2 hash.
+        users: gives, by name, the password or its argon2 hash; it is called in a thread.
         reactor: whose threads do the hashing, which takes a while on purpose.
-
-    Raises:
-        ValueError: what looks like a hash is none.
     """
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, users: Mapping[str, Secret], *, reactor: Any) -> None:
-        self._users = {name.encode(): secret for name, secret in users.items()}
+    def __init__(self, users: Callable[[], _Users], *, reactor: Any) -> None:
+        self._users = users
         self._reactor = reactor
         self._hasher = PasswordHasher()
-        for name, secret in users.items():
-            if secret.reveal().startswith(_HASH):
-                try:
-                    self._hasher.check_needs_rehash(secret.reveal())
-                except InvalidHashError:
-                    raise ValueError(f"the hash of the user {name} is none of argon2") from None
+        self._turn = DeferredSemaphore(AT_ONCE)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
         """The user's name, from the Deferred; UnauthorizedLogin when it is not the password."""
-        return deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), self._check, credentials
+        return self._turn.run(
+            deferToThreadPool,
+            self._reactor,
+            self._reactor.getThreadPool(),
+            self._check,
+            credentials,
         )
 
     def _check(self, credentials: Any) -> bytes:
         name: bytes = credentials.username
-        secret = self._users.get(name)
-        nobody = _nobody()  # also where it is not needed, so that the first login tells nothing
-        kept = nobody if secret is None else secret.reveal()
-        if kept.startswith(_HASH):
-            try:
-                self._hasher.verify(kept, credentials.password)
-            except VerificationError:
-                raise UnauthorizedLogin from None
-        elif not hmac.compare_digest(kept.encode(), credentials.password):
-            raise UnauthorizedLogin
-        if secret is None:
+        kept = self._users().get(name.decode())
+        if kept is not None and not kept.startswith(_HASH):
+            if hmac.compare_digest(kept.encode(), credentials.password):
+                return name
+            kept = None
+        try:
+            self._hasher.verify(_NOBODY if kept is None else kept, credentials.password)
+        except VerificationError:
+            raise UnauthorizedLogin from None
+        if kept is None:
             raise UnauthorizedLogin
         return name
+
+
+def listed_users(users: Mapping[str, Secret]) -> _Users:
+    """The users of the option ``users``.
+
+    Raises:
+        OptionError: what looks like a hash is none.
+    """
+    hasher = PasswordHasher()
+    for name, secret in users.items():
+        if secret.reveal().startswith(_HASH):
+            try:
+                hasher.check_needs_rehash(secret.reveal())
+            except InvalidHashError:
+                what = f"the hash of the user {name} is none of argon2"
+                raise OptionError(("users", name), what) from None
+    return {name: secret.reveal() for name, secret in users.items()}
+
+
+class UsersFile:
+    """The users of the option ``users_file``, read again when the file has changed.
+
+    A change that is wrong is logged, and the users stay as they were.
+
+    Arguments:
+        path: of the file.
+        log: is told of a change, and of what is wrong with one.
+        post: calls a function in the reactor's thread.
+
+    Raises:
+        OptionError: it cannot be read, or a line of it is wrong.
+    """
+
+    def __init__(self, path: Path, *, log: Logger, post: Callable[..., object]) -> None:
+        self._path = path
+        self._log = log
+        self._post = post
+        self._lock = threading.Lock()
+        self._seen: tuple[int, ...] = ()
+        try:
+            self._users = self._read()
+        except ValueError as error:
+            raise OptionError(("users_file",), str(error)) from None
+
+    def users(self) -> _Users:
+        """The users by now; may be called by any thread."""
+        with self._lock:
+            if self._signature() != self._seen:
+                self._read_again()
+            return self._users
+
+    def _read_again(self) -> None:
+        try:
+            self._users = self._read()
+        except ValueError as error:
+            what = "the users stay as they were: {reason}"
+            self._post(self._log.error, what, reason=str(error))
+        else:
+            what = "the users of {path} have changed: {count} now"
+            self._post(self._log.info, what, path=str(self._path), count=len(self._users))
+
+    def _signature(self) -> tuple[int, ...]:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return (0,)
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _read(self) -> _Users:
+        """The users of the file.
+
+        Raises:
+            ValueError: why not, with the place.
+        """
+        self._seen = self._signature()
+        try:
+            data = self._path.read_bytes()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ValueError(f"{self._path}: {reason}; `netserve passwd` makes one") from None
+        if len(data) > LARGEST:
+            raise ValueError(f"{self._path}: too large to be a file of users")
+        try:
+            return parse_users(data.decode())
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise ValueError(f"{self._path}:{line}: not UTF-8") from None
+        except UsersFileError as error:
+            raise ValueError(f"{self._path}:{error.line}: {error.what}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from netserve.mail.author import authors
 from netserve.mail.envelope import Reply
 from netserve.mail.server.model import ServerLimits, ServerOptions
 from netserve.protocols.smtp_relay.routes import RouteTable, address_matcher
@@ -12,6 +13,9 @@ from netserve.wire.peer import is_in
 
 LOGIN_WANTED: Final = Reply(530, "5.7.0", "Log in first")
 NOT_YOUR_ADDRESS: Final = Reply(553, "5.7.1", "This sender address is not one of yours")
+NOT_YOUR_NAME: Final = Reply(
+    550, "5.7.1", "The From field of the message has to have addresses of yours, and only them"
+)
 NO_RELAYING: Final = Reply(554, "5.7.1", "Relay access denied")
 NO_ROUTE: Final = Reply(550, "5.1.2", "Mail for this recipient is not taken here")
 
@@ -26,15 +30,22 @@ class Reception:
     def __init__(self, settings: SmtpRelaySettings) -> None:
         limits = settings.limits
         self.hostname = settings.hostname
-        self.completes_headers = settings.role == "submission"
+        self.completes_headers = settings.completes_headers
         """Whether a missing Date and Message-ID are added (RFC 6409, 8)."""
         self.data_timeout = limits.data_timeout
         """Seconds for the content of a message."""
         self.space_needed = limits.message_size * 3 // 2
         """Bytes that must be free before a message is taken."""
+        self.command_timeout = limits.idle_timeout
+        """Seconds for one line of a command."""
+        self.handshake_timeout = limits.handshake_timeout
+        """Seconds for the handshake behind STARTTLS."""
+        self.connections_per_user = limits.connections_per_user
+        """Connections at one time that have logged in as the same user."""
         self._login_wanted = settings.role == "submission"
-        self._relay_for = settings.relay_for
-        self._normalise_for = settings.normalise_newlines_for
+        self._relay_for = settings.trusted
+        self._normalise_for = settings.normalised
+        self._header_too = settings.senders_in_header
         self._senders = {
             user: address_matcher(patterns) for user, patterns in settings.senders.items()
         }
@@ -54,7 +65,7 @@ class Reception:
                 ),
                 starttls=settings.tls is not None and settings.begins_in_clear,
                 auth=settings.has_logins,
-                auth_in_clear=settings.login_without_tls,
+                auth_in_clear=settings.auth_in_clear,
                 normalise=normalise,
             )
             for normalise in (False, True)
@@ -79,6 +90,18 @@ class Reception:
             return LOGIN_WANTED
         may_use = self._senders.get(user)
         return None if may_use is None or may_use(sender) else NOT_YOUR_ADDRESS
+
+    def header(self, section: bytes, *, user: str) -> Reply | None:
+        """Why a message with this header is not taken, or None.
+
+        Arguments:
+            section: what it begins with, the whole header section at least.
+            user: who has logged in, or an empty string.
+        """
+        if not self._header_too or (may_use := self._senders.get(user)) is None:
+            return None
+        found = authors(section)
+        return None if found and all(map(may_use, found)) else NOT_YOUR_NAME
 
     def trusts(self, client: str) -> bool:
         """Whether a client may relay without a login.

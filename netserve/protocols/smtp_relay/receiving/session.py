@@ -7,12 +7,18 @@ The machine (`netserve.mail.server.machine`) says what the client wants, `Recept
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any, ClassVar, Final
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IPushProducer,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,16 +37,20 @@ from netserve.mail.server.model import (
     Signal,
     TLSWanted,
 )
+from netserve.protocols.smtp_relay.receiving.rates import Allowance
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
 
 WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
 LOGIN_FAILED: Final = Reply(454, "4.7.0", "Logins cannot be checked now; come again")
 
+TOO_MANY_OF_USER: Final = Reply(421, "4.7.0", "Too many connections of this user")
+HANDSHAKE_TOO_SLOW: Final = "no TLS handshake in time behind STARTTLS"
+
 UNWATCHED_OUTPUT: Final = 64 * 1024
 """Bytes of replies after which the transport is asked whether the client takes them."""
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
 class SmtpSession(Protocol):
     """See the module.
 
@@ -53,10 +63,13 @@ class SmtpSession(Protocol):
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._reading = True
-        self._half_closed = False
+        self._half_closed = self._gone = False
         self._pumping = False
         self._blocked = False
         self._unwatched = 0
+        self._line_deadline: float | None = None
+        self._handshake_call: Any = None
+        self._user = ""
 
     def connectionMade(self) -> None:
         """Greet the client."""
@@ -64,18 +77,27 @@ class SmtpSession(Protocol):
         self._client: str = getattr(self.transport.getPeer(), "host", "")
         self._trusted = shared.reception.trusts(self._client)
         options = shared.reception.options(self._client)
-        self._machine = SmtpServer(options, tls=shared.tls_from_start)
+        client_allowance = shared.rates.of_client(self._client)
+        self._allowances = () if client_allowance is None else (client_allowance,)
+        self._machine = SmtpServer(options, tls=ISSLTransport.providedBy(self.transport))
         self._taker = Taker(shared, self._machine, self._client, self._pump)
         self._pump()
 
     def dataReceived(self, data: bytes) -> None:
         """Give it to the machine, and do what it says."""
         machine = self._machine
-        deadline = self._taker.deadline
+        deadline = self._taker.deadline or self._line_deadline
         if deadline is not None and self._shared.context.reactor.seconds() > deadline:
             machine.end(answers.TOO_SLOW)
         machine.receive(data)
         self._pump()
+        if machine.in_content or data.endswith(b"\n"):
+            self._line_deadline = None
+        elif self._line_deadline is None:
+            # Half a line: each further byte would keep the idle sweep away.
+            shared = self._shared
+            now = shared.context.reactor.seconds()
+            self._line_deadline = now + shared.reception.command_timeout
 
     def readConnectionLost(self) -> None:
         """The client says no more; what it has said is answered, then the connection ends."""
@@ -87,8 +109,11 @@ class SmtpSession(Protocol):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The client is gone; a message that was not complete is given up."""
+        self._gone = True
         self._machine.lost()
         self._taker.give_up()
+        self.handshakeCompleted()
+        self._leave_user()
 
     def drain(self) -> None:
         """End with 421 once no message is under way; called when the service stops."""
@@ -189,6 +214,8 @@ class SmtpSession(Protocol):
         reply = shared.reception.sender(event.mail.sender, user=self._machine.user)
         if reply is None and shared.outbox.free_space() < shared.reception.space_needed:
             reply = NO_SPACE
+        if reply is None and self._allowances:
+            reply = self._too_many("messages", Allowance.message)
         if reply is not None:
             self._log_refusal("mail", event.mail.sender, reply)
         self._answer(reply)
@@ -200,9 +227,18 @@ class SmtpSession(Protocol):
             user=self._machine.user,
             trusted=self._trusted,
         )
+        if reply is None and self._allowances:
+            reply = self._too_many("recipients", Allowance.recipient)
         if reply is not None:
             self._log_refusal(event.recipient.address, event.mail.sender, reply)
         self._answer(reply)
+
+    def _too_many(self, what: str, take: Callable[[Allowance], float]) -> Reply | None:
+        for allowance in self._allowances:
+            if wait := take(allowance):
+                text = f"Too many {what} of {allowance.whose}; come again in {ceil(wait)} s"
+                return Reply(450, "4.7.1", text)
+        return None
 
     def _log_refusal(self, what: str, sender: str, reply: Reply) -> None:
         self._shared.context.metrics.errors["refused"] += 1
@@ -217,11 +253,35 @@ class SmtpSession(Protocol):
     def _credentials(self, event: CredentialsGiven) -> None:
         credentials = UsernamePassword(event.user.encode(), event.password.encode())
         checking = maybeDeferred(self._shared.checker.requestAvatarId, credentials)
-        checking.addCallbacks(self._logged_in, self._not_logged_in, errbackArgs=(event.user,))
+        checking.addCallbacks(
+            self._logged_in, self._not_logged_in, callbackArgs=(event.user,),
+            errbackArgs=(event.user,),
+        )  # fmt: skip
 
-    def _logged_in(self, avatar_id: object) -> None:
-        self._machine.accept()
+    def _logged_in(self, avatar_id: object, user: str) -> None:
+        shared = self._shared
+        if self._gone:
+            return
+        if shared.logged_in[user] >= shared.reception.connections_per_user:
+            shared.context.metrics.errors["connections_per_user"] += 1
+            shared.context.log.info(
+                "refused {client}: too many connections of {user}", client=self._client, user=user
+            )
+            self._machine.refuse(TOO_MANY_OF_USER)
+        else:
+            shared.logged_in[user] += 1
+            self._user = user
+            self._allowances = (*self._allowances, shared.rates.of_user(user))
+            self._machine.accept()
         self._pump()
+
+    def _leave_user(self) -> None:
+        logged_in, user = self._shared.logged_in, self._user
+        if user:
+            self._user = ""
+            logged_in[user] -= 1
+            if not logged_in[user]:
+                del logged_in[user]
 
     def _not_logged_in(self, failure: Failure, user: str) -> None:
         context = self._shared.context
@@ -240,8 +300,25 @@ class SmtpSession(Protocol):
 
     def _tls(self, event: TLSWanted) -> None:
         self._send()
-        self.transport.startTLS(self._shared.context.tls)
+        shared = self._shared
+        self._handshake_call = shared.context.reactor.callLater(
+            shared.reception.handshake_timeout, self._handshake_took_too_long
+        )
+        self.transport.startTLS(shared.context.tls)
         self._machine.tls_started()
+
+    def handshakeCompleted(self) -> None:
+        """The handshake behind STARTTLS is over."""
+        call, self._handshake_call = self._handshake_call, None
+        if call is not None:
+            call.cancel()
+
+    def _handshake_took_too_long(self) -> None:
+        self._handshake_call = None
+        context = self._shared.context
+        context.metrics.errors["handshake_timeout"] += 1
+        context.log.info("closed {client}: {why}", client=self._client, why=HANDSHAKE_TOO_SLOW)
+        self.transport.abortConnection()
 
     _HANDLERS: ClassVar[Mapping[type, Callable[[SmtpSession, Any], None]]] = {
         SenderGiven: _sender,

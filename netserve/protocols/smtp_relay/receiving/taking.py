@@ -5,8 +5,9 @@ Only the outbox may say 'accepted': the answer to `MessageEnds` is given when it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from twisted.python.failure import Failure
@@ -23,6 +24,7 @@ from netserve.mail.server.machine import SmtpServer
 from netserve.mail.server.model import ContentGiven, MessageBegins, MessageDropped, MessageEnds
 from netserve.outbox import Incoming, Outbox, OutboxError, OutOfSpace
 from netserve.plugin import Context
+from netserve.protocols.smtp_relay.receiving.rates import RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 
 NO_SPACE: Final = Reply(452, "4.3.1", "There is too little space for mail; come again")
@@ -39,16 +41,18 @@ class Shared:
         outbox: keeps the mail.
         reception: decides who may hand mail over, and what is refused.
         checker: of logins, as `twisted.cred` has them; None without users.
+        rates: how much clients and users may hand over.
         wall: gives unix seconds.
-        tls_from_start: whether connections are inside TLS from their first byte.
+        logged_in: connections by the user that they have logged in as.
     """
 
     context: Context
     outbox: Outbox
     reception: Reception
     checker: Any
+    rates: RateLimits
     wall: Callable[[], float]
-    tls_from_start: bool
+    logged_in: Counter[str] = field(default_factory=Counter)
 
 
 class Taker:
@@ -98,6 +102,10 @@ class Taker:
             return
         try:
             if event.head is not None:
+                reply = self._shared.reception.header(event.data, user=self._machine.user)
+                if reply is not None:
+                    self._machine.refuse_content(reply)  # and it is dropped, at its end
+                    return
                 incoming.write(self._added_fields(incoming.id, event.head) + event.data)
             else:
                 incoming.write(event.data)

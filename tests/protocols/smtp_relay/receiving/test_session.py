@@ -8,11 +8,9 @@ import socket
 import ssl
 import subprocess
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -22,83 +20,25 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.threads import deferToThread
+from twisted.internet.task import Clock
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from netserve.config.types import parse_rate
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
 from netserve.plugin import Metrics
 from netserve.protocols.smtp_relay import plugin
+from netserve.protocols.smtp_relay.receiving.rates import RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
+from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
 from netserve.protocols.smtp_relay.receiving.taking import Shared
-from netserve.testing.hosting import RunningService, serve
+from netserve.testing.hosting import serve
+from netserve.testing.mail import TEXT, Raw, in_thread, mails, relay, send
 from netserve.testing.programs import require_program
 from netserve.testing.queue import until
 
 reactor: Any = _reactor
-TEXT = b"Subject: test\r\n\r\nHello\r\n.dot\r\n..\r\nend\r\n"
-
-
-@asynccontextmanager
-async def relay(folder: Path, **options: Any) -> AsyncIterator[RunningService]:
-    """A relay that delivers into a Maildir of the folder."""
-    defaults = {"hostname": "mx.test", "routes": ({"deliver": {"maildir": "mail"}},)}
-    service = await serve(plugin, state=folder, **(defaults | options))
-    try:
-        yield service
-    finally:
-        await service.stop()
-
-
-def in_thread(work: Callable[[], Any]) -> Deferred[Any]:
-    """Let a client that blocks run beside the reactor."""
-    return deferToThread(work)
-
-
-class Raw:
-    """A client that sends what it likes, in a thread."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.file = self.socket.makefile("rb")
-
-    def __enter__(self) -> Self:
-        self.replies(1)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-        self.socket.close()
-
-    def send(self, *lines: str) -> Raw:
-        self.socket.sendall("".join(f"{line}\r\n" for line in lines).encode())
-        return self
-
-    def replies(self, count: int) -> list[str]:
-        """The last lines of so many replies."""
-        lines: list[str] = []
-        while len(lines) < count:
-            line = self.file.readline().decode()
-            assert line, f"the connection ended behind {lines}"
-            if line[3:4] == " ":
-                lines.append(line.rstrip())
-        return lines
-
-    def rest(self) -> str:
-        return self.file.read().decode()
-
-
-async def mails(folder: Path, count: int = 1) -> list[bytes]:
-    """What lies in the Maildir, once there is so much; with the line ends that it had before."""
-    new = folder / "mail" / "new"
-    await until(lambda: new.is_dir() and len(list(new.iterdir())) >= count, reactor=reactor)
-    return [path.read_bytes().replace(b"\n", b"\r\n") for path in sorted(new.iterdir())]
-
-
-def send(port: int, *, to: str = "user@example.org", text: bytes = TEXT, **options: Any) -> Any:
-    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.test", timeout=10) as client:
-        return client.sendmail("sender@example.org", to, text, **options)
 
 
 @pytest.fixture(scope="module")
@@ -501,6 +441,9 @@ class Transport:
     def unregisterProducer(self) -> None:
         self.producer = None
 
+    def loseConnection(self) -> None:
+        pass
+
     def pauseProducing(self) -> None:
         self.reading = False
 
@@ -540,24 +483,57 @@ class Queue:
         return self.commits[-1]
 
 
-def session(queue: Queue) -> tuple[SmtpSession, Transport]:
+def session(queue: Queue, clock: Any = reactor) -> tuple[SmtpSession, Transport]:
     """A session without sockets."""
     settings = plugin.settings.model_validate(
         {"protocol": "smtp-relay", "listen": "tcp:0", "routes": ({"deliver": {"discard": True}},)}
     )
     context: Any = SimpleNamespace(
-        service="mail", reactor=reactor, log=Logger(observer=lambda _: None), metrics=Metrics(),
+        service="mail", reactor=clock, log=Logger(observer=lambda _: None), metrics=Metrics(),
         random=random.Random(0),
     )  # fmt: skip
     shared = Shared(
         context=context, outbox=queue, reception=Reception(settings), checker=None,
-        wall=lambda: 0.0, tls_from_start=False,
+        rates=RateLimits(
+            per_address=parse_rate("1/hour"), per_user=parse_rate("1/hour"), exempt=LOOPBACK,
+            recipients_per_address=parse_rate("1/hour"), recipients_per_user=parse_rate("1/hour"),
+            clock=lambda: 0.0,
+        ),
+        wall=lambda: 0.0,
     )  # fmt: skip
     made, transport = SmtpSession(shared), Transport()
     made.transport = transport
     made.connectionMade()
     made.dataReceived(b"EHLO x\r\n")
     return made, transport
+
+
+def test_a_command_has_its_time() -> None:
+    """S8: half a line that grows by a byte from time to time is not waited for without end."""
+    clock = Clock()
+    made, transport = session(Queue(), clock)
+    made.dataReceived(b"NO")
+    clock.advance(299)
+    made.dataReceived(b"O")
+    assert b"421" not in transport.sent
+    clock.advance(2)
+    made.dataReceived(b"P")
+    assert transport.sent.endswith(b"421 4.4.2 This took too long\r\n")
+
+
+def test_whole_commands_and_messages_have_their_own_time() -> None:
+    clock = Clock()
+    made, transport = session(Queue(), clock)
+    for _ in range(5):
+        made.dataReceived(b"NO")
+        clock.advance(299)
+        made.dataReceived(b"OP\r\n")
+    made.dataReceived(b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n")
+    for _ in range(2):
+        made.dataReceived(b"half a line")
+        clock.advance(299)
+    made.dataReceived(b"\r\n.\r\n")
+    assert transport.sent.endswith(b"queued as Q1\r\n")
 
 
 def test_replies_that_nobody_reads_are_bounded() -> None:

@@ -1,0 +1,93 @@
+"""How much one client and one user may hand over in a time (S8)."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netserve.config.types import Rate, parse_rate
+from netserve.protocols.smtp_relay.receiving.rates import Meter, RateLimits
+
+
+def test_a_bucket_is_used_up_at_once_and_filled_evenly() -> None:
+    meter = Meter(parse_rate("3/minute"))
+    assert [meter.take("a", 100.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert meter.take("a", 100.0) == pytest.approx(20.0)
+    assert meter.take("a", 110.0) == pytest.approx(10.0)
+    assert meter.take("b", 100.0) == 0.0
+    assert meter.take("a", 120.0) == 0.0
+    assert meter.take("a", 120.0) == pytest.approx(20.0)
+    assert [meter.take("a", 1000.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert meter.take("a", 1000.0) == pytest.approx(20.0)
+
+
+@given(
+    st.integers(1, 20),
+    st.sampled_from([1.0, 60.0, 3600.0]),
+    st.lists(st.floats(0.0, 500.0), max_size=200),
+)
+def test_in_no_time_is_more_taken_than_a_bucket_and_what_came_in(
+    count: int, seconds: float, steps: list[float]
+) -> None:
+    """And who keeps to the rate is never refused."""
+    meter, now, taken = Meter(Rate(count, seconds)), 0.0, []
+    for step in steps:
+        now += step
+        wait = meter.take("a", now)
+        if not wait:
+            taken.append(now)
+        else:
+            assert 0 < wait <= seconds / count * 1.001
+    for first, begin in enumerate(taken):
+        for last in range(first, len(taken)):
+            span = taken[last] - begin
+            assert last - first + 1 <= count + span * count / seconds + 0.02 * (last - first + 1)
+    steady, now = Meter(Rate(count, seconds)), 0.0
+    for _ in range(3 * count):
+        assert steady.take("a", now) == 0.0
+        now += seconds / count
+
+
+def test_what_is_known_is_bounded() -> None:
+    """S8: whoever came longest ago is forgotten first."""
+    meter = Meter(parse_rate("1/hour"), keys=3)
+    for key in "abcd":
+        assert meter.take(key, 0.0) == 0.0
+    assert meter.take("d", 0.0) > 0
+    assert meter.take("a", 0.0) == 0.0
+    assert len(meter._full_at) == 3
+
+
+def limits(**options: Any) -> RateLimits:
+    rates: dict[str, Any] = dict.fromkeys(
+        ("per_address", "per_user", "recipients_per_address", "recipients_per_user"),
+        parse_rate("1/hour"),
+    )
+    return RateLimits(
+        **(rates | {"exempt": (ip_network("127.0.0.0/8"),), "clock": lambda: 0.0} | options)
+    )
+
+
+def test_messages_and_recipients_are_counted_apart() -> None:
+    allowance = limits().of_client("192.0.2.1")
+    assert allowance is not None
+    assert (allowance.message(), allowance.recipient()) == (0.0, 0.0)
+    assert allowance.message() > 0
+    assert allowance.recipient() > 0
+
+
+def test_one_subscriber_of_ipv6_is_one_address() -> None:
+    made = limits()
+    for peer, wait in (("2001:db8::1", 0.0), ("2001:db8::2", 3600.0), ("2001:db8:1::1", 0.0)):
+        allowance = made.of_client(peer)
+        assert allowance is not None
+        assert allowance.message() == pytest.approx(wait)
+
+
+@pytest.mark.parametrize("peer", ["", "127.0.0.1", "::ffff:127.0.0.1"])
+def test_who_is_exempt_is_not_looked_at(peer: str) -> None:
+    assert limits().of_client(peer) is None
