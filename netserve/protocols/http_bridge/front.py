@@ -22,16 +22,11 @@ from yarl import URL
 
 from netserve.http import Body, HttpClient, HttpError
 from netserve.http.errors import BadAnswer, TooLarge
+from netserve.http.requests import BadRequest, Upload, check
 from netserve.http.server import HttpServer
 from netserve.plugin import Context
 from netserve.protocols.http_bridge.encode import Misfit
-from netserve.protocols.http_bridge.incoming import (
-    BadRequest,
-    Upload,
-    check,
-    passed_on,
-    target_of,
-)
+from netserve.protocols.http_bridge.incoming import check_method, passed_on, target_of
 from netserve.protocols.http_bridge.plan import Plan, header_values
 
 if TYPE_CHECKING:
@@ -97,6 +92,7 @@ class HttpFront:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         check(request)
+        check_method(request.method)
         values = await self._values(request)
         url = self._plan.url.render(values)
         headers = self._request_headers(request, values)
