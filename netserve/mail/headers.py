@@ -147,6 +147,12 @@ def message_id_field(queue_id: str, hostname: str) -> bytes:
     return f"Message-ID: <{queue_id}@{hostname}>\r\n".encode()
 
 
+def missing_fields(head: Head, *, queue_id: str, hostname: str, when: float) -> bytes:
+    """The ``Date`` and ``Message-ID`` that a header section lacks (RFC 6409, 8)."""
+    fields = b"" if head.has_date else date_field(when)
+    return fields if head.has_message_id else fields + message_id_field(queue_id, hostname)
+
+
 @functools.lru_cache(maxsize=4)
 def _date(when: int) -> str:
     """The date in UTC; many messages come in one second."""

@@ -7,6 +7,7 @@ transport in asyncio's form (PEP 3156) over Twisted's.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,7 +44,9 @@ class AsyncioTransport(asyncio.Transport):
             host = getattr(address, "host", None)
             return (host, address.port) if host is not None else getattr(address, "name", default)
         if name == "socket":
-            return getattr(self._transport, "getHandle", lambda: default)()
+            handle = getattr(self._transport, "getHandle", lambda: None)()
+            # Under TLS it is OpenSSL's connection, which knows nothing of a socket's options.
+            return handle if isinstance(handle, socket.socket) else default
         if name == "sslcontext" and ISSLTransport.providedBy(self._transport):
             # There is no context of the standard library's here, and who asks for one (aiohttp)
             # only wants to know whether there is TLS.

@@ -35,7 +35,7 @@ def as_json(value: Any) -> Any:
 
 def data_of(text: str, folder: Path = ROOT) -> Any:
     document = Document("config.yaml", text)
-    compose(document, Tags(folder, {"SMTP_PASSWORD": "secret"}))
+    compose(document, Tags(folder, {"SMTP_PASSWORD": "secret", "SHOP_TOKEN": "0123456789abcdef"}))
     assert document.root is not None
     assert not document.problems()
     return as_json(document.root.plain())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ftplib
 import io
+import json
+import os
 import re
 import shutil
 import smtplib
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from netserve.testing.process import BIN, converse, free_port, running, wait_until
+from netserve.testing.programs import require_program
 from netserve.testing.provider import Provider, TokenEndpoint
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -55,6 +58,48 @@ def test_twisted_s_ftp_server_is_hosted(tmp_path: Path) -> None:
         with pytest.raises(ftplib.error_perm):
             client.storbinary("STOR new.txt", io.BytesIO(b"x"))
         client.quit()
+
+
+def test_mail_over_http(tmp_path: Path) -> None:
+    """As its page has it, with curl."""
+    curl = require_program("curl")
+    config, ports = copy("mail-over-http", tmp_path)
+    token = "0123456789abcdef0123"
+
+    def post(**message: str) -> dict[str, str]:
+        command = [
+            curl, "-sS", f"http://127.0.0.1:{ports[1]}/messages", "--oauth2-bearer", token,
+            "-H", "Content-Type: application/json", "-d", json.dumps(message),
+        ]  # fmt: skip
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+        answer: dict[str, str] = json.loads(done.stdout)
+        return answer
+
+    with running(config, environment={"SHOP_TOKEN": token}):
+        message = {"from": "The Shop <orders@shop.example.org>", "to": "ada@example.com"}
+        assert post(**message, subject="Your order", text="It is on its way.")["id"]
+        new = config.parent / "var/mail/example.com/ada/new"
+        wait_until(lambda: new.is_dir() and bool(list(new.iterdir())))
+        (mail,) = new.iterdir()
+        assert "Subject: Your order\n" in mail.read_text()
+        assert post(**{"from": "boss@example.org", "to": "ada@example.com"}) == {
+            "error": "This sender address is not one of yours", "field": "from",
+        }  # fmt: skip
+
+
+def test_a_listener_for_devices(tmp_path: Path) -> None:
+    """As its page has it: bare line feeds, and no date."""
+    config, ports = copy("devices", tmp_path)
+    said = (
+        b"HELO ups\nMAIL FROM:ups@example.org\nRCPT TO:admin@example.org\nDATA\n"
+        b"Subject: power\n\nback\n\r\n.\r\nQUIT\n"
+    )
+    with running(config):
+        assert b"queued as" in converse(ports[0], said)
+        new = config.parent / "var/mail/admin/new"
+        wait_until(lambda: new.is_dir() and bool(list(new.iterdir())))
+        (mail,) = new.iterdir()
+        assert "\nDate: " in mail.read_text()
 
 
 @pytest.mark.slow
@@ -130,7 +175,12 @@ CHECKED = sorted(set(EXAMPLES.glob("*/config.yaml")) - {EXAMPLES / "packaged-plu
 @pytest.mark.parametrize("config", CHECKED, ids=lambda path: path.parent.name)
 def test_every_example_passes_the_check(config: Path) -> None:
     checked = subprocess.run(
-        [BIN / "netserve", "check", config], check=False, capture_output=True, text=True, timeout=60
+        [BIN / "netserve", "check", config],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "SHOP_TOKEN": "0123456789abcdef0123"},
     )
     assert (checked.returncode, checked.stdout.strip()) == (0, "ok"), (
         checked.stdout + checked.stderr

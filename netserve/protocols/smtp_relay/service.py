@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory
 
 from netserve.imports import import_object
 from netserve.outbox import Schedule
-from netserve.plugin import Context, Hosted
+from netserve.plugin import Context, Hosted, StreamFactory
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
@@ -111,6 +111,17 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         rates=_rates(settings.rates, context),
         wall=time.time,
     )
+    streams: dict[str, StreamFactory] = {}
+    if settings.http is not None:
+        # Only a service with this way in needs an HTTP server.
+        from netserve.protocols.smtp_relay.receiving import http_intake  # noqa: PLC0415
+
+        streams["http"] = http_intake.HttpIntake(
+            shared,
+            settings.http.tokens,
+            folder=context.state,
+            idle_timeout=settings.limits.idle_timeout,
+        ).server
     for state in ("queued", "held", "delivering"):
         context.metrics.gauge(
             f"queue_{state}",
@@ -126,6 +137,7 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
     factory: Any = SmtpFactory(shared)  # zope's interfaces mean nothing to mypy
     return Hosted(
         stream=factory,
+        streams=streams,
         stop=courier.close,
         refusal=f"421 4.7.0 {settings.hostname} Too many connections\r\n".encode(),
         starts_tls=settings.begins_in_clear,

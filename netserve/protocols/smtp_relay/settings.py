@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,6 +13,8 @@ from netserve.config.types import (
     Duration,
     FilePath,
     ImportPath,
+    Listen,
+    ListenAddresses,
     Network,
     Networks,
     PositiveInt,
@@ -20,7 +23,7 @@ from netserve.config.types import (
     Section,
     Size,
 )
-from netserve.plugin import Limits, Settings
+from netserve.plugin import Limits, Settings, Way
 from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
 from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK, open_relay, untied
 from netserve.protocols.smtp_relay.routes import AddressPatterns, Route
@@ -28,6 +31,9 @@ from netserve.protocols.smtp_relay.routes import AddressPatterns, Route
 _HOSTNAME: Final = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
+_TOKEN: Final = re.compile(r"[!-~]+")
+_SHORTEST_TOKEN: Final = 16
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _KIB: Final = 1024
 
 
@@ -90,6 +96,31 @@ class MailRates(Section):
     """Networks whose addresses have no rates; loopback unless given."""
 
 
+def _check_tokens(tokens: dict[str, Secret]) -> dict[str, Secret]:
+    for name, token in tokens.items():
+        text = token.reveal()
+        if not name or not name.isprintable():
+            raise ValueError("a token's name is not empty, and has printable characters")
+        if len(text) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(text):
+            raise ValueError(
+                f"the token of {name} is not {_SHORTEST_TOKEN} letters, digits and signs or more;"
+                " make one by: openssl rand -hex 20"
+            )
+    if len({token.reveal() for token in tokens.values()}) < len(tokens):
+        raise ValueError("two names have the same token")
+    return tokens
+
+
+class HttpWay(Section):
+    """A way in over HTTP, for applications."""
+
+    listen: ListenAddresses
+    """Where requests come in; in the form of the service's own `listen`."""
+    tokens: Annotated[dict[str, Secret], Field(min_length=1), AfterValidator(_check_tokens)]
+    """Who may post mail: by name a token. The name counts as that of a user who has logged in, in
+    `routes`, `senders` and `rates`."""
+
+
 class Retry(Section):
     """When a message that could not be delivered is tried again."""
 
@@ -147,12 +178,33 @@ class SmtpRelaySettings(Settings):
     """What the service may use."""
     rates: MailRates = MailRates()
     """How much mail clients and users may hand over in a time."""
+    http: HttpWay | None = None
+    """A way in over HTTP beside that over SMTP."""
     retry: Retry = Retry()
     """When a message that could not be delivered is tried again."""
     dns: Dns = Dns()
     """Where DNS is asked, for routes by `mx` and for TLS by `dane` and `mta-sts`."""
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
     """Where mail goes; the first route that matches."""
+
+    def addresses(self) -> Iterator[tuple[Way, Listen]]:
+        """Every address: those for SMTP, and those for HTTP."""
+        yield from super().addresses()
+        if self.http is not None:
+            for index, listen in enumerate(self.http.listen):
+                yield ("http", "listen", index), listen
+
+    @model_validator(mode="after")
+    def _tokens_are_not_overheard(self) -> SmtpRelaySettings:
+        listens = self.http.listen if self.http is not None and self.begins_in_clear else ()
+        for listen in listens:
+            here = listen.kind == "unix" or listen.interface in _LOOPBACK_NAMES
+            if not (here or listen.begins_with_tls or self.auth_in_clear):
+                raise ValueError(
+                    f"http: tokens would go over {listen} in clear: write tls: for tcp:, listen on"
+                    " 127.0.0.1, or set login_without_tls: true"
+                )
+        return self
 
     @model_validator(mode="after")
     def _nobody_else_may_send(self) -> SmtpRelaySettings:
@@ -183,7 +235,8 @@ class SmtpRelaySettings(Settings):
     @model_validator(mode="after")
     def _senders_are_users(self) -> SmtpRelaySettings:
         all_known = self.checker is None and self.users_file is None
-        if all_known and (strangers := self.senders.keys() - self.users.keys()):
+        known = self.users.keys() | (self.http.tokens.keys() if self.http else set())
+        if all_known and (strangers := self.senders.keys() - known):
             raise ValueError(
                 f"senders names users who are not listed: {', '.join(sorted(strangers))}"
             )

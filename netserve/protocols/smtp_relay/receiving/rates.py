@@ -28,22 +28,25 @@ class Meter:
         keys: how many are known at a time.
     """
 
-    __slots__ = ("_full_at", "_interval", "_keys", "_seconds")
+    __slots__ = ("_count", "_full_at", "_interval", "_keys", "_seconds")
 
     def __init__(self, rate: Rate, *, keys: int = KEYS) -> None:
+        self._count = rate.count
         self._seconds = rate.seconds
         self._interval = rate.seconds / rate.count
         self._keys = keys
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, key: str, now: float) -> float:
-        """Take one, if there is one; else the seconds until there is one again.
+    def take(self, key: str, now: float, count: int = 1) -> float:
+        """Take so many, if there are so many; else nothing, and the seconds until there are.
 
         Arguments:
             key: whose.
             now: seconds, by any clock that only goes forward.
+            count: how many; more than a bucket holds are as many as it holds.
         """
-        full_at = max(self._full_at.get(key, now), now) + self._interval
+        cost = min(count, self._count) * self._interval
+        full_at = max(self._full_at.get(key, now), now) + cost
         # The hundredth part of an interval is for what floating point loses.
         wait = full_at - now - self._seconds
         if wait > self._interval / 100:
@@ -77,9 +80,9 @@ class Allowance:
         """Take one message, or tell the seconds to wait."""
         return self.messages.take(self.key, self.clock())
 
-    def recipient(self) -> float:
-        """Take one recipient, or tell the seconds to wait."""
-        return self.recipients.take(self.key, self.clock())
+    def recipient(self, count: int = 1) -> float:
+        """Take so many recipients, or tell the seconds to wait."""
+        return self.recipients.take(self.key, self.clock(), count)
 
 
 class RateLimits:

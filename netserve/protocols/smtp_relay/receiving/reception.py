@@ -79,6 +79,11 @@ class Reception:
         """
         return self._options[is_in(client, self._normalise_for)]
 
+    @property
+    def options_of_files(self) -> ServerOptions:
+        """How messages are read that come as files do: with any line ends, their length told."""
+        return self._options[True]
+
     def sender(self, sender: str, *, user: str) -> Reply | None:
         """Why mail from this sender is not taken of this session, or None.
 

@@ -15,8 +15,7 @@ from twisted.python.failure import Failure
 from netserve.mail.envelope import Envelope, Reply
 from netserve.mail.headers import (
     Head,
-    date_field,
-    message_id_field,
+    missing_fields,
     protocol_word,
     received_field,
 )
@@ -134,10 +133,9 @@ class Taker:
             when=when,
         )
         if reception.completes_headers:
-            if not head.has_date:
-                fields += date_field(when)
-            if not head.has_message_id:
-                fields += message_id_field(queue_id, reception.hostname)
+            fields += missing_fields(
+                head, queue_id=queue_id, hostname=reception.hostname, when=when
+            )
         return fields if head.is_there else fields + b"\r\n"
 
     def ends(self, event: MessageEnds) -> None:
@@ -164,19 +162,7 @@ class Taker:
 
     def _kept(self, queue_id: str, envelope: Envelope, size: int) -> None:
         """The commit is on the disk: only now is the client told so."""
-        context = self._shared.context
-        context.metrics.requests += 1
-        many = len(envelope.recipients)
-        context.log.info(
-            "accepted {id} from {sender} for {recipients}, {size} bytes,"
-            " of {client}, trace {trace}",
-            id=queue_id,
-            sender=envelope.sender or "<>",
-            recipients=envelope.recipients[0].address if many == 1 else f"{many} recipients",
-            size=size,
-            client=envelope.client or "a local socket",
-            trace=envelope.trace,
-        )
+        tell_accepted(self._shared.context, queue_id, envelope, size)
         self._machine.accept(f"OK, queued as {queue_id}")
         self._go_on()
 
@@ -196,13 +182,7 @@ class Taker:
         self._machine.refuse(_reply_of(error))
 
     def _count_error(self, error: OutboxError) -> None:
-        context = self._shared.context
-        context.metrics.errors["storage"] += 1
-        context.log.error(
-            "a message of {client} was not kept: {reason}",
-            client=self._client or "a local socket",
-            reason=str(error),
-        )
+        tell_not_kept(self._shared.context, self._client, error)
 
     def dropped(self, event: MessageDropped) -> None:
         """It will not be complete, or may not be taken."""
@@ -222,6 +202,31 @@ class Taker:
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             incoming.abort()
+
+
+def tell_accepted(context: Context, queue_id: str, envelope: Envelope, size: int) -> None:
+    """Count and log a message that is on the disk."""
+    context.metrics.requests += 1
+    many = len(envelope.recipients)
+    context.log.info(
+        "accepted {id} from {sender} for {recipients}, {size} bytes, of {client}, trace {trace}",
+        id=queue_id,
+        sender=envelope.sender or "<>",
+        recipients=envelope.recipients[0].address if many == 1 else f"{many} recipients",
+        size=size,
+        client=envelope.client or "a local socket",
+        trace=envelope.trace,
+    )
+
+
+def tell_not_kept(context: Context, client: str, error: OutboxError) -> None:
+    """Count and log a message that could not be kept."""
+    context.metrics.errors["storage"] += 1
+    context.log.error(
+        "a message of {client} was not kept: {reason}",
+        client=client or "a local socket",
+        reason=str(error),
+    )
 
 
 def _reply_of(error: OutboxError) -> Reply:

@@ -52,6 +52,16 @@ def test_in_no_time_is_more_taken_than_a_bucket_and_what_came_in(
         now += seconds / count
 
 
+def test_several_are_taken_together_or_not_at_all() -> None:
+    """What does not fit leaves the bucket as it is, so that coming again helps."""
+    meter = Meter(parse_rate("10/minute"))
+    assert meter.take("a", 0.0, 7) == 0.0
+    assert meter.take("a", 0.0, 4) == pytest.approx(6.0)
+    assert meter.take("a", 0.0, 3) == 0.0
+    assert meter.take("a", 60.0, 1000) == 0.0  # as many as there can be
+    assert meter.take("a", 60.0, 1) == pytest.approx(6.0)
+
+
 def test_what_is_known_is_bounded() -> None:
     """S8: whoever came longest ago is forgotten first."""
     meter = Meter(parse_rate("1/hour"), keys=3)

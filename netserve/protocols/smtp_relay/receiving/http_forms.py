@@ -1,0 +1,100 @@
+"""The two forms of a message that is posted: JSON, and as it is with an envelope. No I/O."""
+
+from __future__ import annotations
+
+import json
+from typing import IO
+
+from multidict import MultiMapping
+
+from netserve.mail.address import AddressError, normalise_mailbox
+from netserve.mail.draft import Attachment, Draft, read_draft
+from netserve.mail.mime import build
+
+
+class Refused(Exception):
+    """A request that is not taken.
+
+    Arguments:
+        status: HTTP's.
+        what: why, for who sent it.
+        field: the part of it that is wrong, or an empty string.
+        retry_after: seconds after which it may be taken, or None.
+    """
+
+    def __init__(
+        self, status: int, what: str, *, field: str = "", retry_after: int | None = None
+    ) -> None:
+        super().__init__(what)
+        self.status = status
+        self.what = what
+        self.field = field
+        self.retry_after = retry_after
+
+
+def read_json(file: IO[bytes], token: str) -> tuple[Draft, list[bytes | Attachment]]:
+    """The message that JSON describes; a large one takes a while, and is for a thread.
+
+    Arguments:
+        file: has the JSON.
+        token: see `netserve.mail.mime.build`.
+
+    Raises:
+        Refused: it is not JSON.
+        DraftError: it does not describe a message.
+    """
+    file.seek(0)
+    try:
+        data = json.loads(file.read())
+    except UnicodeDecodeError:
+        raise Refused(400, "this is not JSON: it is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Refused(400, f"this is not JSON: {error.msg}, {where}") from None
+    except (RecursionError, ValueError):
+        raise Refused(400, "this is not JSON of a message") from None
+    draft = read_draft(data)
+    return draft, build(draft, token=token)
+
+
+def read_envelope(
+    query: MultiMapping[str], headers: MultiMapping[str]
+) -> tuple[str, list[tuple[str, str]]]:
+    """The sender, and each recipient with the name of its place.
+
+    Arguments:
+        query: of the request.
+        headers: of the request.
+
+    Raises:
+        Refused: it is not there, or wrong.
+    """
+    senders, recipients = query.getall("from", []), query.getall("to", [])
+    senders += headers.getall("X-Envelope-From", [])
+    recipients += [
+        one for several in headers.getall("X-Envelope-To", []) for one in several.split(",")
+    ]
+    if unknown := set(query) - {"from", "to"}:
+        raise Refused(400, "is not known; there are from and to", field=min(unknown)[:100])
+    if len(senders) != 1:
+        raise Refused(400, "the envelope has one sender, which may be empty", field="from")
+    if not recipients:
+        raise Refused(400, "is missing: a message is for somebody", field="to")
+    places = {
+        _mailbox(f"to[{at}]", one): f"to[{at}]" for at, one in reversed([*enumerate(recipients)])
+    }
+    sender = senders[0].strip(" <>")
+    return (
+        _mailbox("from", sender) if sender else "",
+        [(place, address) for address, place in reversed(places.items())],
+    )
+
+
+def _mailbox(field: str, text: str) -> str:
+    try:
+        mailbox = normalise_mailbox(text.strip(" <>"))
+    except AddressError as error:
+        raise Refused(400, str(error), field=field) from None
+    if "@" not in mailbox:
+        raise Refused(400, "the address has no domain", field=field)
+    return mailbox
