@@ -34,8 +34,8 @@ _TO_ESCAPE: Final = re.compile(r'(["\\])')
 _LINE: Final = 76
 _LINE_BYTES: Final = 57
 _PIECE: Final = 64 * 1024
-_FAST: Final = 256 * 1024
-"""Bytes of text beyond which it is base64 at once: quoted-printable takes its time."""
+_LONG: Final = 256 * 1024
+"""Characters beyond which a text is handled as an attachment is."""
 
 
 def build(draft: Draft, *, token: str) -> list[bytes | Attachment]:
@@ -96,12 +96,12 @@ class _Parts:
         is_shown = [bool(one.cid and draft.html is not None) for one in draft.attachments]
         shown = [one for one, here in zip(draft.attachments, is_shown, strict=True) if here]
         beside = [one for one, here in zip(draft.attachments, is_shown, strict=True) if not here]
-        bodies = [_text(draft.text, "plain")] if draft.text is not None else []
+        bodies = [self._text(draft.text, "plain", marker)] if draft.text is not None else []
         if draft.html is not None:
-            html = _text(draft.html, "html")
+            html = self._text(draft.html, "html", marker)
             bodies.append(self._around("related", [html, *self._attached(shown, marker)]))
         if not bodies and not beside:
-            bodies = [_text("", "plain")]
+            bodies = [self._text("", "plain", marker)]
         whole = [self._around("alternative", bodies)] if bodies else []
         return self._around("mixed", [*whole, *self._attached(beside, marker)], always=not whole)
 
@@ -121,27 +121,34 @@ class _Parts:
             outer.attach(part)
         return outer
 
+    def _text(self, text: str, subtype: str, marker: str) -> EmailMessage:
+        lines = text.replace("\r\n", "\n").replace("\r", "\n")
+        if len(lines) > _LONG:
+            # The library takes its time, and twenty times the memory.
+            whole = lines if lines.endswith("\n") else f"{lines}\n"
+            content = binascii.b2a_base64(whole.replace("\n", "\r\n").encode(), newline=False)
+            one = Attachment(content.decode(), ("text", subtype), (("charset", "utf-8"),))
+            self.placed.append(one)
+            return _entity(one, marker, None)
+        entity: Any = EmailMessage(_POLICY)
+        entity.set_content(lines, subtype=subtype)
+        made: EmailMessage = entity
+        return made
+
     def _attached(self, several: Sequence[Attachment], marker: str) -> list[EmailMessage]:
         self.placed += several
-        return [_attached(one, marker) for one in several]
+        return [_entity(one, marker, "inline" if one.cid else "attachment") for one in several]
 
 
-def _text(text: str, subtype: str) -> EmailMessage:
-    entity: Any = EmailMessage(_POLICY)
-    fast = "base64" if len(text) > _FAST else None
-    entity.set_content(text.replace("\r\n", "\n").replace("\r", "\n"), subtype=subtype, cte=fast)
-    made: EmailMessage = entity
-    return made
-
-
-def _attached(attachment: Attachment, marker: str) -> EmailMessage:
+def _entity(attachment: Attachment, marker: str, disposition: str | None) -> EmailMessage:
+    """A part that has a marker in place of its content."""
     entity: Any = EmailMessage(_POLICY)
     maintype, subtype = attachment.media
     entity.set_content(
         b"",
         maintype,
         subtype,
-        disposition="inline" if attachment.cid else "attachment",
+        disposition=disposition,
         filename=attachment.filename or None,
         cid=f"<{attachment.cid}>" if attachment.cid else None,
         params=dict(attachment.parameters),

@@ -126,9 +126,16 @@ def test_attachments_of_any_size(size: int) -> None:
     assert max(map(len, message.split(b"\r\n"))) < 200
 
 
-def test_a_long_text_is_base64_at_once() -> None:
+def test_a_long_text_is_handled_as_an_attachment_is() -> None:
     text = "é" * 300_000
     assert content(read(build(text=text))) == text + "\n"
+    message = read(build(text=text, html=text, attachments=[PAPER, PICTURE]))
+    assert structure(message)[1] == [
+        "alternative", "text/plain", ["related", "text/html", "image/png"]
+    ]  # fmt: skip
+    texts = [content(message.get_body((kind,))) for kind in ("plain", "html")]
+    assert texts == [text + "\n"] * 2
+    assert [part.get_filename() for part in message.iter_attachments()] == ["paper.pdf"]
 
 
 @pytest.mark.parametrize("name", ["Abrechnung, März — 1.pdf", 'a"b\\c;d.txt', "x" * 300, "a b"])
