@@ -36,6 +36,10 @@ class _UnixConnection(HTTPConnection):
             os.close(folder)
 
 
+class NotThere(click.ClickException):
+    """The daemon does not know what it was asked for."""
+
+
 class Control:
     """Asks the daemon that runs with a state folder.
 
@@ -95,7 +99,8 @@ class Control:
         except (OSError, HTTPException) as error:
             raise click.ClickException(f"the control socket does not answer: {error}") from error
         if response.status != 200:
-            raise click.ClickException(_error_of(response))
+            kind = NotThere if response.status == 404 else click.ClickException
+            raise kind(_error_of(response))
         return response
 
 

@@ -5,93 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from netserve.cli.control import Control
+from netserve.cli.asking import Age, Asked, asks_daemon
 from netserve.cli.queue_text import attempts_text, list_line, list_title, message_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PAGE: Final = 500
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Age(click.ParamType[float]):
-    """``30m``, ``4h``, ``2d`` as seconds."""
-
-    name = "age"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """See click."""
-        if isinstance(value, float):
-            return value
-        number, unit = str(value)[:-1], str(value)[-1:]
-        if not (number.isdecimal() and unit in _UNITS):
-            self.fail(f"{value!r} is not an age; write 30s, 10m, 4h or 2d", param, ctx)
-        return float(number) * _UNITS[unit]
-
-
-class Asked:
-    """What every verb is given: the daemon, and how to print.
-
-    Arguments:
-        control: the daemon's control socket.
-        as_json: print JSON.
-    """
-
-    def __init__(self, control: Control, *, as_json: bool) -> None:
-        self.control = control
-        self.as_json = as_json
-
-    def print(self, answer: Any, text: str) -> None:
-        """Print an answer as JSON, or the text."""
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if self.as_json else text)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def queue() -> None:
     """Look at the durable queue, and act on it."""
-
-
-def asks_daemon(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of every verb; the command is given an `Asked` first."""
-
-    @click.option(
-        "--config",
-        type=click.Path(path_type=Path),
-        default=Path("config.yaml"),
-        show_default=True,
-        help="The file that the daemon runs.",
-    )
-    @click.option(
-        "--state",
-        type=click.Path(path_type=Path),
-        help="The daemon's state folder, in place of the one that the file names.",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    @wraps(command)
-    def with_daemon(config: Path, state: Path | None, as_json: bool, **options: Any) -> None:
-        command(Asked(Control(state or _state_of(config)), as_json=as_json), **options)
-
-    return with_daemon
-
-
-def _state_of(config: Path) -> Path:
-    """The state folder that a file names. The loader is imported only where it is needed."""
-    from netserve.config.load import load  # noqa: PLC0415
-    from netserve.errors import NetserveError  # noqa: PLC0415
-    from netserve.registry import Registry  # noqa: PLC0415
-
-    try:
-        return load(config, Registry()).process.state
-    except NetserveError as error:
-        raise click.ClickException(str(error)) from None
 
 
 def chosen_by_filter(command: F) -> F:

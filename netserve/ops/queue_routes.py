@@ -4,9 +4,12 @@
 GET /queue                      a page: the filter, `after` and `limit` as the query
 GET /queue/ID                   a message with its recipients and its header
 GET /queue/ID/why               a message with the attempts of its recipients
+GET /queue/ID/follow            what has come of it so far, also when it is done
 GET /queue/ID/body              the message itself, as RFC 5322 has it
 POST /queue/retry, hold,        the filter as a JSON object; answers how many messages
 release, drop                   it concerned
+POST /send                      a message, as `netserve.mail.draft` has it, for a service:
+                                ``{"service": …, "message": {…}}``
 ==============================  ==========================================================
 """
 
@@ -40,11 +43,13 @@ def queue_routes(outbox: Outbox) -> Iterator[tuple[str, str, Handler]]:
     yield "GET", "/queue", routes.list
     yield "GET", "/queue/{id}", routes.show
     yield "GET", "/queue/{id}/why", routes.why
+    yield "GET", "/queue/{id}/follow", routes.follow
     yield "GET", "/queue/{id}/body", routes.body
     yield "POST", "/queue/retry", routes.change(lambda verbs, wanted: verbs.retry(wanted))
     yield "POST", "/queue/hold", routes.change(lambda verbs, wanted: verbs.hold(wanted))
     yield "POST", "/queue/release", routes.change(lambda verbs, wanted: verbs.release(wanted))
     yield "POST", "/queue/drop", routes.change(lambda verbs, wanted: verbs.drop(wanted))
+    yield "POST", "/send", routes.send
 
 
 def filter_from(values: Mapping[str, Any]) -> Filter:
@@ -93,6 +98,9 @@ class _QueueRoutes:
     async def why(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(await _on_reactor(self._outbox.verbs.why(_id(request))))
 
+    async def follow(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(await _on_reactor(self._outbox.verbs.follow(_id(request))))
+
     async def body(self, request: web.Request) -> web.StreamResponse:
         _, message = await _on_reactor(self._outbox.verbs.export(_id(request)))
         reader = message.body()
@@ -116,6 +124,15 @@ class _QueueRoutes:
             return web.json_response({"count": count})
 
         return handler
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        from netserve.ops.sending import hand_over  # noqa: PLC0415 - few need what builds mail
+
+        values = json.loads(await request.text())
+        if not isinstance(values, dict) or not isinstance(values.get("message"), dict):
+            raise web.HTTPBadRequest(text="what is sent is a JSON object with a message")
+        sent = hand_over(self._outbox, values.get("service"), values["message"])
+        return web.json_response(await _on_reactor(sent))
 
 
 def _id(request: web.Request) -> str:

@@ -21,6 +21,7 @@ from netserve.outbox.judge import Judged, Verdict, judge
 from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.model import QueuedRecipient
 from netserve.outbox.notices import by_action, notice
+from netserve.outbox.recent import Ended, Recent
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
 from netserve.outbox.store import Store
 
@@ -64,6 +65,8 @@ class Ledger:
         """Outcomes that wait for space on the disk; meanwhile nothing should be delivered."""
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         """Recipients by service, label of the destination, and what came of an attempt."""
+        self.recent = Recent()
+        """The last outcomes, for who follows a message."""
         self._store = store
         self._services = services
         self._routing = routing
@@ -180,6 +183,9 @@ class Ledger:
         message, started = delivery.message, delivery.started
         destination = delivery.destination
         self.outcomes[message.service, destination.label or destination.key, verdict] += 1
+        self.recent.add(
+            Ended(message.number, recipient.address, verdict, destination.key, reply, remote, now)
+        )
         # What had no session with a remote took no time to reach one.
         begun = self._clock.unix(delivery.session_at) if delivery.session_at else started
         self._log.info(

@@ -99,6 +99,10 @@ class Outbox:
             raise ValueError("the name of a service that uses the queue has no space")
         self._services[service] = Attached(courier, schedule)
 
+    def hostnames(self) -> dict[str, str]:
+        """The services that use the queue, each with the name that it gives this host."""
+        return {name: one.courier.hostname for name, one in self._services.items()}
+
     async def open(self) -> None:
         """Lock and repair the folder, and begin to deliver what is in it.
 
@@ -149,7 +153,9 @@ class Outbox:
             changed=depth.changed,
         )
         agent = Agent(store, self._services, routing, ledger, clock=clock, reactor=reactor, log=log)
-        verbs = Verbs(store, agent, ids, read, now=clock.now, changed=depth.changed)
+        verbs = Verbs(
+            store, agent, ids, read, now=clock.now, changed=depth.changed, recent=ledger.recent
+        )
         return _Parts(store, readers, clock, ids, routing, ledger, agent, depth, verbs)
 
     def _tell(self, recovery: Recovery) -> None:

@@ -18,10 +18,11 @@ from twisted.internet.defer import Deferred
 from netserve.mail.dsn import HEADER_LIMIT, header_of
 from netserve.outbox.agent import Agent
 from netserve.outbox.changes import delete_messages
-from netserve.outbox.errors import BodyMissing
-from netserve.outbox.ids import IdSource
+from netserve.outbox.errors import BodyMissing, NoSuchMessage
+from netserve.outbox.ids import IdSource, encode_id
 from netserve.outbox.model import QueuedMessage
 from netserve.outbox.query import EVERY, Filter, described, find, listed, number_of
+from netserve.outbox.recent import Recent
 from netserve.outbox.rows import body_source, json_list, message_of, small_bodies
 from netserve.outbox.store import Store
 
@@ -66,6 +67,7 @@ class Verbs:
         read: runs a function with the reading connection.
         now: unix seconds.
         changed: is called when the number of queued recipients may have changed.
+        recent: remembers the last outcomes.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Verbs:
         *,
         now: Callable[[], float],
         changed: Callable[[], None],
+        recent: Recent,
     ) -> None:
+        self._recent = recent
         self._store = store
         self._agent = agent
         self._ids = ids
@@ -145,6 +149,40 @@ class Verbs:
             lambda connection: described(connection, number, attempts=True)
         )
         return found
+
+    def expect(self, message: str) -> None:
+        """Remember what comes of a message that will be there in a moment.
+
+        Raises:
+            NoSuchMessage: it is not an id.
+        """
+        self._recent.follow(number_of(message))
+
+    async def follow(self, message: str) -> dict[str, Any]:
+        """What has come of a message so far, also when it is done already.
+
+        Gives its id, the time `now`, its `queued` recipients (None when it is no longer in the
+        queue), and the `outcomes` that are remembered. Who asks once is told the later ones too.
+
+        Raises:
+            NoSuchMessage: it is not in the queue, and nothing is remembered of it.
+        """
+        number = number_of(message)
+        outcomes = self._recent.of(number)
+        queued: list[dict[str, Any]] | None
+        try:
+            queued = (await self.why(message))["recipients"]
+        except NoSuchMessage:
+            # Its last outcome may have come since.
+            outcomes, queued = self._recent.of(number), None
+            if not outcomes:
+                raise
+        return {
+            "id": encode_id(number),
+            "now": self._now(),
+            "queued": queued,
+            "outcomes": [ended.as_json() for ended in outcomes],
+        }
 
     async def export(self, message: str) -> tuple[dict[str, Any], QueuedMessage]:
         """A message's description, and the message, for its body.

@@ -207,3 +207,39 @@ async def test_many_are_changed_in_portions(tmp_path: Path) -> None:
         assert await outbox.verbs.release(Filter()) == 1200
         assert await outbox.verbs.drop(Filter(domain="one.org")) == 1200
         assert (await outbox.verbs.list()).messages == []
+
+
+@ensureDeferred
+async def test_a_message_is_followed_past_its_end(tmp_path: Path) -> None:
+    """What is done is deleted, and its last outcomes are told all the same."""
+    courier = Courier(DEFERRED)
+    clock = SteeredReactor(reactor)
+    async with opened_queue(tmp_path, courier, reactor=clock) as outbox:
+        message = await put(outbox, "a@one.org")
+
+        async def outcomes() -> list[str]:
+            followed = await outbox.verbs.follow(message)
+            return [one["outcome"] for one in followed["outcomes"]]
+
+        await until(outcomes)
+        followed = await outbox.verbs.follow(message)
+        assert [one["address"] for one in followed["queued"]] == ["a@one.org"]
+        courier.answer = DELIVERED
+        clock.advance(400)
+
+        async def is_done() -> bool:
+            return (await outbox.verbs.follow(message))["queued"] is None
+
+        await until(is_done)
+        assert await outcomes() == ["deferred", "delivered"]
+        with pytest.raises(NoSuchMessage):
+            await outbox.verbs.show(message)
+
+
+@ensureDeferred
+async def test_what_never_was_cannot_be_followed(tmp_path: Path) -> None:
+    async with opened_queue(tmp_path, Courier(), reactor=reactor) as outbox:
+        with pytest.raises(NoSuchMessage):
+            await outbox.verbs.follow("00000000001")
+        with pytest.raises(NoSuchMessage):
+            await outbox.verbs.follow("nonsense")
