@@ -23,7 +23,7 @@ SECRETS = ("hunter", "12345")
 
 def message_of(name: str) -> str:
     built_in = (("echo", "netserve.protocols.echo:plugin"), ("sample", "sample:plugin"))
-    if name.startswith(("relay_", "smtp_")):
+    if name.startswith("relay_"):
         built_in = (("smtp-relay", "netserve.protocols.smtp_relay:plugin"), *built_in)
     registry = Registry(built_in=built_in, installed=lambda: ())
     # As bytes: reading as text would turn CRLF into LF.
