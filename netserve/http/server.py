@@ -4,28 +4,59 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+HEAD_TIME: Final = 60.0
+"""Seconds for a request's line and headers, from the first byte of them."""
+
+
+_TOO_SLOW: Final = (
+    b"HTTP/1.1 408 Request Timeout\r\nServer: netserve\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
 
 class DrainingHandler(web.RequestHandler):
     """One connection; `drain` lets the request in flight finish, then closes.
 
+    A client that sends its headers byte by byte keeps the idle sweep away; the time for them is
+    looked at when more of them comes.
+
     Arguments:
         server: what the connections share.
         log: gets one line for a request that is not HTTP, and our own bugs.
+        head_time: seconds for a request's line and headers.
         options: for aiohttp's `RequestHandler`.
     """
 
-    __slots__ = ("_log",)
+    __slots__ = ("_head_deadline", "_head_time", "_log")
 
-    def __init__(self, server: web.Server, log: Logger, **options: Any) -> None:
+    def __init__(
+        self, server: web.Server, log: Logger, *, head_time: float, **options: Any
+    ) -> None:
         super().__init__(server, **options)
         self._log = log
+        self._head_time = head_time
+        self._head_deadline: float | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests."""
+        super().data_received(data)
+        if self._waiter is None or self._waiter.done():
+            self._head_deadline = None
+            return
+        now = self._loop.time()
+        if self._head_deadline is None:
+            self._head_deadline = now + self._head_time
+        elif now > self._head_deadline and self.transport is not None:
+            self._log.info("a client took too long for its headers")
+            self.transport.write(_TOO_SLOW)
+            self.force_close()
 
     def drain(self) -> None:
         """Called by the hosting layer when the service stops."""
@@ -69,6 +100,7 @@ class HttpServer:
         handler: answers one request.
         log: gets what goes wrong with requests.
         give_up: whether the handler is cancelled when its client is gone.
+        head_time: seconds for a request's line and headers.
         options: for aiohttp's `RequestHandler`, such as ``max_line_size``.
     """
 
@@ -78,12 +110,13 @@ class HttpServer:
         *,
         log: Logger | None = None,
         give_up: bool = False,
+        head_time: float = HEAD_TIME,
         **options: Any,
     ) -> None:
         self._handler = handler
         self._log = log or Logger()
         self._give_up = give_up
-        self._options = {"access_log": None, **options}
+        self._options = {"access_log": None, "head_time": head_time, **options}
         self._server: web.Server | None = None
 
     def __call__(self) -> asyncio.Protocol:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from netserve.cli.passwd import passwd
 from netserve.testing.process import BIN
-from netserve.wire.users_file import parse_users
+from netserve.wire.users_file import LARGEST, parse_users
 
 
 def run(*arguments: str | Path, text: str = "") -> tuple[int, str]:
@@ -111,6 +111,16 @@ def test_a_file_that_is_wrong_is_left_alone(tmp_path: Path) -> None:
     assert code == 1
     assert f"{file}:1: not a hash" in output
     assert file.read_text() == "root:x:0:0\n"
+
+
+def test_a_file_that_is_too_large_is_left_alone(tmp_path: Path) -> None:
+    """S8."""
+    file = tmp_path / "users"
+    with file.open("wb") as made:
+        made.truncate(LARGEST + 1)
+    code, output = run(file, "me", "--stdin", text="secret\n")
+    assert (code, "too large" in output) == (1, True)
+    assert file.stat().st_size == LARGEST + 1
 
 
 def test_a_disk_that_fails_leaves_the_old_file(

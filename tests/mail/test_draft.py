@@ -98,6 +98,7 @@ def test_internationalised_addresses_are_told(field: str) -> None:
         ("headers", {"Received": "b"}, "headers.Received", "cannot be given here"),
         ("headers", {"X": ["b"] * 101}, "headers", "more than 100"),
         ("attachments", {}, "attachments", "is not a list"),
+        ("attachments", [{}] * 1001, "attachments", "more than 1000"),
         ("attachments", [{}], "attachments[0].content", "is missing"),
         ("attachments", [{"content": "a"}], "attachments[0].content", "is not base64"),
         ("attachments", [{"content": "YQ==YQ=="}], "attachments[0].content", "is not base64"),

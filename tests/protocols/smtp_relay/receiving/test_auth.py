@@ -23,6 +23,7 @@ from netserve.protocols.smtp_relay.receiving.auth import (
     listed_users,
 )
 from netserve.testing.queue import until
+from netserve.wire.users_file import LARGEST
 
 HASH = PasswordHasher(time_cost=1, memory_cost=64).hash("geheim")
 USERS = {"plain": Secret("secret"), "hashed": Secret(HASH), "ümlaut": Secret("pässword")}
@@ -138,6 +139,15 @@ def test_a_change_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
         ":1: not UTF-8",
         f"the users of {path} have changed: 1 now",
     ]
+
+
+def test_a_file_that_is_too_large_stops_the_start(tmp_path: Path) -> None:
+    """S8."""
+    path = tmp_path / "users"
+    with path.open("wb") as made:
+        made.truncate(LARGEST + 1)
+    with pytest.raises(OptionError, match="too large"):
+        users_file(path)
 
 
 @pytest.mark.parametrize(

@@ -418,6 +418,22 @@ async def test_other_requests(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_request_s_line_and_headers_are_limited(tmp_path: Path) -> None:
+    """S8: there is room for a thousand recipients, and not for more than 64 KiB."""
+    async with intake(tmp_path) as service:
+        many = "".join(f"&to=recipient-number-{n}@a-longer-name.test" for n in range(1000))
+        answer = await post(service, RAW, query=f"?from=a@b.test{many}")
+        assert answer.status_code == 202, answer.text
+        answer = await post(service, RAW, query=f"?from=a@b.test{many}{many}")
+        assert answer.status_code == 400
+        several = ",".join(f"{n}@b.test" for n in range(1000))
+        answer = await post(service, RAW, X_Envelope_From="", X_Envelope_To=several)
+        assert answer.status_code == 202, answer.text
+        answer = await post(service, RAW, X_Envelope_From="", X_Envelope_To="x" * 65_537)
+        assert answer.status_code == 400
+
+
+@pytest_twisted.ensureDeferred
 async def test_two_lengths_are_refused(tmp_path: Path) -> None:
     """S13."""
     async with intake(tmp_path) as service:

@@ -1,0 +1,52 @@
+"""The HTTP server behind the gates of a service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as _reactor
+from twisted.internet.task import deferLater
+
+from netserve.http.server import HttpServer
+from netserve.plugin import Hosted
+from netserve.testing.hosting import connect, serve
+from netserve.testing.queue import until
+
+reactor: Any = _reactor
+
+
+async def answer(request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(text=str(len(await request.read())))
+
+
+@ensureDeferred
+async def test_headers_that_drip_are_not_waited_for() -> None:
+    """S8: and each byte would keep the idle sweep away."""
+    service = await serve(Hosted(stream=HttpServer(answer, head_time=0.1)))
+    client = await connect(service.port)
+    client.write(b"GET / HTTP/1.1\r\n")
+    for _ in range(200):
+        if client.closed.called:
+            break
+        client.write(b"X: y\r\n")
+        await deferLater(reactor, 0.02)
+    assert (await client.closed).startswith(b"HTTP/1.1 408 ")
+    await service.stop()
+
+
+@ensureDeferred
+async def test_bodies_and_pauses_between_requests_have_other_limits() -> None:
+    service = await serve(Hosted(stream=HttpServer(answer, head_time=0.1)))
+    client = await connect(service.port)
+    for turn in range(1, 3):
+        client.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n")
+        for _ in range(20):
+            client.write(b"x")
+            await deferLater(reactor, 0.02)
+        await until(lambda: client.received.count(b"\r\n\r\n20") == turn, reactor=reactor)  # noqa: B023
+        await deferLater(reactor, 0.2)
+    client.transport.loseConnection()
+    await client.closed
+    await service.stop()
