@@ -155,9 +155,11 @@ async def work(reactor: Any, connections: int, seconds: float, seed: int) -> Non
 
 
 async def settle(reactor: Any) -> None:
-    """Until the other sides have noticed as well."""
+    """Until the other sides have noticed as well, and the loop has closed what it was done with."""
     end = reactor.seconds() + 10
-    while reactor.streams and reactor.seconds() < end:
+    seen = -1
+    while (reactor.streams or seen != descriptors()) and reactor.seconds() < end:
+        seen = descriptors()
         await asyncio_sleep(reactor, 0.05)
     gc.collect()
 
