@@ -83,17 +83,46 @@ class Box:
         return "250 OK"
 
 
-class NextHop(Controller):
+class CuttingController(Controller):
+    """aiosmtpd's controller, which cuts its sessions when it stops.
+
+    From Python 3.12 on a server that stops waits for its sessions to end, so for clients that keep
+    connections, such as those under test.
+    """
+
+    def __init__(self, handler: Any, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._sessions: list[SMTP] = []
+
+    def factory(self) -> SMTP:
+        """A session."""
+        session = SMTP(self.handler, **self.SMTP_kwargs)
+        self._sessions.append(session)
+        return session
+
+    def stop(self, no_assert: bool = False) -> None:
+        """End the server and its sessions."""
+        self.loop.call_soon_threadsafe(self._cut)
+        super().stop(no_assert)
+
+    def _cut(self) -> None:
+        for session in self._sessions:
+            transport: Any = session.transport
+            if transport is not None:
+                transport.abort()
+
+
+class NextHop(CuttingController):
     """The server; ``excluded`` are mechanisms of AUTH that it does not have."""
 
     excluded: tuple[str, ...] = ()
 
     def factory(self) -> SMTP:
         """A session."""
-        server = SMTP(self.handler, **self.SMTP_kwargs)
+        session = super().factory()
         for mechanism in self.excluded:
-            server._auth_methods.pop(mechanism, None)  # noqa: SLF001 - it has no option for that
-        return server
+            session._auth_methods.pop(mechanism, None)  # noqa: SLF001 - it has no option for that
+        return session
 
 
 @contextlib.contextmanager

@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import MISSING, AuthResult
 
+from netserve.testing.next_hop import CuttingController
 from netserve.testing.process import free_port
 
 __all__ = ["Provider", "Taken", "TokenEndpoint"]
@@ -74,7 +74,7 @@ class Provider:
         self._lacks = lacks
         self._senders = senders
         self.port = free_port()
-        self._controller = Controller(
+        self._controller = CuttingController(
             self,
             hostname="127.0.0.1",
             port=self.port,

@@ -21,9 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiosmtpd.controller import Controller
-
 from netserve.outbox.ids import encode_id
+from netserve.testing.next_hop import CuttingController
 from netserve.testing.process import free_port, wait_until
 from tests.integration.crash.nursery import Forked, Nursery
 
@@ -50,7 +49,7 @@ class Hop:
         self.port = free_port()
         self.taken: list[tuple[str, bytes]] = []
         """Sender and content of each message."""
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller = CuttingController(self, hostname="127.0.0.1", port=self.port)
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, to: str, _: Any) -> str:
         if to.startswith("no@"):

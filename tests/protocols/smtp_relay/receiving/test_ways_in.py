@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import pytest_twisted
 import trustme
-from aiosmtpd.controller import Controller
 from argon2 import PasswordHasher
 from click.testing import CliRunner
 from twisted.internet import reactor as _reactor
@@ -24,6 +23,7 @@ from netserve.cli.passwd import passwd
 from netserve.errors import OptionError
 from netserve.testing.hosting import FREE_PORT
 from netserve.testing.mail import TEXT, Raw, in_thread, mails, relay, send
+from netserve.testing.next_hop import CuttingController
 from netserve.testing.programs import missing, require_program
 from netserve.testing.queue import until
 
@@ -509,11 +509,11 @@ class Hop:
 
 @pytest.fixture
 def next_hop() -> Any:
-    made: list[Controller] = []
+    made: list[CuttingController] = []
 
     def start(**options: Any) -> tuple[Hop, str]:
         hop = Hop()
-        controller = Controller(hop, hostname="127.0.0.1", port=0, **options)
+        controller = CuttingController(hop, hostname="127.0.0.1", port=0, **options)
         made.append(controller)
         controller.port = _free_port()
         controller.start()
