@@ -63,15 +63,15 @@ class Connections:
     def _close_idle(self, gate: Gate) -> None:
         if gate not in self._gates.open:
             return
-        self._gates.metrics.errors["idle_timeout"] += 1
-        self._gates.log.debug("closed {peer}: idle", peer=gate.peer)
         # A peer that does not take what was written would hold up an orderly close for ever,
         # so that the second sweep that finds the connection idle aborts it.
         if gate.closing:
             gate.transport.abortConnection()
-        else:
-            gate.closing = True
-            gate.transport.loseConnection()
+            return
+        gate.closing = True
+        self._gates.metrics.errors["idle_timeout"] += 1
+        self._gates.log.debug("closed {peer}: idle", peer=gate.peer)
+        gate.close_quietly()
 
     async def drain(self, seconds: float) -> None:
         """Let the connections finish, and close what is left.
@@ -97,7 +97,7 @@ class Connections:
             await self._wait_until_empty(min(QUIET, left))
             for gate in [gate for gate in untold & gates.open if not gate.traffic()]:
                 untold.discard(gate)
-                gate.transport.loseConnection()
+                gate.close_quietly()
         for gate in list(gates.open):
             gate.transport.abortConnection()
         if gates.open:

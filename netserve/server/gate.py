@@ -11,6 +11,7 @@ The listening sockets know an `netserve.server.entrance.Entrance` each, which co
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,6 +24,11 @@ from zope.interface import implementer
 from netserve.plugin import Metrics
 from netserve.server.admission import Admission
 from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic, kernel_traffic
+
+
+def _never() -> bool:
+    """For a transport that does not say whether its peer takes what is written."""
+    return False
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
@@ -47,6 +53,7 @@ class Gate(Protocol):
         self._handshake_timeout = handshake_timeout
         self._handshake_call: Any = None
         self._made = False
+        self._is_full: Callable[[], bool] = _never
         self._traffic: TCPTraffic | CountingTransport | None = None
         self.closing = False
         """Set by the idle sweep when it has asked for an orderly close."""
@@ -60,6 +67,7 @@ class Gate(Protocol):
         self._gates.opened(self)
         # Under TLS the transport is the TLS protocol, and the socket's own is behind it.
         raw = transport.transport if self._handshake_timeout is not None else transport
+        self._is_full = getattr(raw, "is_full", _never)
         self._traffic = kernel_traffic(raw)
         if self._traffic is None:
             self._traffic = self.transport = CountingTransport(transport)
@@ -134,6 +142,16 @@ class Gate(Protocol):
         self._gates.metrics.errors["handshake_timeout"] += 1
         self._gates.log.info("closed {peer}: no TLS handshake in time", peer=self.peer)
         self.transport.abortConnection()
+
+    def close_quietly(self) -> None:
+        """Close a connection on which nothing moves.
+
+        A transport waits for its producer to end. One that was not told to wait has nothing to
+        say, and would hold the connection open; echo, which is its own producer, for ever.
+        """
+        if not self._is_full():
+            self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def traffic(self) -> bool:
         """Read and count what has moved; tells whether anything has since the last time."""

@@ -14,8 +14,10 @@ from twisted.internet import reactor, ssl
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPullProducer
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import deferLater
+from zope.interface import implementer
 
 from netserve.plugin import Hosted
 from netserve.testing.hosting import Client, RunningService, connect, exchange, serve
@@ -121,6 +123,24 @@ async def test_an_idle_connection_is_closed_and_a_busy_one_is_not() -> None:
     await service.stop(drain=0.1)
 
 
+class OwnProducer(Echo):
+    """As echo is: its transport is its own producer, which never ends by itself."""
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self.transport, True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_idle_connection_with_a_producer_is_closed_in_order_and_counted_once() -> None:
+    hosted = Hosted(stream=Factory.forProtocol(OwnProducer))
+    service = await serve(hosted, limits={"idle_timeout": 0.5})
+    client = await connect(service.port)
+    await client.closed
+    assert client.reason.check(ConnectionDone)
+    assert service.metrics.errors == {"idle_timeout": 1}
+    await service.stop()
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_peer_that_does_not_read_is_closed_too() -> None:
     """S10: what was written but not taken does not keep a connection for ever."""
@@ -133,6 +153,7 @@ async def test_a_peer_that_does_not_read_is_closed_too() -> None:
     with socket.create_connection(("127.0.0.1", service.port)):
         await until(lambda: service.metrics.connections_open == 1)
         await until(lambda: service.metrics.connections_open == 0, seconds=10)
+    assert service.metrics.errors == {"idle_timeout": 1}
     await service.stop()
 
 
@@ -236,6 +257,50 @@ async def test_drain_lets_work_finish_and_closes_what_is_quiet() -> None:
     await service.stop(drain=30.0)
     assert reactor.seconds() - started < 5
     await quiet.closed
+
+
+@pytest_twisted.ensureDeferred
+async def test_drain_closes_a_quiet_connection_whose_producer_never_ends() -> None:
+    service = await serve(Hosted(stream=Factory.forProtocol(OwnProducer)))
+    quiet = await connect(service.port)
+    quiet.write(b"x")
+    await quiet.until(b"x")
+    await service.stop(drain=10.0)
+    await quiet.closed
+    assert quiet.reason.check(ConnectionDone)  # at the end of the time it would be cut
+
+
+@pytest_twisted.ensureDeferred
+async def test_drain_lets_a_producer_go_on_that_waits_for_its_peer() -> None:
+    """A peer that is slow to read gets all of a file, though nothing moved for a while."""
+    size = 20_000_000
+
+    @implementer(IPullProducer)
+    class Sending(Protocol):
+        left = size
+
+        def connectionMade(self) -> None:
+            self.transport.registerProducer(self, False)
+
+        def resumeProducing(self) -> None:
+            piece = min(self.left, 100_000)
+            self.left -= piece
+            self.transport.write(b"x" * piece)
+            if not self.left:
+                self.transport.unregisterProducer()
+
+        def stopProducing(self) -> None:
+            pass
+
+    service = await serve(Hosted(stream=Factory.forProtocol(Sending)))
+    client = await connect(service.port)
+    client.transport.pauseProducing()
+    await until(lambda: service.metrics.connections_open == 1)
+    stopping = Deferred.fromCoroutine(service.stop(drain=60.0))
+    await deferLater(reactor, 1.2)  # longer than a connection has to be quiet
+    client.transport.resumeProducing()
+    assert len(await client.closed) == size
+    await stopping
 
 
 @pytest_twisted.ensureDeferred
