@@ -140,9 +140,13 @@ class Document:
         """A value of this span is no secret itself: it tells only where the secret comes from."""
         self._visible.add((start, end))
 
-    def hide_by_keys(self) -> None:
-        """Hide every value whose key looks like one of a secret."""
-        for key, entry in _entries(self.root):
+    def hide_by_keys(self, node: Node | None = None) -> None:
+        """Hide every value whose key looks like one of a secret.
+
+        Arguments:
+            node: in which; the whole tree, unless one is given that is left out of it.
+        """
+        for key, entry in _entries(node or self.root):
             if looks_secret(key) and not isinstance(entry.node.value, dict):
                 self.hide_text(entry.node.start, entry.node.end)
 

@@ -146,19 +146,27 @@ class _Composer:
         while not isinstance(key_event := self._event(), yaml.MappingEndEvent):
             key = self._key(key_event, way)
             node = self._node(self._event(), (*way, key or ""))
-            if key is None:
-                continue
             start = key_event.start_mark.index
-            if key in entries:
-                line = self._document.position(entries[key].start)[0]
-                what = f"the same key again; it is already on line {line}"
-                self._document.report_at(start, (*way, key), what)
+            if key is None or key in entries:
+                self._leave_out(key, Entry(start, node))
+                if key is not None:
+                    line = self._document.position(entries[key].start)[0]
+                    what = f"the same key again; it is already on line {line}"
+                    self._document.report_at(start, (*way, key), what)
                 continue
             entries[key] = Entry(start, node)
             weight += node.weight
             height = max(height, node.height + 1)
         end = self._end(event, key_event)
         return Node(event.start_mark.index, end, entries, weight, height)
+
+    def _leave_out(self, key: str | None, entry: Entry) -> None:
+        """Hide the secrets of an entry that does not come into the tree.
+
+        Where the key itself makes no sense, it may have been one of a secret.
+        """
+        node = entry.node
+        self._document.hide_by_keys(Node(entry.start, node.end, {key or "password": entry}))
 
     def _sequence(self, event: _Event, way: Way) -> Node:
         self._check_collection_tag(event, "seq", way)
@@ -182,7 +190,7 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             what = "a key cannot be an alias; write it out"
         elif not isinstance(event, yaml.ScalarEvent):
-            self._node(event, (*way, ""))
+            self._document.hide_by_keys(self._node(event, (*way, "")))
             what = "a key has to be a plain text, not a list or a mapping; put it in quotes"
         elif event.tag not in {None, "!", f"{_CORE}str"}:
             what = "a key has no tag; write it out"
