@@ -13,7 +13,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
+from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.logger import Logger, LogLevel
+from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
 from netserve.config.sentences import nearest
@@ -83,6 +85,10 @@ class Registry:
         """The names of all protocols; nothing is imported."""
         others = sorted({point.name for point in self._installed()} - self._built_in.keys())
         return (*self._built_in, *others)
+
+    def address_kinds(self) -> tuple[str, ...]:
+        """The kinds of addresses to listen on that Twisted's plugins add, such as ``onion``."""
+        return tuple(plugin.prefix for plugin in getPlugins(IStreamServerEndpointStringParser))
 
     def find(self, name: str, folder: Path | None = None) -> ProtocolPlugin[Any]:
         """The protocol of a name.

@@ -1,14 +1,17 @@
-"""Whether two addresses of a file are the same, so that one of the two binds would fail."""
+"""What is wrong with addresses beside their form: kinds nobody knows, and the same one twice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from netserve.config.document import Document, Way, dotted
+from netserve.config.listen_kinds import OPTIONS
+from netserve.config.sentences import nearest
 from netserve.config.types import Listen
 
+_KINDS: Final = (*OPTIONS, "haproxy")
 _ANY: Final = frozenset({"", "0.0.0.0", "::"})
 _TRANSPORTS: Final = {
     **dict.fromkeys(("tcp", "tcp6", "ssl", "tls", "tls6"), "tcp"),
@@ -29,6 +32,26 @@ class _Socket:
         if (self.transport, self.family, self.name) != (other.transport, other.family, other.name):
             return False
         return self.interface == other.interface or bool(_ANY & {self.interface, other.interface})
+
+
+def report_unknown_kinds(
+    document: Document,
+    addresses: Iterable[tuple[Way, Listen]],
+    plugins: Callable[[], Iterable[str]],
+) -> None:
+    """Note each address of a kind that nobody knows.
+
+    Arguments:
+        document: of the file.
+        addresses: in the order of the file.
+        plugins: the kinds that plugins of Twisted add; asked only for what is not known here.
+    """
+    for way, listen in addresses:
+        kind = listen.inside.kind if listen.kind == "haproxy" else listen.kind
+        if kind not in _KINDS:
+            known = (*_KINDS, *sorted({plugin.lower() for plugin in plugins()} - {*_KINDS}))
+            if kind not in known:
+                document.report(way, f"unknown kind of address {kind}:; {nearest(kind, known)}")
 
 
 def report_clashes(document: Document, addresses: Iterable[tuple[Way, Listen]]) -> None:
@@ -54,20 +77,12 @@ def report_clashes(document: Document, addresses: Iterable[tuple[Way, Listen]]) 
 def _socket(listen: Listen) -> _Socket | None:
     """The socket of an address; None where the kernel picks a free one."""
     if listen.kind == "haproxy":
-        return _socket_inside(listen.description.partition(":")[2])
+        return _socket(listen.inside)
     if listen.port is not None:
         if listen.port == 0:
             return None
         family = 6 if listen.kind in {"tcp6", "tls6"} or ":" in listen.interface else 4
         return _Socket(_TRANSPORTS[listen.kind], family, listen.interface, str(listen.port))
     if listen.kind in {"unix", "unixgram"}:
-        path = listen.arguments[0] if listen.arguments else listen.options.get("address", "")
-        return _Socket(listen.kind, 0, "", path)
+        return _Socket(listen.kind, 0, "", listen.values["address"])
     return _Socket("other", 0, "", listen.description)
-
-
-def _socket_inside(description: str) -> _Socket | None:
-    try:
-        return _socket(Listen(description))
-    except ValueError:
-        return _Socket("other", 0, "", description)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from netserve.config import tags
-from netserve.config.addresses import report_clashes
+from netserve.config.addresses import report_clashes, report_unknown_kinds
 from netserve.config.document import Document, Way
 from netserve.config.envelope import SERVICE_NAME, Envelope, ProcessSettings
 from netserve.config.explain import explain, hide_secrets
@@ -38,6 +38,9 @@ class Plugins(Protocol):
 
     def names(self) -> Sequence[str]:
         """Every protocol that has a name."""
+
+    def address_kinds(self) -> Sequence[str]:
+        """The kinds of addresses that plugins of Twisted add."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,9 @@ class _Loader:
                 service = self._service(name, options)
                 loaded += [service] if service else []
         process = envelope.netserve if envelope else None
-        report_clashes(self.document, _addresses(process, loaded))
+        addresses = tuple(_addresses(process, loaded))
+        report_unknown_kinds(self.document, addresses, self.plugins.address_kinds)
+        report_clashes(self.document, addresses)
         return process, tuple(loaded)
 
     def _validate(self, way: Way, model: type[M], data: Mapping[str, Any]) -> M | None:

@@ -29,6 +29,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from netserve.config.listen_kinds import INSIDE_HAPROXY, values_by_name
+
 
 class Section(BaseModel):
     """A mapping of the file: frozen, strict, closed to unknown keys."""
@@ -299,7 +301,7 @@ class Listen:
         ValueError: it is not of that form.
     """
 
-    __slots__ = ("arguments", "description", "kind", "options")
+    __slots__ = ("description", "kind", "values")
 
     DATAGRAM_KINDS: Final = frozenset({"udp", "unixgram"})
     TLS_KINDS: Final = frozenset({"tls", "tls6"})
@@ -308,10 +310,8 @@ class Listen:
     description: str
     kind: str
     """The word before the first colon."""
-    arguments: tuple[str, ...]
-    """The values without a name, after the kind."""
-    options: dict[str, str]
-    """The values with a name, such as ``interface``."""
+    values: dict[str, str]
+    """What stands behind it, by name, such as ``interface``."""
 
     def __init__(self, description: str) -> None:
         self.description = description
@@ -322,12 +322,21 @@ class Listen:
                 "not an address to listen on; write for example tcp:7007:interface=127.0.0.1,"
                 " udp:7007 or unix:/run/name.sock"
             )
-        self.arguments = tuple(value for name, value in rest if name is None)
-        self.options = {name: value for name, value in rest if name is not None}
         if self.kind in self.PORT_KINDS:
-            port = self.arguments[0] if self.arguments else self.options.get("port", "")
+            port = next((value for name, value in rest if name in {None, "port"}), "")
             if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
                 raise ValueError(f"not a port: {port!r}; a port is a number from 0 to 65535")
+        self.values = values_by_name(self.kind, rest)
+        if self.kind == "haproxy":
+            if rest[0][1] not in INSIDE_HAPROXY:
+                known = ", ".join(f"{kind}:" for kind in INSIDE_HAPROXY)
+                raise ValueError(f"haproxy: stands before one of {known}")
+            self.inside  # noqa: B018 - it is checked as it is made
+
+    @property
+    def inside(self) -> Listen:
+        """The address that stands behind ``haproxy:``."""
+        return Listen(self.description.partition(":")[2])
 
     @property
     def is_datagram(self) -> bool:
@@ -344,12 +353,12 @@ class Listen:
         """The port of the kinds that have one in the description, else None."""
         if self.kind not in self.PORT_KINDS:
             return None
-        return int(self.arguments[0] if self.arguments else self.options["port"])
+        return int(self.values["port"])
 
     @property
     def interface(self) -> str:
         """The address to bind, or an empty string for all of them."""
-        return self.options.get("interface", "")
+        return self.values.get("interface", "")
 
     def __repr__(self) -> str:
         return self.description

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +15,7 @@ from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
+from netserve.config.listen_kinds import OPTIONS
 from netserve.config.types import Listen
 from netserve.errors import StartError
 
@@ -22,14 +26,17 @@ BACKLOG = 1024
 """Connections that may wait to be accepted, where the address does not say: Twisted's 50 are fewer
 than come at once to a busy service, and the system lets the next one try again a second later. The
 system has a limit of its own (net.core.somaxconn)."""
-_HAVE_BACKLOG = frozenset({"tcp", "tcp6", "ssl", "unix"}) | Listen.TLS_KINDS
 
 _REASONS = {
     errno.EADDRINUSE: "address in use",
     errno.EACCES: "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE",
     errno.EADDRNOTAVAIL: "this machine does not have that address",
-    errno.ENOENT: "the folder does not exist",
 }
+_FILE_REASONS = {
+    errno.ENOENT: "the folder does not exist",
+    errno.EACCES: "permission denied",
+}
+_PATHS = frozenset({"address", "privateKey", "certKey", "extraCertChain", "dhParameters"})
 
 
 def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -> Deferred[Any]:
@@ -39,7 +46,7 @@ def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -
         listen: an address of any of Twisted's kinds, or of a kind that a plugin of Twisted adds.
         factory: gets the connections.
         reactor: opens the socket.
-        folder: where relative paths of UNIX sockets start.
+        folder: where relative paths start.
 
     Errors:
         StartError: it cannot be listened on, with the reason, from the Deferred.
@@ -65,42 +72,88 @@ def listen_datagram(listen: Listen, protocol: Any, *, reactor: Any, folder: Path
             return reactor.listenUDP(
                 listen.port, protocol, interface=listen.interface, maxPacketSize=MAX_DATAGRAM
             )
-        path = folder / (listen.arguments[0] if listen.arguments else listen.options["address"])
-        mode = int(listen.options.get("mode", "666"), 8)
-        return reactor.listenUNIXDatagram(
+        path = folder / listen.values["address"]
+        mode = int(listen.values.get("mode", "666"), 8)
+        _remove_stale(path)
+        port = reactor.listenUNIXDatagram(
             os.fspath(path), protocol, maxPacketSize=MAX_DATAGRAM, mode=mode
         )
+        return SocketFile(port, path)
     except Exception as error:
         _explain(listen, error)
 
 
+@dataclass(frozen=True, slots=True)
+class SocketFile:
+    """A port of datagrams on a UNIX socket, whose file goes with it.
+
+    Arguments:
+        port: Twisted's.
+        path: of the file.
+    """
+
+    port: Any
+    path: Path
+
+    def getHost(self) -> Any:
+        """The address."""
+        return self.port.getHost()
+
+    def stopListening(self) -> Any:
+        """Close it; a file that this user may not remove is removed by the next start."""
+        with suppress(OSError):
+            self.path.unlink()
+        return self.port.stopListening()
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the file of a socket that a process left behind, and that nobody reads from."""
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError:
+            return  # it is of another type, or not for us; binding tells
+
+
 def _description(listen: Listen, folder: Path) -> str:
-    """The endpoint's description, with a backlog, and the path of a UNIX socket made absolute."""
-    inner = listen.arguments[0] if listen.kind == "haproxy" and listen.arguments else listen.kind
-    backlog = ""
-    if inner in _HAVE_BACKLOG and "backlog" not in listen.options:
-        backlog = f":backlog={BACKLOG}"
-    return _absolute(listen, folder) + backlog
+    """The endpoint's description, with a backlog, and paths that start at the file's folder."""
+    if listen.kind == "haproxy":
+        return f"haproxy:{_description(listen.inside, folder)}"
+    if listen.kind not in OPTIONS:
+        return listen.description  # a plugin of Twisted knows what it means
+    values = dict(listen.values)
+    for name in _PATHS & values.keys():
+        values[name] = os.fspath(folder / values[name])
+    if "backlog" in OPTIONS[listen.kind]:
+        values.setdefault("backlog", str(BACKLOG))
+    kind = listen.kind.replace("tls", "tcp") if listen.begins_with_tls else listen.kind
+    return ":".join([kind, *(f"{name}={_quoted(value)}" for name, value in values.items())])
 
 
-def _absolute(listen: Listen, folder: Path) -> str:
-    if listen.begins_with_tls:
-        return listen.description.replace("tls", "tcp", 1)  # the TLS is the gate's
-    if listen.kind != "unix":
-        return listen.description
-    path = listen.arguments[0] if listen.arguments else listen.options.get("address", "")
-    options = {name: value for name, value in listen.options.items() if name != "address"}
-    absolute = quoteStringArgument(os.fspath(folder / path))
-    return ":".join(
-        ["unix", absolute, *(f"{k}={quoteStringArgument(v)}" for k, v in options.items())]
-    )
+def _quoted(value: str) -> str:
+    quoted: str = quoteStringArgument(value)
+    return quoted.replace("=", "\\=")
 
 
 def _explain(listen: Listen, error: BaseException) -> NoReturn:
-    if isinstance(error, CannotListenError):
-        cause = error.socketError
-        number = getattr(cause, "errno", None)
-        reason = _REASONS.get(number or 0) or getattr(cause, "strerror", None) or str(cause)
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    inside = listen.inside if listen.kind == "haproxy" else listen
+    if inside.kind == "systemd" and isinstance(cause, LookupError):
+        reason = "systemd has not handed over such a socket ($LISTEN_FDS, $LISTEN_FDNAMES)"
+    elif isinstance(cause, OSError):
+        reason = _reason(inside.kind, cause)
     else:
-        reason = str(error) or type(error).__name__
+        reason = str(cause) or type(cause).__name__
     raise StartError(f"cannot listen on {listen.description}: {reason}") from error
+
+
+def _reason(kind: str, error: OSError) -> str:
+    reasons = _REASONS | (_FILE_REASONS if kind in {"unix", "unixgram"} else {})
+    told = (error.strerror or str(error)).lower()
+    if kind == "ssl" and error.filename is not None:  # the key or the certificate
+        return f"{error.filename}: {told}"
+    return reasons.get(error.errno or 0, told)

@@ -52,9 +52,4 @@ def is_of_this_machine(address: Address) -> bool:
 
 def _inner(listen: Listen) -> Listen:
     """The address inside of one behind a proxy (``haproxy:tcp:25``)."""
-    if listen.kind != "haproxy":
-        return listen
-    try:
-        return Listen(listen.description.partition(":")[2])
-    except ValueError:
-        return listen
+    return listen.inside if listen.kind == "haproxy" else listen
