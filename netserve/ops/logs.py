@@ -17,12 +17,14 @@ import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
-from twisted.python.logfile import LogFile
 from zope.interface import implementer
+
+from netserve.ops.log_file import LogFile
 
 # C0 with ESC, CR and LF; DEL and C1; the two separators that JSON's readers in JavaScript and
 # Python's splitlines take for line ends; the marks that turn the direction of text.
@@ -136,7 +138,8 @@ class Levels:
 
     def _decide(self, namespace: str, level: LogLevel) -> bool:
         least = self._services.get(namespace, self._default)
-        if not namespace.startswith("netserve") and least > LogLevel.debug:
+        ours = namespace == "netserve" or namespace.startswith("netserve.")
+        if not ours and least > LogLevel.debug:
             least = max(least, LogLevel.warn)
         return bool(level >= least)
 
@@ -167,6 +170,8 @@ class LineObserver:
         self._lock = threading.Lock()
         self._lines: list[str] = []
         self._size = 0
+        self._lost = 0
+        self._why_lost = ""
 
     def __call__(self, event: LogEvent) -> None:
         if self._keeps is not None and not self._keeps(event):
@@ -195,6 +200,9 @@ class LineObserver:
         with self._lock:
             if not self._lines:
                 return
+            count = len(self._lines)
+            if self._lost:
+                self._lines.insert(0, self._line(_lost(self._lost, self._why_lost)))
             self._lines.append("")
             text = "\n".join(self._lines)
             self._lines.clear()
@@ -202,9 +210,23 @@ class LineObserver:
             try:
                 self._out.write(text)
                 self._out.flush()
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
                 # A log that is full or closed must not stop what it tells of.
-                return
+                self._lost += count
+                self._why_lost = str(getattr(error, "strerror", None) or error).lower()
+            else:
+                self._lost = 0
+
+
+def _lost(count: int, why: str) -> LogEvent:
+    return {
+        "log_time": time.time(),
+        "log_level": LogLevel.warn,
+        "log_namespace": "netserve.log",
+        "log_format": "{count} records are missing here: {why}",
+        "count": count,
+        "why": why,
+    }
 
 
 def make_observer(
@@ -220,7 +242,10 @@ def make_observer(
 
     Returns:
         The observer, and the file, which the caller reopens when it was moved away.
+
+    Raises:
+        StartError: the file cannot be opened.
     """
-    file = None if path in {"", "-"} else LogFile.fromFullPath(path, rotateLength=None)
+    file = None if path in {"", "-"} else LogFile(Path(path))
     out: TextIO | LogFile = sys.stdout if file is None else file
     return LineObserver(out, form, keeps=levels.keeps, reactor=reactor), file

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import resource
+import signal
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogLevel, LogPublisher
 
+from netserve.errors import StartError
+from netserve.ops.log_file import LogFile
 from netserve.ops.logs import Levels, LineObserver, escape, json_line, make_observer, text_line
 
 reactor: Any = _reactor
@@ -91,6 +97,8 @@ def test_levels() -> None:
     twisted = event("twisted.internet.protocol.Factory", "info")
     assert not Levels("info", {}).keeps(twisted)
     assert Levels("debug", {}).keeps(twisted)
+    # A plugin's own package is not netserve, whatever its name begins with.
+    assert not Levels("info", {}).keeps(event("netserve_reverse.ReverseFactory", "info"))
 
 
 def test_a_full_disk_stops_nothing() -> None:
@@ -99,6 +107,86 @@ def test_a_full_disk_stops_nothing() -> None:
             raise OSError(28, "No space left on device")
 
     LineObserver(Full(), "text")({"log_time": 0.0, "log_format": "x"})
+
+
+def test_what_a_full_disk_took_is_told_when_there_is_space() -> None:
+    class Small(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+    out = Small()
+    observer = LineObserver(out, "text")
+    logger = Logger(namespace="netserve", observer=LogPublisher(observer))
+    logger.info("one")
+    logger.info("two")
+    out.full = False
+    logger.info("three")
+    logger.info("four")
+    lines = out.getvalue().splitlines()
+    assert lines[0].endswith(
+        "warn [netserve.log] 2 records are missing here: no space left on device"
+    )
+    assert [line[-6:] for line in lines[1:]] == [" three", "] four"]
+
+
+def test_a_log_file_has_no_halves_of_records(tmp_path: Path) -> None:
+    """What was written of a record before the disk was full is taken back."""
+    path = tmp_path / "log"
+    file = LogFile(path)
+    file.write("whole\n")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            file.write("more than fits\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "whole\n"
+    file.write("again\n")
+    assert path.read_text() == "whole\nagain\n"
+    file.close()
+
+
+def test_a_log_file_that_is_opened_anew_keeps_its_mode(tmp_path: Path) -> None:
+    """Whatever the umask is: twistd's, in the background, lets nobody else read a new file."""
+    path = tmp_path / "log"
+    file = LogFile(path)
+    path.chmod(0o640)
+    path.rename(tmp_path / "log.1")
+    umask = os.umask(0o077)
+    try:
+        file.reopen()
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.rename(tmp_path / "log.2")
+    path.touch(0o600)
+    file.reopen()
+    file.write("x")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("x", 0o600)
+    file.close()
+
+
+def test_a_log_file_that_cannot_be_opened_anew_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = LogFile(folder / "log")
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError):
+        file.reopen()
+    file.write("still here")
+    assert (tmp_path / "moved" / "log").read_text() == "still here"
+    file.close()
+
+
+def test_a_log_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"cannot open the log .*: no such file or directory"):
+        LogFile(tmp_path / "none" / "log")
 
 
 @ensureDeferred
