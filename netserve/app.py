@@ -18,11 +18,13 @@ from typing import Any, NoReturn
 from twisted.application.service import IProcess
 from twisted.logger import ILogObserver
 from twisted.python import usage
+from twisted.python.util import runAsEffectiveUser
 
 from netserve.config.load import Configuration, load
-from netserve.errors import NetserveError, StartError
+from netserve.errors import ConfigError, NetserveError, StartError
 from netserve.ops.control import ControlSocket
-from netserve.ops.logs import Levels, make_observer
+from netserve.ops.log_file import LogFile
+from netserve.ops.logs import Levels, LineObserver, make_observer
 from netserve.ops.status import status_service
 from netserve.reactor import install
 from netserve.registry import Registry
@@ -48,16 +50,22 @@ class Options(usage.Options):
     optParameters = (("config", "c", "config.yaml", "The file that says what to serve."),)
     longdesc = "Serves what a YAML file describes; see `netserve check` and `netserve list`."
 
+    def parseArgs(self, *words: str) -> None:
+        """Refuse what stands behind the options."""
+        if words:
+            raise usage.UsageError(f"the file is named by an option: --config {words[0]}")
+
 
 class TwistdDaemon(Daemon):
     """The daemon in a process that twistd has started.
 
     Arguments:
         configuration: the loaded file.
-        log_path: where the log goes, or an empty string for standard output.
+        log_path: where the log goes: a file, or an empty string for standard output; None where
+            twistd was given another log.
     """
 
-    def __init__(self, configuration: Configuration, *, log_path: str) -> None:
+    def __init__(self, configuration: Configuration, *, log_path: str | None) -> None:
         super().__init__(configuration, reactor=reactor, failed=leave_with_failure)
         process = configuration.process
         levels = Levels(
@@ -68,15 +76,18 @@ class TwistdDaemon(Daemon):
                 if service.settings.log is not None
             },
         )
-        self._observer, self._log_file = make_observer(
-            path=log_path, form=process.log.format, levels=levels, reactor=reactor
-        )
-        reactor.addSystemEventTrigger("after", "shutdown", self._observer.flush)
-        self._user = find_user(process.user, process.group)
+        self._observer: LineObserver | None = None
+        self._log_file: LogFile | None = None
+        if log_path is not None:
+            self._observer, self._log_file = make_observer(
+                path=log_path, form=process.log.format, levels=levels, reactor=reactor
+            )
+            reactor.addSystemEventTrigger("after", "shutdown", self._observer.flush)
+        self._user = find_user(configuration)
 
     def setServiceParent(self, parent: Any) -> None:
         """Give twistd's application our log, and the user that it shall become."""
-        if parent.getComponent(ILogObserver) is None:
+        if self._observer is not None and parent.getComponent(ILogObserver) is None:
             parent.setComponent(ILogObserver, self._observer)
         if self._user is not None:
             # twistd drops the privileges after privilegedStartService, and before startService.
@@ -84,41 +95,81 @@ class TwistdDaemon(Daemon):
             process.uid, process.gid = self._user
         super().setServiceParent(parent)
 
+    def prepare_state(self) -> None:
+        """Make the state folder, for the user that the process becomes, and see who uses it.
+
+        Raises:
+            ConfigError: it cannot be made or written to, or another process has the queue in it.
+        """
+        state = self.configuration.process.state
+        try:
+            make_state_folder(state)
+            if self._user is not None:
+                self._give_away(state, *self._user)
+            if self.outbox is not None:
+                self.outbox.refuse_if_in_use()
+        except StartError as error:
+            problem = self.configuration.problem(("netserve", "state"), str(error))
+            raise ConfigError([problem]) from None
+
+    def _give_away(self, state: Path, uid: int, gid: int) -> None:
+        """See to it that the user may write there; what others have put there stays theirs."""
+        if state.stat().st_uid == 0 and not any(state.iterdir()):
+            os.chown(state, uid, gid)
+        try:
+            runAsEffectiveUser(uid, gid, make_state_folder, state)
+        except StartError as error:
+            user = self.configuration.process.user
+            raise StartError(f"{error}, as the user {user}") from None
+
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
         services = self.configuration.services
         provide(wanted(each.settings.limits.connections for each in services), self._log)
-        if self._user is not None:
-            state = self.configuration.process.state
-            make_state_folder(state)
-            if state.stat().st_uid == 0:
-                os.chown(state, *self._user)
 
     def startService(self) -> None:
         file = self._log_file
         if file is not None:
             # logrotate moves the file away and sends USR1, as with twistd's own log.
-            signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.reopen))
+            signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(self._reopen, file))
         super().startService()
 
+    def _reopen(self, file: LogFile) -> None:
+        try:
+            file.reopen()
+        except OSError as error:
+            self._log.error(
+                "the log cannot be opened anew, and goes on in the old file: {reason}",
+                reason=f"{error.filename}: {(error.strerror or str(error)).lower()}",
+            )
 
-def find_user(user: str | None, group: str | None) -> tuple[int, int] | None:
+
+def find_user(configuration: Configuration) -> tuple[int, int] | None:
     """The ids of the user to become, or None to stay who we are.
 
     Raises:
-        StartError: there is no such user or group, or we are not root.
+        ConfigError: there is no such user or group, or we are not root.
     """
+    user, group = configuration.process.user, configuration.process.group
     if user is None:
         return None
+
+    def refuse(option: str, what: str) -> NoReturn:
+        problem = configuration.problem(("netserve", option), what)
+        raise ConfigError([problem]) from None
+
     try:
         entry = pwd.getpwnam(user)
+    except KeyError:
+        refuse("user", f"this machine has no user {user}")
+    try:
         gid = entry.pw_gid if group is None else grp.getgrnam(group).gr_gid
-    except KeyError as error:
-        raise StartError(f"netserve.user: {error.args[0]}") from None
+    except KeyError:
+        refuse("group", f"this machine has no group {group}")
     if os.geteuid() == entry.pw_uid:
         return None
     if os.geteuid() != 0:
-        raise StartError(f"netserve.user: only root can become {user}; leave it out, or be root")
+        refuse("user", f"only root can become {user}; leave it out, or be root")
     return entry.pw_uid, gid
 
 
@@ -162,12 +213,19 @@ def makeService(options: Options) -> Daemon:
     """
     tune_allocator()
     twistd: Any = options.parent or {}
-    # As twistd has it: standard output in the foreground, twistd.log in the background.
-    log_path = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
     try:
         configuration = load(Path(options["config"]), Registry())
-        daemon = TwistdDaemon(configuration, log_path=log_path)
+        daemon = TwistdDaemon(configuration, log_path=_log_path(twistd))
         assemble(daemon)
+        if twistd.get("uid") is None and not twistd.get("chroot"):
+            daemon.prepare_state()
     except NetserveError as error:
         fail(error)
     return daemon
+
+
+def _log_path(twistd: Any) -> str | None:
+    if twistd.get("logger") or twistd.get("syslog"):
+        return None
+    # As twistd has it: standard output in the foreground, twistd.log in the background.
+    return twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")

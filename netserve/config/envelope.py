@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from netserve.config.types import Duration, FilePath, Listen, Section
 
@@ -52,6 +52,12 @@ class ProcessSettings(Section):
     """The group that goes with it; the default is the user's own."""
     drain: Duration = 10.0
     """Time that connections have to finish when the process stops."""
+
+    @model_validator(mode="after")
+    def _check_group(self) -> ProcessSettings:
+        if self.group is not None and self.user is None:
+            raise ValueError("group goes with a user; name the user, too")
+        return self
 
 
 class Envelope(Section):

@@ -6,8 +6,12 @@ import contextlib
 import fcntl
 import os
 from pathlib import Path
+from typing import Final, NoReturn
 
 from netserve.errors import StartError
+
+LOCK: Final = "lock"
+"""The file in the folder of the queue."""
 
 
 class SpoolLock:
@@ -34,14 +38,33 @@ class SpoolLock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(file, 32).decode("ascii", "replace").strip()
-            os.close(file)
-            who = f"process {holder}" if holder.isdigit() else "another process"
-            raise StartError(f"the queue {self._path.parent} is in use by {who}") from error
+            self._refuse(file, error)
         with contextlib.suppress(OSError):  # the number is a courtesy; a full disk stops no start
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         self._file = file
+
+    def refuse_if_taken(self) -> None:
+        """Say who has the lock, without taking it.
+
+        Raises:
+            StartError: another process has it.
+        """
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # it was never taken, or `acquire` will tell
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            self._refuse(file, error)
+        os.close(file)
+
+    def _refuse(self, file: int, error: OSError) -> NoReturn:
+        holder = os.read(file, 32).decode("ascii", "replace").strip()
+        os.close(file)
+        who = f"process {holder}" if holder.isdigit() else "another process"
+        raise StartError(f"the queue {self._path.parent} is in use by {who}") from error
 
     def release(self) -> None:
         """Let the lock go; harmless without it."""

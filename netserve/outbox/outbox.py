@@ -26,6 +26,7 @@ from netserve.outbox.errors import OutboxError, StorageFailed
 from netserve.outbox.ids import IdSource
 from netserve.outbox.incoming import Finished, Incoming
 from netserve.outbox.ledger import Ledger
+from netserve.outbox.lock import LOCK, SpoolLock
 from netserve.outbox.quota import Slice
 from netserve.outbox.recovery import Recovery
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
@@ -102,6 +103,14 @@ class Outbox:
     def hostnames(self) -> dict[str, str]:
         """The services that use the queue, each with the name that it gives this host."""
         return {name: one.courier.hostname for name, one in self._services.items()}
+
+    def refuse_if_in_use(self) -> None:
+        """Look whether another process has the folder; `open` takes it.
+
+        Raises:
+            StartError: one has it, with its number.
+        """
+        SpoolLock(self.folder / LOCK).refuse_if_taken()
 
     async def open(self) -> None:
         """Lock and repair the folder, and begin to deliver what is in it.

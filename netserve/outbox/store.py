@@ -44,7 +44,7 @@ from netserve.outbox.changes import Call, Changes, Mark, NewMessage
 from netserve.outbox.commit import GroupCommit
 from netserve.outbox.database import open_reader, open_writer
 from netserve.outbox.errors import OutboxError
-from netserve.outbox.lock import SpoolLock
+from netserve.outbox.lock import LOCK, SpoolLock
 from netserve.outbox.recovery import Recovery, recover
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Store:
         self.bodies: BodyFolder
         self.reader: sqlite3.Connection
         """For reading beside the writer; one thread at a time."""
-        self._lock = SpoolLock(folder / "lock")
+        self._lock = SpoolLock(folder / LOCK)
         self._post = post
         self._broke = broke
         self._log = log

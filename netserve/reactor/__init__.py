@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor
 
 from netserve.errors import StartError
@@ -29,7 +28,7 @@ def install() -> Any:
     """
     installed = sys.modules.get("twisted.internet.reactor")
     if installed is not None:
-        if isinstance(installed, AsyncioSelectorReactor):
+        if isinstance(installed, NetserveReactor):
             return installed
         raise StartError(
             f"netserve runs on its own reactor, but {type(installed).__name__} is installed;"

@@ -196,7 +196,9 @@ class Daemon(Service):
         # Modules and settings stay for good. Collections look past them from now on, which makes a
         # full one a matter of microseconds, where it took 40 ms.
         gc.freeze()
-        self._log.info("ready: {count} services", count=len(self.configuration.services))
+        count = len(self.configuration.services)
+        what = "service" if count == 1 else "services"
+        self._log.info("ready: {count} {what}", count=count, what=what)
 
     def _start_failed(self, failure: Any) -> None:
         if failure.check(StartError):
@@ -239,5 +241,5 @@ def make_state_folder(folder: Path) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StartError(f"cannot make the state folder {folder}: {reason}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise StartError(f"cannot write to the state folder {folder}")

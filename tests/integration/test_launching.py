@@ -110,6 +110,67 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
+def test_a_file_that_is_no_option(tmp_path: Path) -> None:
+    refused = run("twistd", "-n", "netserve", "mine.yaml", folder=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stdout.endswith("the file is named by an option: --config mine.yaml\n")
+
+
+def mail(port: int) -> str:
+    return (
+        f"  mail:\n    protocol: smtp-relay\n    listen: tcp:{port}:interface=127.0.0.1\n"
+        "    routes: [{deliver: {maildir: ./mail}}]\n"
+    )
+
+
+@pytest.mark.parametrize("command", [("netserve", "run"), ("twistd", "netserve", "--config")])
+def test_a_queue_in_use_stops_the_start(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Also as a daemon it is said on the terminal, before twistd goes to the background."""
+    with running(write(tmp_path, mail(free_port()))) as process:
+        second = tmp_path / "second.yaml"
+        second.write_text("netserve: {state: ./var}\nservices:\n" + mail(free_port()))
+        refused = run(*command, second.name, folder=tmp_path)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(
+            f"second.yaml:1:19: netserve.state: the queue {tmp_path}/var/outbox is in use by"
+            f" process {process.pid}\n"
+        )
+        assert not (tmp_path / "twistd.pid").exists()
+
+
+@pytest.mark.parametrize("command", [("netserve", "run"), ("twistd", "netserve", "--config")])
+def test_a_state_folder_that_cannot_be_made(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "var").write_text("no folder")
+    refused = run(*command, write(tmp_path, echo(free_port())).name, folder=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(
+        f"config.yaml:1:19: netserve.state: cannot make the state folder {tmp_path}/var:"
+    )
+
+
+def test_a_log_that_cannot_be_opened(tmp_path: Path) -> None:
+    write(tmp_path, echo(free_port()))
+    refused = run("twistd", "--logfile", "none/x.log", "netserve", folder=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr == "cannot open the log none/x.log: no such file or directory\n"
+
+
+def test_twistds_own_logs_go_before_ours(tmp_path: Path) -> None:
+    (tmp_path / "observer.py").write_text(
+        "from pathlib import Path\n"
+        "from twisted.logger import jsonFileLogObserver\n"
+        "def make():\n"
+        "    return jsonFileLogObserver(Path('events').open('w', 1))\n"
+    )
+    command = ("twistd", "-n", "--pidfile=", "--logger", "observer.make", "netserve", "--config")
+    config, environment = write(tmp_path, echo(free_port())), {"PYTHONPATH": str(tmp_path)}
+    with running(config, command=command, environment=environment, until="") as process:
+        events = tmp_path / "events"
+        wait_until(lambda: events.exists() and "ready: " in events.read_text())
+        process.stop()
+        assert process.log() == ""
+
+
 def test_a_missing_certificate(tmp_path: Path) -> None:
     services = echo(free_port()) + "    tls: {certificate: none.pem, key: none.key}\n"
     refused = run("netserve", "run", write(tmp_path, services).name, folder=tmp_path)
@@ -119,9 +180,10 @@ def test_a_missing_certificate(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_another_reactor_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reactor", ["epoll", "asyncio"])
+def test_another_reactor_is_refused(tmp_path: Path, reactor: str) -> None:
     write(tmp_path, echo(free_port()))
-    refused = run("twistd", "-n", "--reactor", "epoll", "netserve", folder=tmp_path)
+    refused = run("twistd", "-n", "--reactor", reactor, "netserve", folder=tmp_path)
     assert refused.returncode == 1
     assert "leave out --reactor, or give --reactor netserve" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -133,7 +195,7 @@ def test_logs_as_json(tmp_path: Path) -> None:
         process.stop()
         records = [json.loads(line) for line in process.log().splitlines()]
     messages = [(record["level"], record["origin"], record["message"]) for record in records]
-    assert ("info", "netserve", "ready: 1 services") in messages
+    assert ("info", "netserve", "ready: 1 service") in messages
     assert ("info", "netserve", "stopped") in messages
 
 
@@ -158,6 +220,56 @@ def test_privileges_are_dropped_after_binding(open_folder: Path) -> None:
         with socket.create_connection(("127.0.0.77", 7), timeout=5) as client:
             client.sendall(b"x")
             assert client.recv(1) == b"x"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("command", [("netserve", "run"), ("twistd", "netserve", "--config")])
+def test_a_state_folder_of_others_is_not_taken_over(
+    open_folder: Path, command: tuple[str, ...]
+) -> None:
+    """One that has something of root's in it stays root's, and the start says so."""
+    (open_folder / "var").mkdir()
+    (open_folder / "var" / "something").touch()
+    config = write(open_folder, echo(free_port()), process=", user: nobody")
+    refused = run(*command, config.name, folder=open_folder)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(
+        "config.yaml:1:19: netserve.state: cannot write to the state folder"
+        f" {open_folder}/var, as the user nobody\n"
+    )
+    assert (open_folder / "var").stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_log_that_cannot_be_opened_anew_goes_on(open_folder: Path) -> None:
+    """The user that the process has become may not write beside it."""
+    config = write(open_folder, echo(free_port()), process=", user: nobody")
+    command = ("twistd", "-n", "--pidfile=", "--logfile=x.log", "netserve", "--config")
+    with running(config, command=command, until="") as process:
+        log = open_folder / "x.log"
+        wait_until(lambda: log.exists() and "ready: " in log.read_text())
+        log.rename(open_folder / "x.log.1")
+        os.kill(process.pid, signal.SIGUSR1)
+        moved = open_folder / "x.log.1"
+        wait_until(lambda: "the log cannot be opened anew" in moved.read_text())
+        process.stop()
+        assert "stopped" in moved.read_text()
+        assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [
+        ("user: no-such-user", "netserve.user: this machine has no user no-such-user"),
+        ("user: nobody, group: no-such", "netserve.group: this machine has no group no-such"),
+    ],
+)
+def test_a_user_who_does_not_exist(tmp_path: Path, option: str, what: str) -> None:
+    config = write(tmp_path, echo(free_port()), process=f", {option}")
+    refused = run("netserve", "run", config.name, folder=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[0].startswith("config.yaml:1:")
+    assert refused.stderr.splitlines()[0].endswith(what)
 
 
 def test_stop_drains(tmp_path: Path) -> None:
