@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -25,22 +25,26 @@ class DrainingHandler(web.RequestHandler):
     """One connection; `drain` lets the request in flight finish, then closes.
 
     A client that sends its headers byte by byte keeps the idle sweep away; the time for them is
-    looked at when more of them comes.
+    looked at when more of them comes. One that closes its sending side, as ``nc -N`` does, gets
+    the answers to what it has asked, unless such a client is to be given up.
 
     Arguments:
         server: what the connections share.
         log: gets one line for a request that is not HTTP, and our own bugs.
         head_time: seconds for a request's line and headers.
+        give_up: whether a client that closes its sending side is taken to be gone.
         options: for aiohttp's `RequestHandler`.
     """
 
-    __slots__ = ("_head_deadline", "_head_time", "_log")
+    __slots__ = ("_ended", "_give_up", "_head_deadline", "_head_time", "_log")
 
     def __init__(
-        self, server: web.Server, log: Logger, *, head_time: float, **options: Any
+        self, server: web.Server, log: Logger, *, head_time: float, give_up: bool, **options: Any
     ) -> None:
         super().__init__(server, **options)
         self._log = log
+        self._give_up = give_up
+        self._ended = False
         self._head_time = head_time
         self._head_deadline: float | None = None
 
@@ -58,9 +62,39 @@ class DrainingHandler(web.RequestHandler):
             self.transport.write(_TOO_SLOW)
             self.force_close()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's gives None, as False
+        """The client sends no more; tells whether it is still written to."""
+        if self._give_up:
+            return False
+        self._ended = True
+        # In the next turn, when what came last has been taken up.
+        self._loop.call_soon(self._end)
+        return True
+
+    def _end(self) -> None:
+        if self.transport is not None and (self._is_quiet() or self._lacks_a_body()):
+            self.force_close()
+
+    def _is_quiet(self) -> bool:
+        """Whether no request is being answered, or waits to be."""
+        return not self._messages and self._waiter is not None and not self._waiter.done()
+
+    def _lacks_a_body(self) -> bool:
+        """Whether the body of the last request is incomplete, as far as it has been looked at."""
+        if self._messages:
+            return not self._messages[-1][1].is_eof()
+        return self._current_request is not None and not self._current_request.content.is_eof()
+
+    async def finish_response(self, *args: Any) -> tuple[web.StreamResponse, bool]:
+        """Send an answer to its end."""
+        finished = await super().finish_response(*args)
+        if self._ended and not self._messages:
+            self.close()
+        return finished
+
     def drain(self) -> None:
         """Called by the hosting layer when the service stops."""
-        quiet = self._waiter is not None
+        quiet = self._is_quiet()
         self.close()
         self.keep_alive(False)
         if quiet:
@@ -85,12 +119,28 @@ class DrainingHandler(web.RequestHandler):
         name = self.transport.get_extra_info("peername") if self.transport else None
         peer = name[0] if isinstance(name, tuple) else "a client"
         if isinstance(error, HttpProcessingError):
-            reason = " ".join(error.message.split())
+            # Without the mark that aiohttp puts below a part of the request.
+            reason = " ".join(error.message.split()).removesuffix(" ^")
             self._log.info("a request of {peer} is not HTTP: {reason}", peer=peer, reason=reason)
         elif isinstance(error, BaseException):
             self._log.failure("a request of {peer} failed", failure=Failure(error), peer=peer)
         else:
             self._log.error("a request of {peer} failed: {what}", peer=peer, what=str(args))
+
+
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def _named(handler: Handler) -> Handler:
+    """The handler, with answers that name netserve, where aiohttp would name itself and Python."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response = await handler(request)
+        if not response.prepared:
+            response.headers.setdefault("Server", "netserve")
+        return response
+
+    return answer
 
 
 class HttpServer:
@@ -99,24 +149,27 @@ class HttpServer:
     Arguments:
         handler: answers one request.
         log: gets what goes wrong with requests.
-        give_up: whether the handler is cancelled when its client is gone.
+        give_up: whether the handler is cancelled when its client is gone, or closes its sending
+            side.
         head_time: seconds for a request's line and headers.
         options: for aiohttp's `RequestHandler`, such as ``max_line_size``.
     """
 
     def __init__(
         self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        handler: Handler,
         *,
         log: Logger | None = None,
         give_up: bool = False,
         head_time: float = HEAD_TIME,
         **options: Any,
     ) -> None:
-        self._handler = handler
+        self._handler = _named(handler)
         self._log = log or Logger()
         self._give_up = give_up
-        self._options = {"access_log": None, "head_time": head_time, **options}
+        self._options = {
+            "access_log": None, "head_time": head_time, "give_up": give_up, **options
+        }  # fmt: skip
         self._server: web.Server | None = None
 
     def __call__(self) -> asyncio.Protocol:

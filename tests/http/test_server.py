@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from netserve.http.server import HttpServer
 from netserve.plugin import Hosted
-from netserve.testing.hosting import connect, serve
+from netserve.testing.hosting import connect, exchange, serve
 from netserve.testing.queue import until
 
 reactor: Any = _reactor
@@ -50,3 +52,55 @@ async def test_bodies_and_pauses_between_requests_have_other_limits() -> None:
     client.transport.loseConnection()
     await client.closed
     await service.stop()
+
+
+async def slowly(request: web.BaseRequest) -> web.StreamResponse:
+    await asyncio.sleep(0.05)
+    return web.Response(text=request.path)
+
+
+@ensureDeferred
+async def test_a_client_that_closes_its_sending_side_gets_its_answers() -> None:
+    """All of them, and then the end: `printf 'GET …' | nc -N` is a client like others."""
+    service = await serve(Hosted(stream=HttpServer(slowly)))
+    asked = b"GET /one HTTP/1.1\r\nHost: x\r\n\r\nGET /two HTTP/1.1\r\nHost: x\r\n\r\n"
+    answers = await exchange(service.port, asked)
+    assert [answers.count(path) for path in (b"/one", b"/two")] == [1, 1]
+    assert b"Server: netserve\r\n" in answers
+    assert (await exchange(service.port, b"GET / HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\n/")
+    assert (await exchange(service.port, b"no HTTP\r\n\r\n")).startswith(b"HTTP/1.0 400 ")
+    await service.stop()
+
+
+@ensureDeferred
+async def test_a_client_that_ends_in_a_request_is_closed() -> None:
+    """Before anything, in its headers, in its body: there is nothing to wait for."""
+    service = await serve(Hosted(stream=HttpServer(answer)))
+    upload = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n"
+    for start in (b"", b"GET / HT", upload, upload + b"some"):
+        assert await exchange(service.port, start) == b""
+    client = await connect(service.port)
+    client.write(upload + b"x" * 20)
+    await client.until(b"\r\n\r\n20")
+    client.transport.loseWriteConnection()  # behind its last answer
+    await client.closed
+    await service.stop()
+
+
+@ensureDeferred
+async def test_a_client_may_be_given_up_when_it_closes_its_sending_side() -> None:
+    service = await serve(Hosted(stream=HttpServer(slowly, give_up=True)))
+    assert await exchange(service.port, b"GET / HTTP/1.0\r\n\r\n") == b""
+    await service.stop()
+
+
+@ensureDeferred
+async def test_a_request_that_comes_just_before_the_stop_is_answered() -> None:
+    service = await serve(Hosted(stream=HttpServer(slowly)))
+    client = await connect(service.port)
+    await until(lambda: service.metrics.connections_open == 1, reactor=reactor)
+    (gate,) = service.hosted_service._gates.open
+    gate.dataReceived(b"GET /last HTTP/1.1\r\nHost: x\r\n\r\n")
+    stopping = Deferred.fromCoroutine(service.stop())
+    assert (await client.closed).endswith(b"/last")
+    await stopping

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from netserve.http import HttpClient, HttpError
 from netserve.plugin import Context
 from netserve.protocols.http_bridge.encode import Misfit, Values
 from netserve.protocols.http_bridge.plan import Plan
+from netserve.protocols.http_bridge.refusals import Refusals
 
 
 class UnderWay(Protocol):
@@ -39,6 +40,10 @@ class Bridge:
     context: Context
     under_way: int = 0
     """How many requests have no reply yet."""
+    refusals: Refusals = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.context)
 
     def ask(self, frame: bytes, peer: str, done: Callable[[bytes], None]) -> UnderWay:
         """Begin a request.
@@ -71,7 +76,7 @@ class Bridge:
             headers = plan.headers_for(values)
             body = plan.body.render(values) if plan.body else None
         except Misfit as misfit:
-            return self.error("request", str(misfit), 400)
+            return self.refuse(str(misfit), peer)
         try:
             answer = await self.client.fetch(plan.method or "GET", url, headers=headers, body=body)
         except HttpError as error:
@@ -80,6 +85,11 @@ class Bridge:
             )
             return self.error(error.kind, error.told, error.status)
         return plan.reply(answer.status, answer.reason, answer.headers, answer.body)
+
+    def refuse(self, reason: str, peer: str) -> bytes:
+        """The error reply to a request that does not fit, counted and logged."""
+        self.refusals.request(peer, reason)
+        return self.error("request", reason, 400)
 
     def error(self, kind: str, text: str, status: int) -> bytes:
         """The configured error reply, counted."""

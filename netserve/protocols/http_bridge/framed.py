@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
     IPushProducer,
+    ISSLTransport,
 )
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
@@ -24,6 +25,8 @@ from zope.interface import implementer
 from netserve.protocols.http_bridge.bridge import Bridge, UnderWay
 from netserve.wire.framing import Delimiter, Event, Framing, Line
 
+LINGER: Final = 2.0
+"""Seconds that a client has to read the error reply to what broke its framing, and to stop."""
 _LINE_ENDS: Final = b"\r\n"
 
 
@@ -93,7 +96,7 @@ class FramedBridge(Protocol):
         self._pause: Any = None
         self._reading = True
         self._writable = True
-        self._ending = False
+        self._ending = self._broken = self._read_ended = self._closed = False
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self, True)
@@ -108,8 +111,11 @@ class FramedBridge(Protocol):
 
     def readConnectionLost(self) -> None:
         """The client has sent all: it gets what is due, then the connection ends."""
-        if not self._ending:
-            self._stop_pause()
+        self._read_ended = True
+        self._stop_pause()
+        if self._closed:
+            self.transport.loseConnection()
+        elif not self._ending:
             self._waiting.extend(self._decoder.end())
             self._ending = True
             self._advance()
@@ -118,6 +124,7 @@ class FramedBridge(Protocol):
         """It was us who closed it."""
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self._closed = True
         self._stop_pause()
         self._waiting.clear()
         for slot in self._slots:
@@ -128,6 +135,9 @@ class FramedBridge(Protocol):
     def drain(self) -> None:
         """Answer the requests that have come whole, then close."""
         self._stop_pause()
+        if self._closed:
+            self.transport.loseConnection()
+            return
         self._ending = True
         self._advance()
 
@@ -170,10 +180,10 @@ class FramedBridge(Protocol):
                     event, self._peer, partial(self._answered, slot)
                 )
                 continue
-            slot.reply = self.factory.bridge.error("request", str(event), 400)
+            slot.reply = self.factory.bridge.refuse(str(event), self._peer)
             if event.fatal:
                 waiting.clear()
-                self._ending = True
+                self._ending = self._broken = True
         return begun
 
     def _answered(self, slot: _Slot, reply: bytes) -> None:
@@ -184,8 +194,7 @@ class FramedBridge(Protocol):
     def _balance(self) -> None:
         """Read, or do not, as there is room; close when all is done."""
         if self._ending and not self._slots and not self._waiting:
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            self._close()
             return
         reading = not self._waiting and self._writable and len(self._slots) < self.factory.pipeline
         if reading != self._reading:
@@ -194,6 +203,25 @@ class FramedBridge(Protocol):
                 self.transport.resumeProducing()
             else:
                 self.transport.pauseProducing()
+
+    def _close(self) -> None:
+        """End the connection, behind what is still to be written.
+
+        To close while bytes of the peer are unread resets the connection, and the peer could lose
+        our last reply. So a broken stream is half-closed, and read to its end for a moment.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self.transport.unregisterProducer()
+        if not self._broken or self._read_ended:
+            self.transport.loseConnection()
+            return
+        if not ISSLTransport.providedBy(self.transport):
+            self.transport.loseWriteConnection()
+        if not self._reading:
+            self.transport.resumeProducing()
+        self._pause = self.factory.clock.callLater(LINGER, self.transport.loseConnection)
 
     def _wait_for_pause(self) -> None:
         if self._pause is not None and self._pause.active():
@@ -249,6 +277,7 @@ class FramedFactory(Factory):
         try:
             return self.framing.encode(self._fit(reply))
         except ValueError as error:
+            self.bridge.refusals.answer(str(error))
             told = self._fit(self.bridge.error("reply", str(error), 502))
         try:
             return self.framing.encode(told)

@@ -28,6 +28,7 @@ from netserve.plugin import Context
 from netserve.protocols.http_bridge.encode import Misfit
 from netserve.protocols.http_bridge.incoming import check_method, passed_on, target_of
 from netserve.protocols.http_bridge.plan import Plan, header_values
+from netserve.protocols.http_bridge.refusals import Refusals
 
 if TYPE_CHECKING:
     from netserve.protocols.http_bridge.settings import HttpBridgeSettings
@@ -56,6 +57,7 @@ class HttpFront:
         self._plan = plan
         self._client = client
         self._context = context
+        self._refusals = Refusals(context)
         self._limits = settings.limits
         self._forwarded = settings.forwarded
         self._whole = settings.response is not None
@@ -217,6 +219,8 @@ class HttpFront:
         self, request: web.BaseRequest, kind: str, text: str, status: int
     ) -> web.StreamResponse:
         self._context.metrics.errors[kind] += 1
+        if kind == "request":
+            self._refusals.request(request.remote, text)
         body = self._plan.error_reply(text, kind, status)
         response = web.Response(status=status, body=body, headers=_TEXT)
         if kind == "request" or not request.content.is_eof():
@@ -225,7 +229,7 @@ class HttpFront:
         return response
 
 
-_TEXT: Final = {"Content-Type": "text/plain; charset=utf-8", "Server": "netserve"}
+_TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 def _final(status: int, url: URL) -> int:

@@ -359,6 +359,38 @@ async def test_what_does_not_fit_the_framing_ends_the_connection(bridge: Bridge)
         received = await web_service.exchange(b"1:a,nonsense")
         assert received.startswith(b"6:GET /a,")
         assert b"error: a netstring begins with" in received
+        assert web_service.lines == [
+            "refused a request of 127.0.0.1: a netstring begins with its length in digits, not b'n'"
+        ]
+
+
+@in_asyncio
+async def test_a_client_that_goes_on_behind_a_broken_frame_gets_its_reply(bridge: Bridge) -> None:
+    """What it sends is read for a moment: a reset could take the reply away from it."""
+    async with (
+        upstream(tell) as url,
+        bridge(framing="netstring", request={"url": f"{url}/{{request}}"}) as web_service,
+    ):
+        received = await web_service.exchange(b"nonsense", *[b"x" * 100_000] * 50)
+        assert b"error: a netstring begins with" in received
+        reader, writer = await web_service.connect()
+        writer.write(b"nonsense")
+        assert b"error: a netstring" in await reader.read()  # up to its end, which does not wait
+        web_service.protocols[-1].drain()  # nor does the stop
+        writer.write(b"more")
+        await until(lambda: web_service.protocols[-1].transport.disconnected)
+        writer.close()
+
+
+@in_asyncio
+async def test_a_value_that_is_refused_is_told_in_the_log_now_and_then(bridge: Bridge) -> None:
+    async with (
+        upstream(tell) as url,
+        bridge(framing="line", request={"url": f"{url}/{{path}}"}) as web_service,
+    ):
+        received = await web_service.exchange(b"a/../b\n" * 100)
+        assert received.count(b"error: a path with . or .. in it") == 100
+        assert web_service.lines == ["refused a request of 127.0.0.1: a path with . or .. in it"]
 
 
 @in_asyncio
@@ -376,6 +408,8 @@ async def test_an_answer_that_the_framing_has_no_place_for(bridge: Bridge) -> No
     ):
         received = await web_service.exchange(b"\x03255\x03256")
         assert received == b"\xff" + b"x" * 255 + b"\x02no"
+        assert len(web_service.lines) == 1
+        assert web_service.lines[0].startswith("an answer does not fit the framing: ")
 
 
 @in_asyncio
