@@ -83,11 +83,10 @@ def asks_daemon(command: Callable[..., None]) -> Callable[..., None]:
 
 def _state_of(config: Path) -> Path:
     """The state folder that a file names. The loader is imported only where it is needed."""
-    from netserve.config.load import load  # noqa: PLC0415
+    from netserve.config.load import load_state  # noqa: PLC0415
     from netserve.errors import NetserveError  # noqa: PLC0415
-    from netserve.registry import Registry  # noqa: PLC0415
 
     try:
-        return load(config, Registry()).process.state
+        return load_state(config)
     except NetserveError as error:
         raise click.ClickException(str(error)) from None

@@ -129,8 +129,7 @@ def _acts(name: str, done: str, doc: str, *, asks: bool = False) -> None:
         if not wanted and not everything:
             raise click.UsageError("which messages? give ids, a filter, or --all")
         if asks and not yes:
-            what = ", ".join(f"{key} {value}" for key, value in wanted.items()) or "ALL messages"
-            click.confirm(f"{name} {what}?", abort=True)
+            click.confirm(f"{name} {_in_words(wanted)}?", abort=True)
         answer = asked.control.post(f"/queue/{name}", wanted)
         asked.print(answer, f"{done}: {_messages(answer['count'])}")
 
@@ -205,6 +204,19 @@ def _safe(message_id: str) -> str:
     if not message_id.isascii() or not message_id.isalnum():
         raise click.ClickException(f"not a queue id: {message_id!r}")
     return message_id.lower()
+
+
+def _in_words(wanted: dict[str, Any]) -> str:
+    """What a verb is about to act on: ``1k0zfr7wre3``, ``all messages with domain example.com``."""
+    ids = wanted.get("ids", "").replace(",", ", ")
+    filters = " and ".join(
+        f"{name} {value:g}s" if isinstance(value, float) else f"{name} {value or '<>'}"
+        for name, value in wanted.items()
+        if name != "ids"
+    )
+    if ids and filters:
+        return f"those of {ids} with {filters}"
+    return ids or (f"all messages with {filters}" if filters else "ALL messages")
 
 
 def _messages(count: int) -> str:

@@ -46,7 +46,8 @@ def message_text(message: dict[str, Any], now: float) -> str:
     lines = [*_head(message, now), ""]
     lines += [line for recipient in message["recipients"] for line in _recipient(recipient, now)]
     if "header" in message:
-        lines += ["", *(clean(line) for line in message["header"].splitlines())]
+        # Folded lines begin with a tab as often as with a blank.
+        lines += ["", *(clean(line.expandtabs()) for line in message["header"].splitlines())]
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from netserve.config import tags
 from netserve.config.addresses import report_clashes, report_unknown_kinds
@@ -23,11 +23,12 @@ from netserve.config.nodes import Unreadable, compose
 from netserve.config.sentences import kind_of, nearest
 from netserve.config.shapes import Shape
 from netserve.config.source import read_text
-from netserve.config.types import Listen
+from netserve.config.types import FilePath, Listen
 from netserve.errors import ConfigError, PluginError, Problem
 from netserve.plugin import ProtocolPlugin, Settings
 
 M = TypeVar("M", bound=BaseModel)
+_STATE: TypeAdapter[Path] = TypeAdapter(FilePath)
 
 
 class Plugins(Protocol):
@@ -125,6 +126,39 @@ def load_text(text: str, path: Path, plugins: Plugins, known_tags: tags.Tags) ->
     if problems or process is None:
         raise ConfigError(problems)
     return Configuration(path, folder, process, services, document)
+
+
+def load_state(path: Path) -> Path:
+    """The state folder that a file names, for those who look for the process that runs it.
+
+    Nothing else in the file has to be right: they have another environment, without the
+    variables and credentials of the process, and the file may have been changed since its start.
+
+    Arguments:
+        path: the file.
+
+    Raises:
+        ConfigError: it cannot be read, or what it says of the state folder is wrong.
+    """
+    folder = path.absolute().parent
+    document = Document(str(path), read_text(path))
+    try:
+        compose(document, tags.for_file(folder))
+    except Unreadable:
+        raise ConfigError(document.problems()) from None
+    way = ("netserve", "state")
+    data = document.root.plain() if document.root else None
+    section = data.get(way[0]) if isinstance(data, dict) else None
+    state = ProcessSettings.model_fields["state"].default
+    if isinstance(section, dict):
+        state = section.get(way[1], state)
+    if document.has_problem_at(way):  # a tag without a value
+        raise ConfigError(document.problems())
+    try:
+        found: Path = _STATE.validate_python(state, context={"folder": folder})
+    except ValidationError:
+        raise ConfigError([document.problem(way, "not a path")]) from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from netserve.cli.queue_text import clean, duration, list_line, size
+from netserve.cli.queue_text import clean, duration, list_line, message_text, size
 from netserve.ops.control import ControlSocket
 from netserve.outbox import Outbox
 from netserve.testing.queue import (
@@ -80,10 +80,42 @@ async def told(state: Path) -> AsyncIterator[Told]:
         await control.stop()
 
 
+def test_a_header_keeps_its_folding() -> None:
+    message = {
+        "id": "1", "service": "mail", "sender": "", "size": 1, "created": 0, "client": "",
+        "user": "", "trace": "", "recipients": [], "header": "Received: from a\n\tby b\x1b[31m\n",
+    }  # fmt: skip
+    assert message_text(message, 0.0).endswith("Received: from a\n        by b\ufffd[31m")
+
+
 def test_without_a_daemon_it_says_so(tmp_path: Path) -> None:
     done = run(tmp_path, "list")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"Error: netserve is not running with this state folder: {tmp_path}\n"
+
+
+def test_the_state_folder_is_found_in_a_file_whose_rest_is_wrong_here(tmp_path: Path) -> None:
+    """The operator's shell has neither the variables nor the credentials of the process."""
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "netserve: {state: ./here, status: !env STATUS}\nservices:\n"
+        "  mail: {protocol: nonsense, listen: tcp:1, password: !credential smtp}\n"
+    )
+
+    def told(*arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", MAIN, "queue", "list", "--config", str(config), *arguments],
+            capture_output=True, text=True, timeout=30, check=False,
+        ).stderr  # fmt: skip
+
+    running = "Error: netserve is not running with this state folder: "
+    assert told() == f"{running}{tmp_path}/here\n"
+    config.write_text("services: {}\n")
+    assert told() == f"{running}{tmp_path}/var\n"
+    config.write_text("netserve: {state: 5}\n")
+    assert told().startswith(f"Error: {config}:1:19: netserve.state: not a path")
+    config.write_text("netserve: {state: !env NO_SUCH_VARIABLE}\n")
+    assert "netserve.state: the environment variable NO_SUCH_VARIABLE is not set" in told()
 
 
 @ensureDeferred
@@ -134,7 +166,13 @@ async def test_what_acts(tmp_path: Path) -> None:
         assert "which messages? give ids, a filter, or --all" in refused.stderr
         kept = await queue.run("drop", one, answer="n\n")
         assert kept.returncode == 1
-        assert f"drop ids {one}? [y/N]" in kept.stdout
+        assert f"drop {one}? [y/N]" in kept.stdout
+        kept = await queue.run("drop", "--domain", "one.org", "--sender", "<>", answer="n\n")
+        assert "drop all messages with domain one.org and sender <>? [y/N]" in kept.stdout
+        kept = await queue.run("drop", one, "--older", "1m", answer="n\n")
+        assert f"drop those of {one} with older 60s? [y/N]" in kept.stdout
+        kept = await queue.run("drop", "--all", answer="n\n")
+        assert "drop ALL messages? [y/N]" in kept.stdout
         assert await queue.says("drop", one, "--yes") == "dropped: 1 message\n"
         queue.courier.answer = DELIVERED
         assert await queue.says("flush") == "tried now: 1 message\n"
