@@ -15,8 +15,9 @@ from netserve.registry import Registry
 
 HEAD = """# Options
 
-Made from the settings models; `netserve list NAME` prints the same. An option without a default
-must be given.
+Made from the settings models; `netserve list NAME` prints the same. Where `required` stands in the
+place of a default, the option must be given; inside of a section that may be left out, only where
+the section is there.
 
 """
 

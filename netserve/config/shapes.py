@@ -132,8 +132,9 @@ class Shape:
 
     def words(self) -> str:
         """The type as a few words: ``duration``, ``text``, ``list of paths``, ``tcp or udp``."""
-        if name := self._alias():
-            return name
+        told = [item.text for item in self.metadata if isinstance(item, config_types.Words)]
+        if told or (name := self._alias()):
+            return told[-1] if told else name
         members = self.members
         if len(members) > 1:
             return any_of([member.words() for member in members])

@@ -141,6 +141,17 @@ def _different_times(rates: tuple[Rate, ...]) -> tuple[Rate, ...]:
     return rates
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """For `Annotated`: what an option takes, where its type alone does not tell.
+
+    Arguments:
+        text: a few words, such as ``text or list of texts``.
+    """
+
+    text: str
+
+
 Duration: TypeAlias = Annotated[
     float,
     BeforeValidator(lambda value: value if isinstance(value, float) else parse_duration(value)),

@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
+from netserve.config.types import Words
 from netserve.http.guard import AddressGuard
 
 
@@ -21,9 +22,10 @@ def _are_upstreams(value: tuple[str, ...]) -> tuple[str, ...]:
 _ONE_OR_MANY = WithJsonSchema(
     {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 )
-Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts), _ONE_OR_MANY]
+_WORDS = Words("text or list of texts")
+Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts), _ONE_OR_MANY, _WORDS]
 """One text or a list of them."""
 Upstreams: TypeAlias = Annotated[
-    tuple[str, ...], BeforeValidator(_texts), AfterValidator(_are_upstreams), _ONE_OR_MANY
+    tuple[str, ...], BeforeValidator(_texts), AfterValidator(_are_upstreams), _ONE_OR_MANY, _WORDS
 ]
 """What `AddressGuard.parse` takes: one entry or a list of them."""

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from netserve.config.types import Duration, PositiveInt, Section
+from netserve.config.types import Duration, PositiveInt, Section, Words
 from netserve.wire import framing
 
 __all__ = [
@@ -231,5 +231,6 @@ FramingOption: TypeAlias = Annotated[
         lambda kind: {"kind": kind},
         {"enum": ["line", "length-prefix", "netstring", "until-idle"]},
     ),
+    Words("text or mapping"),
 ]
 """A framing: its kind, or a mapping with its kind and options."""

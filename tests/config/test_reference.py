@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ from netserve.config.types import (
     Secret,
     Section,
     Size,
+    Words,
 )
 from netserve.plugin import Settings
 from netserve.registry import BUILT_IN, Registry
@@ -77,6 +79,10 @@ class Everything(Section):
     """Names."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Headers."""
+    made: str = Field(default_factory=lambda: "on this machine")
+    """Made by a function."""
+    one_or_more: Annotated[tuple[str, ...], Words("text or list of texts")] | None = None
+    """In words."""
     either: str | int = "*"
     """Either."""
     raw: bytes = b"\r\n"
@@ -111,6 +117,8 @@ def test_every_type_has_its_words() -> None:
         "word": ("one, two or three", "two", "A word."),
         "names": ("list of texts", "[a, b]", "Names."),
         "headers": ("mapping", "", "Headers."),
+        "made": ("text", "", "Made by a function."),
+        "one_or_more": ("text or list of texts", "", "In words."),
         "either": ("text or whole number", '"*"', "Either."),
         "raw": ("text", '"\\r\\n"', "Bytes."),
         "inner": ("mapping", "inner", "A section."),
@@ -132,6 +140,12 @@ def test_every_type_has_its_words() -> None:
         "text",
         "sections[].wait",
     ]
+
+
+def test_no_name_of_a_class_is_a_type_in_the_reference() -> None:
+    """Such as `Smarthost`: what an option takes is told in the file's words."""
+    rows = [row for name, _ in BUILT_IN for row in options_of(Registry().find(name).settings)]
+    assert [row.path for row in rows if re.search(r"[A-Z]", row.type)] == []
 
 
 def test_a_model_inside_of_itself_ends() -> None:

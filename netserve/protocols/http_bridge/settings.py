@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from netserve.config.types import Duration, FilePath, PositiveInt, Secret, Section, Size
+from netserve.config.types import Duration, FilePath, PositiveInt, Secret, Section, Size, Words
 from netserve.http.options import Texts, Upstreams
 from netserve.plugin import Limits, Settings
 from netserve.protocols.http_bridge.plan import Plan
@@ -45,6 +45,7 @@ BridgeFraming: TypeAlias = Annotated[
         lambda kind: {"kind": kind},
         {"enum": ["http", "line", "length-prefix", "netstring", "until-idle"]},
     ),
+    Words("text or mapping"),
 ]
 """A framing of `netserve.wire`, or ``http``."""
 

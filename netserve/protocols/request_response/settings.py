@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from netserve.config.types import Duration, ImportPath, PositiveInt, Section, Size
+from netserve.config.types import Duration, ImportPath, PositiveInt, Section, Size, Words
 from netserve.plugin import Limits, Settings
 from netserve.protocols.request_response.replies import (
     names_for_rule,
@@ -87,7 +87,11 @@ class Match(Section):
 class Rule(Section):
     """A reply to some requests."""
 
-    match: Annotated[Match, ShortForm(lambda text: {"exact": text}, {"type": "string"})]
+    match: Annotated[
+        Match,
+        ShortForm(lambda text: {"exact": text}, {"type": "string"}),
+        Words("text or mapping"),
+    ]
     """Which requests: a text is the whole request, or one of `exact`, `prefix` and `regex`."""
     reply: Reply
     """What is sent: a text with `{placeholders}`, or `{hex: "06 0a"}`."""

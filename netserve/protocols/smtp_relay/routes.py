@@ -23,7 +23,7 @@ from pydantic import (
 
 from netserve.config.types import Section
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
-from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty, one_or_many
+from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, TEXTS, not_empty, one_or_many
 
 
 def _check_address_pattern(pattern: str) -> str:
@@ -50,6 +50,7 @@ AddressPatterns: TypeAlias = Annotated[
     BeforeValidator(one_or_many),
     AfterValidator(not_empty),
     ONE_OR_MANY_TEXTS,
+    TEXTS,
 ]
 """One address pattern or a list of them."""
 
@@ -58,6 +59,7 @@ UserPatterns: TypeAlias = Annotated[
     BeforeValidator(one_or_many),
     AfterValidator(not_empty),
     ONE_OR_MANY_TEXTS,
+    TEXTS,
 ]
 """One pattern of user names or a list of them."""
 

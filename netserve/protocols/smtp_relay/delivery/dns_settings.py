@@ -9,7 +9,7 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from netserve.config.types import Duration, PositiveInt, Section
+from netserve.config.types import Duration, PositiveInt, Section, Words
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, one_or_many
 
 
@@ -86,6 +86,7 @@ NameServers: TypeAlias = Annotated[
     BeforeValidator(one_or_many),
     AfterValidator(_few),
     ONE_OR_MANY_TEXTS,
+    Words("address or list of addresses"),
 ]
 """One name server or a list of them, the first choice first."""
 

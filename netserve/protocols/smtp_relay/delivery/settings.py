@@ -25,6 +25,7 @@ from netserve.config.types import (
     Rates,
     Secret,
     Section,
+    Words,
 )
 from netserve.http.options import Upstreams
 from netserve.protocols.smtp_relay.delivery.folders import check_template
@@ -118,6 +119,7 @@ Smarthosts: TypeAlias = Annotated[
     AfterValidator(not_empty),
     AfterValidator(_no_duplicates),
     ONE_OR_MANY_TEXTS,
+    Words("host:port or list of them"),
 ]
 """One smarthost or a list of them, the first choice first."""
 
