@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import error
@@ -35,6 +36,17 @@ def _log_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
         _log.failure("{message}", Failure(error), message=context["message"])
 
 
+def clock() -> Callable[[], float]:
+    """The time that delayed calls go by: the time of day as it is now, carried on monotonically.
+
+    A clock that is set changes no delayed call. Programs that take it for the time of day, such as
+    twisted.web for its access log, are right as long as nobody sets the clock.
+    """
+    monotonic = time.monotonic
+    start = time.time() - monotonic()
+    return lambda: start + monotonic()
+
+
 class NetserveReactor(AsyncioSelectorReactor):
     """See the module.
 
@@ -51,16 +63,13 @@ class NetserveReactor(AsyncioSelectorReactor):
             loop.set_exception_handler(_log_failure)
         self.loop = loop
         self.streams: set[Stream] = set()
+        self.seconds = clock()
         super().__init__(loop)
 
     def _signalsFactory(self) -> Any:
         # Past PosixReactorBase, which adds its own listening for children.
         signals = ReactorBase._signalsFactory(self)  # noqa: SLF001 - its own base class
         return _MultiSignalHandling((signals, ChildSignals(self.loop)))
-
-    # The time that delayed calls go by; a clock that is set changes none of them. It is asked for
-    # so often that even the call of a method in between would count.
-    seconds = staticmethod(time.monotonic)
 
     # IReactorTCP
 

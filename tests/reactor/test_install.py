@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from types import ModuleType
 
 import pytest
@@ -11,6 +12,7 @@ from twisted.internet import task
 from netserve import reactor as choice
 from netserve.crossing import TimedOut, from_asyncio
 from netserve.errors import StartError
+from netserve.reactor.reactor import clock
 
 
 def test_install_again_gives_the_same_reactor() -> None:
@@ -23,6 +25,19 @@ def test_another_reactor_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "twisted.internet.reactor", ModuleType("EPollReactor"))
     with pytest.raises(StartError, match="leave out --reactor, or give --reactor netserve"):
         choice.install()
+
+
+def test_the_reactors_time_begins_with_the_time_of_day_and_is_monotonic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """twisted.web's access log has it; S20: a clock that is set changes no delayed call."""
+    from twisted.internet import reactor
+
+    assert abs(reactor.seconds() - time.time()) < 3600
+    seconds = clock()
+    before = seconds()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert 0 <= seconds() - before < 3600
 
 
 @pytest_twisted.ensureDeferred
