@@ -146,13 +146,14 @@ class _Composer:
         while not isinstance(key_event := self._event(), yaml.MappingEndEvent):
             key = self._key(key_event, way)
             node = self._node(self._event(), (*way, key or ""))
-            if key is None:
-                continue
             start = key_event.start_mark.index
             if key in entries:
                 line = self._document.position(entries[key].start)[0]
                 what = f"the same key again; it is already on line {line}"
                 self._document.report_at(start, (*way, key), what)
+            if key is None or key in entries:
+                # It has no place in the tree, so that nobody can tell whether it is a secret.
+                self._document.hide_text(node.start, node.end)
                 continue
             entries[key] = Entry(start, node)
             weight += node.weight
