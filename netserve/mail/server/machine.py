@@ -98,7 +98,8 @@ class SmtpServer(LoginStates, ContentStates):
         """Answer the event that the machine is paused for: yes.
 
         Arguments:
-            text: for `MessageEnds`, what the client is told behind ``250 2.0.0``.
+            text: for `MessageEnds`, what the client is told behind ``250 2.0.0``; for
+                `CredentialsGiven`, the user's name where it is another than the one given.
         """
         event, self._asked = self._asked, None
         match event:
@@ -117,7 +118,7 @@ class SmtpServer(LoginStates, ContentStates):
                 self._end_transaction()
                 self._put(f"250 2.0.0 {text or 'OK'}\r\n".encode())
             case CredentialsGiven():
-                self.user = event.user
+                self.user = text or event.user
                 self._say(answers.AUTHENTICATED)
 
     def refuse(self, reply: Reply) -> None:
