@@ -274,9 +274,11 @@ class SmtpSession(Protocol):
         self._pump()
 
     def _leave_user(self) -> None:
+        """The session is nobody's again, as at its begin."""
         logged_in, user = self._shared.logged_in, self._user
         if user:
             self._user = ""
+            self._allowances = self._allowances[:-1]
             logged_in[user] -= 1
             if not logged_in[user]:
                 del logged_in[user]
@@ -303,6 +305,7 @@ class SmtpSession(Protocol):
             shared.reception.handshake_timeout, self._handshake_took_too_long
         )
         self.transport.startTLS(shared.context.tls)
+        self._leave_user()
         self._machine.tls_started()
 
     def handshakeCompleted(self) -> None:
