@@ -68,7 +68,8 @@ class SmtpLimits(Limits):
     hops: PositiveInt = 50
     """`Received` fields of a message; with more it is taken to be in a loop."""
     errors: PositiveInt = 20
-    """Commands of one connection that were refused, before it is closed."""
+    """Commands of one connection that were refused, without a message that was taken between them,
+    before it is closed."""
     login_attempts: PositiveInt = 3
     """Logins of one connection that failed, before it is closed."""
     idle_commands: PositiveInt = 100
