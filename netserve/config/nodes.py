@@ -147,26 +147,19 @@ class _Composer:
             key = self._key(key_event, way)
             node = self._node(self._event(), (*way, key or ""))
             start = key_event.start_mark.index
+            if key in entries:
+                line = self._document.position(entries[key].start)[0]
+                what = f"the same key again; it is already on line {line}"
+                self._document.report_at(start, (*way, key), what)
             if key is None or key in entries:
-                self._leave_out(key, Entry(start, node))
-                if key is not None:
-                    line = self._document.position(entries[key].start)[0]
-                    what = f"the same key again; it is already on line {line}"
-                    self._document.report_at(start, (*way, key), what)
+                # It has no place in the tree, so that nobody can tell whether it is a secret.
+                self._document.hide_text(node.start, node.end)
                 continue
             entries[key] = Entry(start, node)
             weight += node.weight
             height = max(height, node.height + 1)
         end = self._end(event, key_event)
         return Node(event.start_mark.index, end, entries, weight, height)
-
-    def _leave_out(self, key: str | None, entry: Entry) -> None:
-        """Hide the secrets of an entry that does not come into the tree.
-
-        Where the key itself makes no sense, it may have been one of a secret.
-        """
-        node = entry.node
-        self._document.hide_by_keys(Node(entry.start, node.end, {key or "password": entry}))
 
     def _sequence(self, event: _Event, way: Way) -> Node:
         self._check_collection_tag(event, "seq", way)

@@ -16,6 +16,8 @@ _WORDS: Final = frozenset(
     {"apikey", "authorization", "bearer", "cookie", "credentials", "otp", "pass", "passwd"}
     | {"passwords", "pin", "pw", "pwd", "secrets", "tokens"}
 )
+_WHOLE: Final = frozenset({"users"})
+"""Keys of names with their secrets; not so ``users_file``."""
 _NEAR: Final = ("password", "passphrase", "secret", "token", "credential")
 _NEAR_ENOUGH: Final = 0.75
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
@@ -27,7 +29,7 @@ _URL_LOGIN: Final = re.compile(r"(?<=://)[^\s/@\"']+(?=@)")
 @lru_cache(maxsize=1024)
 def looks_secret(key: str) -> bool:
     """Whether a key is like ``password``, ``pasword`` or ``api_key``: its value is not shown."""
-    if _KEYS.search(key):
+    if key in _WHOLE or _KEYS.search(key):
         return True
     return any(
         word in _WORDS or any(_is_near(word, secret) for secret in _NEAR)

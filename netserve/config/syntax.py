@@ -63,6 +63,13 @@ _SENTENCES: Final = (
 _NOT_PRINTABLE: Final = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+_OPENING: Final = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING: Final = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 _ESCAPE: Final = re.compile(r"found unknown escape character (.+)")
 _KEY_ALONE: Final = re.compile(r"\s*[\w.-]+")
 _CHARACTER: Final = re.compile(r"found character (.+) that cannot start any token")
@@ -116,18 +123,21 @@ def _last_character(text: str, index: int) -> int:
 def hide_secrets_of_broken(document: Document) -> None:
     """Hide what may be a secret in a document that has no tree.
 
-    The tokens up to the problem tell what stands behind a key that looks secret; on the line of
-    the problem, where they end, the text itself has to tell.
+    The tokens up to the problem tell what stands behind a key that looks secret, be it a text or
+    a whole collection; on the line of the problem, where they end, the text itself has to tell.
     """
     document.broken = True
     end = document.end_of_excerpts()
     secret_from: int | None = None
     is_key = False
+    inside = 0  # collections that are open behind such a key
     try:
         for token in yaml.scan(_NOT_PRINTABLE.sub("?", document.text), Loader=yaml.SafeLoader):
             if token.start_mark.index > end:
                 break
-            if isinstance(token, yaml.KeyToken):
+            if secret_from is not None and (inside or isinstance(token, _OPENING)):
+                inside += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            elif isinstance(token, yaml.KeyToken):
                 if secret_from is not None:
                     document.hide_text(secret_from, token.start_mark.index)
                 is_key, secret_from = True, None

@@ -88,11 +88,8 @@ class Connections:
         untold: set[Gate] = set()
         for gate in list(gates.open):
             gate.traffic()
-            drain = getattr(gate.inner, "drain", None)
-            if drain is None:
+            if not gate.drain():
                 untold.add(gate)
-            else:
-                drain()
         while gates.open and (left := deadline - self._clock.seconds()) > 0:
             await self._wait_until_empty(min(QUIET, left))
             for gate in [gate for gate in untold & gates.open if not gate.traffic()]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from netserve.config.load import Configuration, ServiceConfiguration
 from netserve.crossing import ensure_deferred
@@ -217,17 +218,27 @@ class Daemon(Service):
             await self._starting
         drain = self.configuration.process.drain
         self._log.info("stopping: connections have {seconds:g} s to finish", seconds=drain)
-        services = self.services.values()
-        await gatherResults([ensure_deferred(service.drain(drain)) for service in services])
+        services = self.services.items()
+        await gatherResults(
+            [self._ended(f"service {name}", service.drain, drain) for name, service in services]
+        )
         for component in reversed(self.components):
-            await ensure_deferred(component.stop())
+            await self._ended("a component", component.stop)
         if self.outbox is not None:
             # Before the services: it waits for deliveries that are under way.
-            await self.outbox.close()
-        for service in services:
-            await service.stop()
-        await ensure_deferred(self._http.close())
+            await self._ended("the queue", self.outbox.close)
+        for name, service in services:
+            await self._ended(f"service {name}", service.stop)
+        await self._ended("the HTTP client", self._http.close)
         self._log.info("stopped")
+
+    def _ended(self, what: str, end: Callable[..., Any], *arguments: Any) -> Deferred[None]:
+        """End a part of the process; a bug in it keeps none of the others from ending."""
+
+        def failed(failure: Failure) -> None:
+            self._log.failure("{what} did not end as it should", failure, what=what)
+
+        return maybeDeferred(end, *arguments).addErrback(failed)
 
 
 def make_state_folder(folder: Path) -> None:

@@ -127,6 +127,28 @@ class Gate(Protocol):
         if self._made:
             self.inner.connectionLost(reason)
 
+    def drain(self) -> bool:
+        """Have the service's protocol finish, by its method ``drain``.
+
+        A connection that came before the start, which the protocol knows nothing of, is aborted.
+
+        Returns:
+            False where the protocol has no such method, or a bug in it.
+        """
+        if not self._made:
+            self.transport.abortConnection()
+            return True
+        drain = getattr(self.inner, "drain", None)
+        if drain is None:
+            return False
+        try:
+            drain()
+        except Exception:
+            self._gates.metrics.errors["internal"] += 1
+            self._gates.log.failure("the session of {peer} could not be drained", peer=self.peer)
+            return False
+        return True
+
     def handshakeCompleted(self) -> None:
         self._stop_waiting_for_handshake()
         if IHandshakeListener.providedBy(self.inner):

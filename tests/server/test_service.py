@@ -20,6 +20,8 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from netserve.plugin import Hosted
+from netserve.server.service import HostedService
+from netserve.testing import hosting
 from netserve.testing.hosting import Client, RunningService, connect, exchange, serve
 
 
@@ -332,6 +334,52 @@ async def test_connections_wait_for_the_start() -> None:
     ready.callback(None)
     assert await client.until(b"early") == b"early"
     await service[0].stop(drain=0.1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stop_before_the_start_closes_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A protocol that was never told of its connection is not told to finish it either."""
+
+    class Unready(Echo):
+        def drain(self) -> None:
+            raise AssertionError("there is no connection yet")
+
+    made: list[HostedService] = []
+
+    def noted(**options: Any) -> HostedService:
+        made.append(HostedService(**options))
+        return made[-1]
+
+    never: Deferred[None] = Deferred()
+    hosted = Hosted(stream=Factory.forProtocol(Unready), start=lambda: never)
+    monkeypatch.setattr(hosting, "HostedService", noted)
+    starting = Deferred.fromCoroutine(serve(hosted))
+    (address,) = made[0].addresses()
+    client = await connect(address.port)
+    await until(lambda: made[0].metrics.connections_open == 1)
+    await made[0].drain(5.0)
+    await client.closed
+    assert made[0].metrics.errors == {}
+    never.errback(ConnectionError("given up"))
+    with pytest.raises(ConnectionError):
+        await starting
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_bug_in_a_drain_holds_nobody_up() -> None:
+    class Broken(Echo):
+        def drain(self) -> None:
+            raise RuntimeError("a bug")
+
+    service = await serve(Hosted(stream=Factory.forProtocol(Broken)))
+    clients = [await connect(service.port) for _ in range(2)]
+    for client in clients:
+        client.write(b"x")
+        await client.until(b"x")
+    await service.stop(drain=5.0)
+    for client in clients:
+        await client.closed
+    assert service.metrics.errors == {"internal": 2}
 
 
 @pytest_twisted.ensureDeferred

@@ -171,10 +171,10 @@ class Client:
     def _take(self, raw: RawReply) -> bool:
         """Act on a reply; whether more may come."""
         self.replies += 1
-        if self._out:
-            raise BadReply("the server answered before it was asked")
-        if raw.code == 421:
+        if raw.code == 421:  # at any time, also unasked (RFC 5321, 3.8)
             self._close(raw.reply(), said_by_server=True)
+        elif self._out:
+            raise BadReply("the server answered before it was asked")
         else:
             self._HANDLERS[self.state](self, raw)
         return self.state is not State.CLOSED

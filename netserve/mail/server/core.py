@@ -32,8 +32,8 @@ class ServerCore:
     __slots__ = (
         "_announced", "_asked", "_closing", "_draining", "_dropped", "_errors", "_exchange",
         "_failed_logins", "_idle_commands", "_input", "_intake", "_is_last", "_left", "_limits",
-        "_options", "_output", "_output_size", "_recipients", "_skipped", "esmtp", "helo", "state",
-        "tls", "user",
+        "_options", "_output", "_output_size", "_put_off", "_recipients", "_skipped", "esmtp",
+        "helo", "state", "tls", "user",
     )  # fmt: skip
 
     state: State
@@ -73,6 +73,7 @@ class ServerCore:
     def _end_transaction(self) -> None:
         self._announced: MailCommand | None = None
         self._recipients: dict[str, Recipient] = {}
+        self._put_off = 0  # recipients who are to come again
         self._intake: Intake | None = None
         self._left = 0  # bytes of a chunk that are still to come
         self._is_last = False
@@ -119,6 +120,18 @@ class ServerCore:
         self._say(reply)
         if self._errors >= self._limits.errors:
             self._close(answers.TOO_MANY_ERRORS)
+
+    def _refuse_recipient(self, reply: Reply) -> None:
+        """Say no to RCPT.
+
+        To put one off is no error of the client's, who sends to the others now: one in a session
+        that ended would never come to an end. But that too is limited, as recipients are.
+        """
+        if reply.code == 421 or reply.code >= 500 or self._put_off >= self._limits.recipients:
+            self._refuse(reply)
+        else:
+            self._put_off += 1
+            self._say(reply)
 
     def _close(self, reply: Reply | None) -> None:
         if self.state is State.CLOSED:

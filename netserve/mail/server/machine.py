@@ -98,7 +98,8 @@ class SmtpServer(LoginStates, ContentStates):
         """Answer the event that the machine is paused for: yes.
 
         Arguments:
-            text: for `MessageEnds`, what the client is told behind ``250 2.0.0``.
+            text: for `MessageEnds`, what the client is told behind ``250 2.0.0``; for
+                `CredentialsGiven`, the user's name where it is another than the one given.
         """
         event, self._asked = self._asked, None
         match event:
@@ -113,11 +114,11 @@ class SmtpServer(LoginStates, ContentStates):
             case MessageBegins():
                 self.begin_content(chunked=event.chunked)
             case MessageEnds():
-                self._idle_commands = 0
+                self._errors = self._idle_commands = 0
                 self._end_transaction()
                 self._put(f"250 2.0.0 {text or 'OK'}\r\n".encode())
             case CredentialsGiven():
-                self.user = event.user
+                self.user = text or event.user
                 self._say(answers.AUTHENTICATED)
 
     def refuse(self, reply: Reply) -> None:
@@ -137,8 +138,10 @@ class SmtpServer(LoginStates, ContentStates):
             case MessageEnds():
                 self._end_transaction()
                 self._refuse(reply)
-            case SenderGiven() | RecipientGiven():
+            case SenderGiven():
                 self._refuse(reply)
+            case RecipientGiven():
+                self._refuse_recipient(reply)
 
     def refuse_content(self, reply: Reply) -> None:
         """Take no more of the message that comes in; the client is told at its end."""
@@ -264,7 +267,8 @@ class SmtpServer(LoginStates, ContentStates):
             self._put(answers.RECIPIENT_OK)
             return None
         if len(self._recipients) >= self._limits.recipients:
-            raise Refusal(answers.TOO_MANY_RECIPIENTS)
+            self._refuse_recipient(answers.TOO_MANY_RECIPIENTS)
+            return None
         return self._ask(RecipientGiven(self._announced, recipient))
 
     def _starttls(self, argument: str) -> Event:

@@ -24,7 +24,7 @@ class ServerLimits:
         header_size: bytes of a message's header section.
         hops: ``Received`` fields of a message.
         recipients: of one message.
-        errors: commands that were refused, before the session is ended by 421.
+        errors: commands that were refused, since the last message, before 421.
         auth_attempts: AUTH that failed, before the session is ended by 421.
         idle_commands: commands that bring no mail, since the last message, before 421.
         buffered: bytes that were sent ahead and wait.

@@ -68,7 +68,8 @@ class SmtpLimits(Limits):
     hops: PositiveInt = 50
     """`Received` fields of a message; with more it is taken to be in a loop."""
     errors: PositiveInt = 20
-    """Commands of one connection that were refused, before it is closed."""
+    """Commands of one connection that were refused, without a message that was taken between them,
+    before it is closed."""
     login_attempts: PositiveInt = 3
     """Logins of one connection that failed, before it is closed."""
     idle_commands: PositiveInt = 100
@@ -94,6 +95,15 @@ class MailRates(Section):
     """Recipients of the messages of one user."""
     exempt: Networks = LOOPBACK
     """Networks whose addresses have no rates; loopback unless given."""
+
+
+def _check_users(users: dict[str, Secret]) -> dict[str, Secret]:
+    for name, password in users.items():
+        if not name or not name.isprintable():
+            raise ValueError("a user's name is not empty, and has printable characters")
+        if not password.reveal():
+            raise ValueError(f"the password of {name} is empty, so that everybody knows it")
+    return users
 
 
 def _check_tokens(tokens: dict[str, Secret]) -> dict[str, Secret]:
@@ -153,7 +163,7 @@ class SmtpRelaySettings(Settings):
     relay_for: Annotated[Networks, AfterValidator(_check_networks)] = LOOPBACK
     """Networks whose clients need no login; loopback unless given, for role `devices` those of
     `allow`."""
-    users: dict[str, Secret] = Field(default={})
+    users: Annotated[dict[str, Secret], AfterValidator(_check_users)] = Field(default={})
     """Who may log in: by name a password, or its argon2 hash (`$argon2id$…`)."""
     users_file: FilePath | None = None
     """Users from a file that `netserve passwd` writes, in place of `users`; it is read again when

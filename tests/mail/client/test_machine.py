@@ -522,6 +522,14 @@ def test_an_answer_before_the_question_ends_the_session() -> None:
     assert "before it was asked" in talk.why
 
 
+def test_a_server_that_leaves_unasked_is_heard() -> None:
+    """RFC 5321, 3.8: 421 may stand behind the reply to a command, as where errors are too many."""
+    talk = Talk().opens("PIPELINING").sends(Mail(), MAIL + RCPT + DATA)
+    said = b"250 ok\r\n250 ok\r\n550 no\r\n421 4.7.0 Too many errors\r\n"
+    talk.take(talk.client.receive(said))
+    assert "Too many errors" in talk.why
+
+
 @pytest.mark.parametrize("tail", [b"2", b"250 more\r\n"])
 def test_a_connection_that_says_too_much_is_not_used_again(tail: bytes) -> None:
     talk = Talk().opens("PIPELINING").sends(Mail(), MAIL + RCPT + DATA)

@@ -438,6 +438,14 @@ def test_limit_of_errors() -> None:
     dialogue.ends()
 
 
+def test_errors_count_from_the_last_message() -> None:
+    """A session that is kept for days may have some errors in all."""
+    dialogue = talk(limits={"errors": 3}).client("EHLO x", "X", "Y")
+    dialogue.client("MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA", TEXT, ".", "X", "Y", "NOOP")
+    assert dialogue.said.endswith(b"known\r\n250 2.0.0 OK\r\n")
+    assert not dialogue.closed
+
+
 def test_limit_of_failed_logins() -> None:
     """S8."""
     wrong = Reply(535, "5.7.8", "Wrong")
@@ -463,6 +471,25 @@ def test_limit_of_recipients() -> None:
     dialogue.client("RCPT TO:<2@d.test>", "RCPT TO:<3@d.test>").expect("250", "452 4.5.3")
     dialogue.client("DATA", TEXT, ".").expect("354", "250")
     assert len(dialogue.messages[0].end.recipients) == 2
+
+
+def test_recipients_past_the_limit_are_no_errors() -> None:
+    """S8: the client comes again for them; but there are not to be more of them without end."""
+    dialogue = greeted(limits={"recipients": 4, "errors": 2})
+    dialogue.client("MAIL FROM:<>", *(f"RCPT TO:<{n}@d.test>" for n in range(8)))
+    dialogue.expect(*["250"] * 5, *["452 4.5.3"] * 4)
+    dialogue.client("DATA", TEXT, ".").expect("354", "250")
+    dialogue.client("MAIL FROM:<>", *(f"RCPT TO:<{n}@d.test>" for n in range(12)))
+    dialogue.expect(*["250"] * 5, *["452"] * 6, "421 4.7.0 Too many errors").ends()
+
+
+def test_recipients_who_are_put_off_are_no_errors() -> None:
+    later = refusing(RecipientGiven, Reply(450, "4.7.1", "Too many"))
+    dialogue = greeted(later, limits={"recipients": 4, "errors": 2})
+    dialogue.client("MAIL FROM:<>", *(f"RCPT TO:<{n}@d.test>" for n in range(4)), "NOOP")
+    dialogue.expect("250", *["450"] * 4, "250")
+    dialogue.client(*(f"RCPT TO:<{n}@d.test>" for n in range(2)))
+    dialogue.expect("450", "450", "421 4.7.0 Too many errors").ends()
 
 
 @pytest.mark.parametrize("length", [59, 60, 61, 5000])

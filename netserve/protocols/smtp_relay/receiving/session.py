@@ -253,12 +253,10 @@ class SmtpSession(Protocol):
     def _credentials(self, event: CredentialsGiven) -> None:
         credentials = UsernamePassword(event.user.encode(), event.password.encode())
         checking = maybeDeferred(self._shared.checker.requestAvatarId, credentials)
-        checking.addCallbacks(
-            self._logged_in, self._not_logged_in, callbackArgs=(event.user,),
-            errbackArgs=(event.user,),
-        )  # fmt: skip
+        checking.addCallback(_name_of)
+        checking.addCallbacks(self._logged_in, self._not_logged_in, errbackArgs=(event.user,))
 
-    def _logged_in(self, avatar_id: object, user: str) -> None:
+    def _logged_in(self, user: str) -> None:
         shared = self._shared
         if self._gone:
             return
@@ -272,13 +270,15 @@ class SmtpSession(Protocol):
             shared.logged_in[user] += 1
             self._user = user
             self._allowances = (*self._allowances, shared.rates.of_user(user))
-            self._machine.accept()
+            self._machine.accept(user)
         self._pump()
 
     def _leave_user(self) -> None:
+        """The session is nobody's again, as at its begin."""
         logged_in, user = self._shared.logged_in, self._user
         if user:
             self._user = ""
+            self._allowances = self._allowances[:-1]
             logged_in[user] -= 1
             if not logged_in[user]:
                 del logged_in[user]
@@ -305,6 +305,7 @@ class SmtpSession(Protocol):
             shared.reception.handshake_timeout, self._handshake_took_too_long
         )
         self.transport.startTLS(shared.context.tls)
+        self._leave_user()
         self._machine.tls_started()
 
     def handshakeCompleted(self) -> None:
@@ -330,3 +331,17 @@ class SmtpSession(Protocol):
         CredentialsGiven: _credentials,
         TLSWanted: _tls,
     }
+
+
+def _name_of(avatar_id: object) -> str:
+    """The user's name of an avatar id of `twisted.cred`, which is what all rules go by.
+
+    It may be another than the one that was given: a directory may not care about case.
+
+    Raises:
+        ValueError: it is no name.
+    """
+    name = avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ValueError("the checker of logins gave no name of a user")
+    return name

@@ -354,26 +354,65 @@ async def test_a_user_may_be_held_to_some_senders(tmp_path: Path) -> None:
 
 @implementer(ICredentialsChecker)
 class Checker:
-    """Lets in who has the same word twice, and breaks for one user."""
+    """Lets in who has the same word twice, whatever its case, and breaks for some users."""
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
-        if credentials.username == b"broken":
+    def requestAvatarId(self, credentials: Any) -> Any:
+        name = credentials.username.lower()
+        if name == b"broken":
             raise ConnectionError("the directory is down")
         assert credentials.checkPassword(credentials.username)
-        return succeed(credentials.username)
+        return {b"nobody": (), b"empty": b"", b"lines": b"a\r\nb"}.get(name, succeed(name))
+
+
+@pytest.fixture
+def checker(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The options for another checker."""
+    module = type(pytest)("checker_of_this_test")
+    module.checker = Checker()
+    monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
+    return {"checker": "checker_of_this_test:checker", "login_without_tls": True}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_user_goes_by_the_name_that_the_checker_gives(
+    tmp_path: Path, checker: dict[str, Any]
+) -> None:
+    """S7: rules for a user are not passed by another way to write the name."""
+    async with relay(tmp_path, **checker, senders={"me": "me@*"}) as service:
+
+        def work() -> None:
+            with smtplib.SMTP("127.0.0.1", service.port, timeout=10) as client:
+                client.login("ME", "ME")
+                with pytest.raises(smtplib.SMTPSenderRefused, match=r"5\.7\.1"):
+                    client.sendmail("boss@b.test", "c@d.test", TEXT)
+
+        await in_thread(work)
+
+
+@pytest.mark.parametrize("user", ["nobody", "empty", "lines"])
+@pytest_twisted.ensureDeferred
+async def test_a_checker_that_names_nobody_lets_nobody_in(
+    tmp_path: Path, checker: dict[str, Any], user: str
+) -> None:
+    async with relay(tmp_path, **checker) as service:
+
+        def work() -> None:
+            with (
+                smtplib.SMTP("127.0.0.1", service.port, timeout=10) as client,
+                pytest.raises(smtplib.SMTPAuthenticationError, match=r"4\.7\.0"),
+            ):
+                client.login(user, user)
+
+        await in_thread(work)
 
 
 @pytest_twisted.ensureDeferred
 async def test_another_checker_takes_the_place_of_users(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, checker: dict[str, Any]
 ) -> None:
-    module = type(pytest)("checker_of_this_test")
-    module.checker = Checker()
-    monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
-    options = {"checker": "checker_of_this_test:checker", "login_without_tls": True}
-    async with relay(tmp_path, **options) as service:
+    async with relay(tmp_path, **checker) as service:
 
         def work() -> None:
             with smtplib.SMTP("127.0.0.1", service.port, timeout=10) as client:

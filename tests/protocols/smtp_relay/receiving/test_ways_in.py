@@ -9,6 +9,7 @@ import subprocess
 from base64 import b64encode
 from collections.abc import Callable
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -400,6 +401,33 @@ async def test_connections_of_a_user_are_limited(tmp_path: Path) -> None:
 def in_file(file: Path, user: str, *arguments: str, password: str = "") -> None:
     result = CliRunner().invoke(passwd, [str(file), user, *arguments], input=password)
     assert result.exit_code == 0, result.output
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_login_from_before_tls_is_forgotten(
+    tmp_path: Path, tls: dict[str, str], client_tls: ssl.SSLContext
+) -> None:
+    """S6: also where connections of a user, and what a user may send, are counted."""
+    options = {
+        "users": USERS,
+        "tls": tls,
+        "login_without_tls": True,
+        "limits": {"connections_per_user": 1},
+        "rates": {"per_user": "1/hour"},
+    }
+    async with relay(tmp_path, **options) as service:
+
+        def work(user: str) -> None:
+            with smtplib.SMTP("127.0.0.1", service.port, timeout=10) as client:
+                client.login("me", "secret")
+                client.starttls(context=client_tls)
+                client.login(user, USERS[user])
+                client.sendmail("a@b.test", "c@d.test", TEXT)
+
+        for user in ("you", "me"):
+            await in_thread(partial(work, user))
+            await until(lambda: service.metrics.connections_open == 0, reactor=reactor)
+        assert len(await mails(tmp_path, 2)) == 2
 
 
 @pytest_twisted.ensureDeferred
