@@ -94,7 +94,7 @@ class Lane:
 
     def may_start(self, now: float) -> bool:
         """Whether one more delivery may begin now (in unix seconds)."""
-        if self.running >= self.window or now < self.rests_until:
+        if self.running >= min(self.window, self.limit) or now < self.rests_until:
             return False
         return self.usage is None or self.quota_until(now) <= now
 
