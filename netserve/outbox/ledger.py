@@ -15,7 +15,7 @@ from netserve.mail.envelope import Outcome
 from netserve.outbox.changes import Mark
 from netserve.outbox.clock import Clock
 from netserve.outbox.errors import OutboxError, OutOfSpace
-from netserve.outbox.ids import IdSource
+from netserve.outbox.ids import IdSource, encode_id
 from netserve.outbox.incoming import Finished
 from netserve.outbox.judge import Judged, Verdict, judge
 from netserve.outbox.lanes import Delivery, Lane
@@ -61,7 +61,7 @@ class Ledger:
         log: Logger,
         changed: Callable[[], None],
     ) -> None:
-        self.unwritten = 0
+        self.unwritten: set[Mark] = set()
         """Outcomes that wait for space on the disk; meanwhile nothing should be delivered."""
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         """Recipients by service, label of the destination, and what came of an attempt."""
@@ -133,19 +133,24 @@ class Ledger:
         return Mark(message.number, message.in_file, whole, marks, jobs, _ignore), notices
 
     def _marked(self, mark: Mark, written: Callable[[], None], error: OutboxError | None) -> None:
+        if isinstance(error, OutOfSpace):
+            if not self.unwritten:
+                self._log.error("the disk is full: deliveries stop until outcomes can be written")
+            self.unwritten.add(mark)
+            self._reactor.callLater(RETRY, self._store.mark, mark)
+            return
+        self.unwritten.discard(mark)
         if error is None:
             self._changed()
             written()
-        elif isinstance(error, OutOfSpace):
-            if not self.unwritten:
-                self._log.error("the disk is full: deliveries stop until outcomes can be written")
-            self.unwritten += 1
-            self._reactor.callLater(RETRY, self._again, mark)
-        # Else the store is broken and has said so; the next start delivers this again.
-
-    def _again(self, mark: Mark) -> None:
-        self.unwritten -= 1
-        self._store.mark(mark)
+        elif self._store.broken is None:
+            self._log.error(
+                "{id}: what came of a delivery cannot be written, so that the next start makes it"
+                " again: {error}",
+                id=encode_id(mark.number),
+                error=str(error),
+            )
+        # Else the store has said it; the next start makes all such deliveries again.
 
     def _notices(self, delivery: Delivery, judged: Sequence[Judged], now: float) -> Notices:
         made: Notices = []

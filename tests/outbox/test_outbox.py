@@ -16,7 +16,8 @@ from twisted.logger import Logger, formatEvent
 
 from netserve.crossing import ensure_deferred
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
-from netserve.outbox import BodyMissing, Outbox, Schedule, StorageFailed, usages
+from netserve.outbox import BodyMissing, Outbox, OutOfSpace, Schedule, StorageFailed, usages
+from netserve.outbox.changes import Mark
 from netserve.outbox.courier import Outcomes
 from netserve.outbox.quota import Quota
 from netserve.testing.queue import (
@@ -469,6 +470,42 @@ async def test_a_missing_body_is_held_and_alarmed(tmp_path: Path) -> None:
         with pytest.raises(BodyMissing):
             loaded.body()
         assert len(courier.delivered) == 1
+
+
+@ensureDeferred
+async def test_nothing_is_delivered_while_an_outcome_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk each delivery more would be one more that a crash repeats."""
+    async with queue(tmp_path) as q:
+        store = q.outbox._parts.store
+        mark, full, refused = store.mark, True, 0
+
+        def on_a_full_disk(what: Mark) -> None:
+            if full:
+                reactor.callLater(0, refuse, what)
+            else:
+                mark(what)
+
+        def refuse(what: Mark) -> None:
+            nonlocal refused
+            what.settle(OutOfSpace("no space"))
+            refused += 1
+
+        monkeypatch.setattr(store, "mark", on_a_full_disk)
+        first = await put(q.outbox, "a@example.com")
+        await q.until(lambda: refused == 1)
+        second = await put(q.outbox, "a@example.com")
+        for times in range(2, 6):
+            q.clock.advance(1)
+            await q.until(lambda times=times: refused == times)
+            assert len(q.courier.delivered) == 1
+        full = False
+        q.clock.advance(1)
+        await q.until(lambda: not q.outbox._parts.ledger.unwritten)
+        q.clock.advance(1)
+        await q.until_empty()
+        assert [message for message, _, _ in q.courier.delivered] == [first, second]
 
 
 @ensureDeferred
