@@ -1,5 +1,6 @@
 """The queue as a whole, on real SQLite: in, out, again, reports, restarts; time goes by hand."""
 
+import errno
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -17,7 +18,9 @@ from twisted.logger import Logger, formatEvent
 from netserve.crossing import ensure_deferred
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
 from netserve.outbox import BodyMissing, Outbox, OutOfSpace, Schedule, StorageFailed, usages
+from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.changes import Mark
+from netserve.outbox.commit import GroupCommit
 from netserve.outbox.courier import Outcomes
 from netserve.outbox.quota import Quota
 from netserve.testing.queue import (
@@ -470,6 +473,45 @@ async def test_a_missing_body_is_held_and_alarmed(tmp_path: Path) -> None:
         with pytest.raises(BodyMissing):
             loaded.body()
         assert len(courier.delivered) == 1
+
+
+@ensureDeferred
+async def test_a_body_that_cannot_be_removed_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    log = Logger(observer=lambda event: lines.append(formatEvent(event)))
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    async with queue(tmp_path, log=log) as q:
+        with monkeypatch.context() as patch:
+            patch.setattr(BodyFolder, "remove", refuse)
+            message = await put(q.outbox, "a@example.com", body=LARGE)
+            await q.until_empty()
+            await q.until(lambda: any(f"{message} stays" in line for line in lines))
+        await put(q.outbox, "b@example.com", body=LARGE)
+        await q.until_empty()
+        await q.until(lambda: files(tmp_path) == 1)
+    async with queue(tmp_path):
+        assert files(tmp_path) == 0
+
+
+@ensureDeferred
+async def test_a_bug_in_the_writer_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async with queue(tmp_path) as q:
+        monkeypatch.setattr(GroupCommit, "_transact", broken)
+        with pytest.raises(StorageFailed):
+            await put(q.outbox, "a@example.com")
+        assert q.outbox.broken
+        with pytest.raises(StorageFailed):
+            await put(q.outbox, "a@example.com")
 
 
 @ensureDeferred
