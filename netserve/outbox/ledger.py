@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from random import Random
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
+from netserve.mail.dsn import Action
 from netserve.mail.envelope import Outcome
 from netserve.outbox.changes import Mark
 from netserve.outbox.clock import Clock
@@ -19,7 +21,7 @@ from netserve.outbox.ids import IdSource, encode_id
 from netserve.outbox.incoming import Finished
 from netserve.outbox.judge import Judged, Verdict, judge
 from netserve.outbox.lanes import Delivery, Lane
-from netserve.outbox.model import QueuedRecipient
+from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
 from netserve.outbox.notices import by_action, notice
 from netserve.outbox.recent import Ended, Recent
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
@@ -30,6 +32,7 @@ RETRY: Final = 1.0
 
 Notices = list[tuple[Finished, list[Routed]]]
 _NONE: Final[Notices] = []
+_ENDED: Final = frozenset({State.DONE, State.FAILED})
 Written = Callable[[float, Notices], None]
 
 
@@ -123,13 +126,20 @@ class Ledger:
         for one in judged:
             mark = one.mark
             self._tell(delivery, one.recipient, one.verdict, mark.reply, mark.remote, now)
-        notices = [] if delivery.withdrawn else self._notices(delivery, judged, now)
+        marks = [one.mark for one in judged]
+        notices: Notices = []
+        for action, some in by_action(() if delivery.withdrawn else judged).items():
+            made = self._notice(message, action, some, now)
+            if made is not None:
+                notices.append(made)
+            elif action == "failed":
+                untold = {one.mark.n for one in some}
+                marks = [replace(m, state=State.HELD) if m.n in untold else m for m in marks]
         jobs = [
             insertion(finished, ways, finished.message.created, _ignore)
             for finished, ways in notices
         ]
-        marks = [one.mark for one in judged]
-        whole = len(marks) == message.recipients and all(m.state is not None for m in marks)
+        whole = len(marks) == message.recipients and all(m.state in _ENDED for m in marks)
         return Mark(message.number, message.in_file, whole, marks, jobs, _ignore), notices
 
     def _marked(self, mark: Mark, written: Callable[[], None], error: OutboxError | None) -> None:
@@ -152,11 +162,15 @@ class Ledger:
             )
         # Else the store has said it; the next start makes all such deliveries again.
 
-    def _notices(self, delivery: Delivery, judged: Sequence[Judged], now: float) -> Notices:
-        made: Notices = []
-        message = delivery.message
+    def _notice(
+        self, message: QueuedMessage, action: Action, some: Sequence[Judged], now: float
+    ) -> tuple[Finished, list[Routed]] | None:
+        """A report to the sender, with its ways; None where it cannot be made, by an error of ours.
+
+        Nobody is given up without a word: who has failed is held then.
+        """
         service = self._services[message.service]
-        for action, some in by_action(judged).items():
+        try:
             finished = notice(
                 action,
                 message,
@@ -166,15 +180,18 @@ class Ledger:
                 now=now,
                 life=service.schedule.life,
             )
-            self._log.info(
-                "{id}: the sender <{sender}> is told by {notice}: {action}",
-                id=message.id,
-                sender=message.sender,
-                notice=finished.message.id,
-                action=action,
-            )
-            made.append((finished, self._routing.ways(finished.message, finished.recipients)))
-        return made
+        except Exception:
+            text = "{id}: no report can be made to <{sender}>: {action}; who has failed is held"
+            self._log.failure(text, id=message.id, sender=message.sender, action=action)
+            return None
+        self._log.info(
+            "{id}: the sender <{sender}> is told by {notice}: {action}",
+            id=message.id,
+            sender=message.sender,
+            notice=finished.message.id,
+            action=action,
+        )
+        return finished, self._routing.ways(finished.message, finished.recipients)
 
     def _tell(
         self,

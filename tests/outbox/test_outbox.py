@@ -17,7 +17,16 @@ from twisted.logger import Logger, formatEvent
 
 from netserve.crossing import ensure_deferred
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
-from netserve.outbox import BodyMissing, Outbox, OutOfSpace, Schedule, StorageFailed, usages
+from netserve.outbox import (
+    BodyMissing,
+    Filter,
+    Outbox,
+    OutOfSpace,
+    Schedule,
+    StorageFailed,
+    ledger,
+    usages,
+)
 from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.changes import Mark
 from netserve.outbox.commit import GroupCommit
@@ -512,6 +521,48 @@ async def test_a_bug_in_the_writer_is_no_silence(
         assert q.outbox.broken
         with pytest.raises(StorageFailed):
             await put(q.outbox, "a@example.com")
+
+
+@ensureDeferred
+async def test_a_bounce_of_what_cannot_be_read_has_no_original(tmp_path: Path) -> None:
+    courier = Courier(lambda m, _: FAILED if m.sender else DELIVERED)
+    deliver = courier.deliver
+
+    def with_a_folder_in_its_place(message: Any, recipients: Any, destination: Any) -> Any:
+        result = deliver(message, recipients, destination)
+        if message.in_file:
+            body = tmp_path / "bodies" / message.id
+            body.unlink()
+            body.mkdir()  # reading fails with an error of the system
+        return result
+
+    courier.deliver = with_a_folder_in_its_place  # type: ignore[method-assign]
+    async with queue(tmp_path, courier) as q:
+        await put(q.outbox, "a@example.com", body=LARGE)
+        await q.until_empty()
+        assert b"Subject: (the message cannot be read)" in courier.delivered[1][2]
+
+
+@ensureDeferred
+async def test_who_fails_is_held_where_no_bounce_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    courier = Courier(lambda m, r: FAILED if m.sender and r.address[0] == "a" else DELIVERED)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    async with queue(tmp_path, courier) as q:
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "notice", broken)
+            message = await put(q.outbox, "a@x.org", "b@x.org")
+            await q.until_tried(message, 1)
+        shown = await q.outbox.verbs.show(message)
+        assert [one["state"] for one in shown["recipients"]] == ["held", "done"]
+        assert shown["recipients"][0]["last"] == "550 5.1.1 nobody"
+        await q.outbox.verbs.release(Filter())
+        await q.until_empty()
+        assert courier.addresses == ["a@x.org", "b@x.org", "a@x.org", "sender@example.org"]
 
 
 @ensureDeferred
