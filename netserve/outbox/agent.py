@@ -8,7 +8,7 @@ outcome, by the same group commits that take new mail in, so a crash can at most
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -116,7 +116,7 @@ class Agent:
             if not self.halted and lane.has_room(self._bytes, DIRECT):
                 self._put(lane, Delivery(message, way.recipients, way.destination))
             else:
-                lane.next_at = min(lane.next_at, message.created)
+                lane.expect(message.created)
             self._pump(lane)
 
     def expect(self, name: str, next_at: float, *, at_once: bool = False) -> None:
@@ -130,7 +130,7 @@ class Agent:
         if name.partition(" ")[0] not in self._services:
             return
         lane = self._lane(name)
-        lane.next_at = min(lane.next_at, next_at)
+        lane.expect(next_at)
         if at_once:
             lane.wake()
         self._pump(lane)
@@ -248,11 +248,9 @@ class Agent:
         )
 
     def _page(self, lane: Lane, page: DuePage) -> None:
-        lane.reading = False
         for held in page.damaged:
             self._log.critical("{id} is held: {why}", id=held, why=DAMAGED)
-        lane.position = page.position or START
-        lane.next_at = min(lane.next_at, page.next_at if page.position is None else self._now())
+        lane.turn_page(page.position, page.next_at if page.position is None else self._now())
         moved: list[tuple[int, Routed]] = []
         for message, recipients in page.rows:
             fresh = [
@@ -290,6 +288,8 @@ class Agent:
             for number, way in moved
             for recipient in way.recipients
         ]
+        keys = [recipient_key(number, n) for _, number, n in rows]
+        self._inside.update(keys)  # until they are there, the old lane does not see them again
 
         def update(connection: sqlite3.Connection, _: list[int]) -> None:
             connection.executemany(
@@ -297,13 +297,20 @@ class Agent:
             )
 
         def done(_: None) -> None:
+            self._inside.difference_update(keys)
             for name in {name for name, _, _ in rows}:
-                self.expect(name, self._now())
+                self.expect(name, -inf)
 
-        self._store.call(update, done, lambda error: self._log.error("{error}", error=str(error)))
+        self._store.call(update, done, partial(self._refused, partial(self._move, moved)))
+
+    def _refused(self, again: Callable[[], None], error: BaseException) -> None:
+        """The store has not done something, such as on a full disk: ask once more in a while."""
+        self._log.error("the queue cannot be changed: {error}", error=str(error))
+        if not self.halted:
+            self._reactor.callLater(RETRY, again)
 
     def _no_page(self, lane: Lane, error: BaseException) -> None:
-        lane.reading = False
+        lane.reading, lane.position = False, START
         lane.next_at = self._now() + RETRY
         self._log.error("cannot read what is due for {lane}: {error}", lane=lane.name, error=error)
         if self._store.broken is None:
@@ -350,7 +357,11 @@ class Agent:
     def _crashed(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
         under_way = delivery in self._running
         if under_way and failure.check(BodyMissing):
-            self._quarantine(lane, delivery, str(failure.value))
+            del self._running[delivery]
+            lane.ended({}, self._now())
+            self._hold(lane, delivery, str(failure.value))
+            self._pump(lane)
+            self._check_quiet()
             return
         if not failure.check(CancelledError):
             self._log.failure(
@@ -365,7 +376,7 @@ class Agent:
     def _written(self, lane: Lane, delivery: Delivery, later: float, notices: Notices) -> None:
         self._forget(lane, delivery)
         if later < inf:
-            lane.next_at = min(lane.next_at, later)
+            lane.expect(later)
         self._pump(lane)
         for finished, ways in notices:
             self.accept(finished.message, ways)
@@ -374,23 +385,21 @@ class Agent:
         self._inside.difference_update(_keys(delivery))
         lane.forget(delivery)
 
-    def _quarantine(self, lane: Lane, delivery: Delivery, why: str) -> None:
+    def _hold(self, lane: Lane, delivery: Delivery, why: str) -> None:
+        """Hold a message whose body is missing."""
         message = delivery.message
-        del self._running[delivery]
-        lane.ended({}, self._now())
 
         def done(held: int) -> None:
             if held:  # else it was dropped, and its body with it
                 self._log.critical("{id} is held: {why}", id=message.id, why=why)
             self._forget(lane, delivery)
+            self._pump(lane)
 
         self._store.call(
             lambda connection, _: quarantine(connection, [message.number], why),
             done,
-            lambda error: self._log.error("cannot hold {id}: {error}", id=message.id, error=error),
+            partial(self._refused, partial(self._hold, lane, delivery, why)),
         )
-        self._pump(lane)
-        self._check_quiet()
 
 
 def _keys(delivery: Delivery) -> list[int]:

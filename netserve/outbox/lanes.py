@@ -92,6 +92,25 @@ class Lane:
         """Nothing is in memory, and nothing known in the database."""
         return not (self.recipients or self.reading or self.next_at < inf)
 
+    def expect(self, next_at: float) -> None:
+        """In the database a recipient is due at a time in unix seconds."""
+        self.next_at = min(self.next_at, next_at)
+        if next_at <= self.position[0]:
+            self.position = START  # the pages that come would pass it over
+
+    def turn_page(self, position: Position | None, next_at: float) -> None:
+        """A page was read.
+
+        Arguments:
+            position: where the next one begins, or None where this was the last one.
+            next_at: unix seconds for which the next one is to be read.
+        """
+        self.reading = False
+        if position is None or self.next_at <= position[0]:
+            position = START  # what was expected meanwhile may stand in front of it
+        self.position = position
+        self.next_at = min(self.next_at, next_at)
+
     def may_start(self, now: float) -> bool:
         """Whether one more delivery may begin now (in unix seconds)."""
         if self.running >= min(self.window, self.limit) or now < self.rests_until:
