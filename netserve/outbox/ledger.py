@@ -81,7 +81,13 @@ class Ledger:
         self._changed = changed
 
     def record(
-        self, delivery: Delivery, lane: Lane, outcomes: Mapping[int, Outcome], written: Written
+        self,
+        delivery: Delivery,
+        lane: Lane,
+        outcomes: Mapping[int, Outcome],
+        written: Written,
+        *,
+        tried: bool = True,
     ) -> None:
         """Write down what became of a delivery.
 
@@ -91,6 +97,7 @@ class Ledger:
             outcomes: by recipient id.
             written: is called after the commit, with the unix seconds of the next attempt,
                 infinity for none, and with the reports that it holds.
+            tried: there was an attempt.
         """
         message = delivery.message
         now = self._clock.now()
@@ -111,6 +118,7 @@ class Ledger:
                 schedule=self._services[message.service].schedule,
                 now=now,
                 random=self._random,
+                tried=tried,
             )
             mark, notices = self._conclude(delivery, judged, now)
             later = min((one.mark.next_at for one in judged if one.mark.state is None), default=inf)

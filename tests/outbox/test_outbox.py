@@ -20,10 +20,12 @@ from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
 from netserve.outbox import (
     BodyMissing,
     Filter,
+    NotTried,
     Outbox,
     OutOfSpace,
     Schedule,
     StorageFailed,
+    lanes,
     ledger,
     usages,
 )
@@ -46,6 +48,7 @@ from netserve.testing.queue import (
 )
 
 HOUR = 3600.0
+DAY = 24 * HOUR
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 8192
 
 
@@ -459,6 +462,108 @@ async def test_mail_for_a_dead_destination_expires_without_an_attempt_each(tmp_p
         await q.until_empty()
         assert courier.addresses.count("sender@example.org") == 300
         assert len(courier.addresses) < 350
+
+
+@pytest.mark.parametrize("why", ["dead", "quota"])
+@ensureDeferred
+async def test_the_delay_of_those_who_are_not_tried_is_told(tmp_path: Path, why: str) -> None:
+    courier = Courier(lambda m, _: UNREACHED if m.sender and why == "dead" else DELIVERED)
+    deliver = courier.destination
+
+    def destination(message: Any, recipient: Any) -> Any:
+        quotas = (Quota(1, 86400.0),) if message.sender and why == "quota" else ()
+        return replace(deliver(message, recipient), quotas=quotas)
+
+    courier.destination = destination  # type: ignore[method-assign]
+    async with queue(tmp_path, courier) as q:
+        for n in range(40):
+            await put(q.outbox, f"{n}@slow.example")
+
+        def reports() -> list[bytes]:
+            return [body for _, to, body in courier.delivered if to == ("sender@example.org",)]
+
+        for _ in range(20):  # five hours
+            q.clock.advance(900)
+            await q.messages()
+        await q.until(lambda: len(reports()) >= 39)
+        q.clock.advance(900)
+        await q.messages()
+        told = reports()
+        delayed = {n for n in range(40) for body in told if b"; %d@slow.example\r\n" % n in body}
+        assert len(delayed) >= 39, "one was delivered where there is a quota"
+        assert len(told) == len(delayed), "once each"
+        assert all(b"Action: delayed" in body for body in told)
+        tried = [address for address in courier.addresses if "slow" in address]
+        assert len(tried) < 40, "for that nobody is asked"
+
+
+@ensureDeferred
+async def test_what_was_not_begun_is_routed_again(tmp_path: Path) -> None:
+    """The courier's old destination is closed; nothing counts as an attempt."""
+    courier = Courier()
+    courier.key = lambda _: "old"
+    deliver = courier.deliver
+
+    def closed_one(message: Any, recipients: Any, destination: Any) -> Any:
+        if destination.key == "old":
+            courier.key = lambda _: "new"
+            raise NotTried
+        return deliver(message, recipients, destination)
+
+    courier.deliver = closed_one  # type: ignore[method-assign]
+    async with queue(tmp_path, courier) as q:
+        await put(q.outbox, "a@example.org", "b@example.org")
+        await q.until_empty()
+        assert courier.addresses == ["a@example.org", "b@example.org"]
+        assert q.outbox.outcomes("mail") == {("new", "delivered"): 2}
+
+
+@ensureDeferred
+async def test_new_routes_count_at_once(tmp_path: Path) -> None:
+    """Mail for a destination that rests, in memory and not, goes where it goes now."""
+    courier = Courier(UNREACHED)
+    courier.key = lambda _: "dead"
+    async with queue(tmp_path, courier) as q:
+        for n in range(150):
+            await put(q.outbox, f"{n}@example.org", body=bytes(80_000))
+        before = len(courier.delivered)
+        assert before < 10
+        courier.key, courier.answer = (lambda _: "alive"), DELIVERED
+        q.outbox.reroute("other")
+        await q.messages()
+        assert len(courier.delivered) == before
+        q.outbox.reroute("mail")
+        await q.until(lambda: len(courier.delivered) == 150)
+        q.clock.advance(300)
+        await q.until_empty()
+        assert len(courier.delivered) == 150 + before
+
+
+@ensureDeferred
+async def test_mail_for_many_destinations_is_not_in_memory_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S8: a start with it reads few pages at one time, and so much as there is room for."""
+    monkeypatch.setattr(lanes, "TOTAL_BYTES", 2_000_000)
+    body = bytes(80_000)
+    async with queue(tmp_path, Courier(DEFERRED)) as q:
+        for n in range(600):
+            await put(q.outbox, *(f"{n}@d{n % 60}.example",), body=body)
+        await q.until(lambda: q.outbox.depth()["delivering"] == 0)
+    courier = Courier()
+    courier.waits = True
+    async with queue(tmp_path, courier, later=DAY) as q:
+        agent = q.outbox._parts.agent
+        await q.until(lambda: len(courier.waiting) >= 60)
+        most = 0
+        while courier.waiting:
+            most = max(most, agent._bytes)
+            courier.waiting.pop(0)()
+            await q.messages()
+        await q.until_empty()
+        assert sorted(courier.addresses) == sorted(f"{n}@d{n % 60}.example" for n in range(600))
+        assert most < 2 * 2_000_000 + 60 * 90_000
+        assert agent._bytes == 0
 
 
 @ensureDeferred
