@@ -410,7 +410,7 @@ class ServerConnection(Protocol):
         client = self._client
         if not self.opened.called:
             reply = event.reply or Reply(451, "4.4.2", "the connection was closed")
-            in_handshake = client.replies == self._handshake_from
+            in_handshake = client.replies == self._handshake_from and reply is not _GIVEN_UP
             remote = client.settings.remote
             refused = client.settings.login if event.login_refused else None
             self.opened.errback(

@@ -21,10 +21,13 @@ import pytest_twisted
 import trustme
 from aiosmtpd.smtp import AuthResult
 from twisted.internet import reactor as _reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
@@ -393,6 +396,43 @@ async def test_a_host_that_does_not_answer_at_all(relay: Any) -> None:
     assert outcome.reply.status in {"4.4.1", "4.4.2"}
 
 
+@implementer(IHostnameResolver)
+class TwoAddresses:
+    """Every name has these, and they come at once."""
+
+    def resolveHostName(self, receiver: Any, name: str, port: int = 0, *_: Any, **__: Any) -> Any:
+        receiver.resolutionBegan(self)
+        for last in (1, 2):
+            receiver.addressResolved(IPv4Address("TCP", f"127.0.0.{last}", port))
+        receiver.resolutionComplete()
+        return self
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_next_smarthost_takes_over_from_addresses_that_do_not_answer(
+    relay: Any, next_hop: Any
+) -> None:
+    box, port = next_hop()
+    with closing(socket.socket()) as full:
+        full.bind(("", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(8)]
+        for at, client in enumerate(waiting):
+            client.setblocking(False)
+            client.connect_ex((f"127.0.0.{1 + at % 2}", full.getsockname()[1]))
+        before = reactor.installNameResolver(TwoAddresses())
+        sender = relay(
+            smarthost=[f"dead.example:{full.getsockname()[1]}", f"127.0.0.1:{port}"],
+            timeouts={"connect": "400ms"},
+        )
+        (outcome,) = await sender.sent()
+        reactor.installNameResolver(before)
+        for client in waiting:
+            client.close()
+    assert outcome.kind == "delivered", outcome
+    assert len(box.envelopes) == 1
+
+
 @pytest_twisted.ensureDeferred
 async def test_the_next_smarthost_takes_over(relay: Any, next_hop: Any, scripted: Any) -> None:
     """A dead first one, one that refuses us, then one that works; the dead are remembered."""
@@ -414,6 +454,18 @@ async def test_level_may_goes_on_in_clear_where_tls_fails(relay: Any, scripted: 
     (outcome,) = await sender.sent()
     assert outcome.kind == "delivered", outcome
     assert any("in clear" in each["log_format"] for each in sender.logged)
+
+
+@pytest_twisted.ensureDeferred
+async def test_closing_in_a_handshake_does_not_go_on_in_clear(relay: Any, scripted: Any) -> None:
+    server = scripted(b"220 mx\r\n", b"250-mx\r\n250 STARTTLS\r\n", b"220 go\r\n")
+    sender = relay(smarthost=server.address)
+    sending = sender.send()
+    await until(lambda: bool(server.made) and not server.made[0].left)
+    await Deferred.fromCoroutine(sender.courier.close())
+    assert len(server.made) == 1
+    assert not [each for each in sender.logged if "in clear" in each["log_format"]]
+    assert (await sending)[0].kind == "deferred"
 
 
 @pytest.mark.parametrize("goodbye", [None, b"421 4.4.2 idle too long\r\n"])
