@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.mail.mx import Undeliverable
+from netserve.outbox.courier import Outcomes
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.connection import (
     Job,
@@ -81,7 +82,11 @@ class ServerPool:
     def deliver(
         self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]
     ) -> Deferred[Mapping[int, Outcome]]:
-        """Hand a message over, as soon as there is a connection."""
+        """Hand a message over, as soon as there is a connection.
+
+        Errors:
+            NotTried: the pool is closed, or was before there was one.
+        """
         job = Job(message, recipients)
         self._submit(job)
         if self._servers.sessions is not None:
@@ -100,7 +105,7 @@ class ServerPool:
         if self._closed is None:
             self._closed = []
         while self._waiting:
-            self._waiting.popleft().defer(STOPPING)
+            self._waiting.popleft().give_back()
         for connecting in list(self._connecting):
             connecting.cancel()
         for connection in list(self._connections):
@@ -123,7 +128,7 @@ class ServerPool:
 
     def _submit(self, job: Job) -> None:
         if self._closed is not None:
-            job.defer(STOPPING)
+            job.give_back()
             return
         at = len(self._ready)
         while at:
@@ -163,9 +168,9 @@ class ServerPool:
         second = Job(job.message, again, tried=job.tried | {job.host}, sessions=sessions)
         self._submit(second)
 
-        def merge(later: Mapping[int, Outcome]) -> dict[int, Outcome]:
+        def merge(later: Mapping[int, Outcome]) -> Outcomes:
             better = {at: outcome for at, outcome in later.items() if _says_something(outcome)}
-            return {**outcomes, **better}
+            return Outcomes({**outcomes, **better}.items(), session_at=job.session_at)
 
         # Whatever goes wrong with the second server, what the first one said stands.
         return second.done.addCallbacks(merge, lambda _: outcomes)
@@ -205,7 +210,7 @@ class ServerPool:
     def job_again(self, job: Job) -> None:
         self._log.debug("the kept connection had gone, trying {id} again", id=job.message.id)
         if self._closed is not None:
-            job.defer(STOPPING)
+            job.give_back()
             return
         self._waiting.appendleft(job)
         self._connect_if_needed()
@@ -251,9 +256,12 @@ class ServerPool:
         return next((job for job in self._waiting if not job.connecting), None)
 
     def _may_connect(self) -> bool:
-        if self.connections >= self._deliver.connections:
-            return False
-        return self._slots is None or self._slots.take(self)
+        if self.connections < self._deliver.connections and (
+            self._slots is None or self._slots.take(self)
+        ):
+            return True
+        self.let_go()  # what is idle is to a server that the one who waits is not to get
+        return False
 
     def _connected(
         self,

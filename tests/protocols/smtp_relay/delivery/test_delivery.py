@@ -31,6 +31,7 @@ from zope.interface import implementer
 
 from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
+from netserve.outbox import NotTried
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.pool import ServerPool
@@ -465,7 +466,8 @@ async def test_closing_in_a_handshake_does_not_go_on_in_clear(relay: Any, script
     await Deferred.fromCoroutine(sender.courier.close())
     assert len(server.made) == 1
     assert not [each for each in sender.logged if "in clear" in each["log_format"]]
-    assert (await sending)[0].kind == "deferred"
+    with pytest.raises(NotTried):
+        await sending
 
 
 @pytest.mark.parametrize("goodbye", [None, b"421 4.4.2 idle too long\r\n"])
@@ -525,11 +527,49 @@ async def test_a_body_that_can_not_be_read(
 
 @pytest_twisted.ensureDeferred
 async def test_closing_defers_what_is_under_way(relay: Any, scripted: Any) -> None:
-    sender = relay(smarthost=scripted(*HELLO).address, tls="none", connections=1)
-    sending = [sender.send(queued(number=number)) for number in range(3)]
-    await until(lambda: sender.pool.connections == 1)
+    server = scripted(*HELLO)
+    sender = relay(smarthost=server.address, tls="none", connections=1)
+    first, *others = [sender.send(queued(number=number)) for number in range(3)]
+    await until(lambda: bool(server.made) and not server.made[0].left)
     await Deferred.fromCoroutine(sender.courier.close())
-    assert [(await each)[0].kind for each in sending] == ["deferred"] * 3
+    (outcome,) = (await first).values()
+    assert (outcome.kind, outcome.reply.status) == ("deferred", "4.3.2")
+    for each in others:
+        with pytest.raises(NotTried):
+            await each
+
+
+@pytest_twisted.ensureDeferred
+async def test_with_new_routes_only_what_is_under_way_goes_the_old_way(
+    relay: Any, scripted: Any
+) -> None:
+    server = scripted(*HELLO)
+    sender = relay(smarthost=server.address, tls="none", connections=1)
+    message, who = queued(), QueuedRecipient(0, "r@example.net")
+    old, pool = sender.courier.destination(message, who), sender.pool
+    first, waiting = sender.send(), sender.send()
+    await until(lambda: bool(server.made) and not server.made[0].left)
+    sender.courier.use([Route.model_validate({"deliver": {"discard": True}})])
+    for each in (waiting, sender.courier.deliver(message, [who], old)):
+        with pytest.raises(NotTried):
+            await each
+    for reply in (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 in\r\n"):
+        server.made[0].transport.write(reply)
+        await deferLater(reactor, 0.02)
+    assert (await first)[0].kind == "delivered"
+    await until(lambda: pool.connections == 0)
+
+
+def test_routes_that_cannot_work_leave_nothing_open(relay: Any, tmp_path: Path) -> None:
+    sender = relay(discard=True)
+    ways = [
+        {"http": {"url": "http://127.0.0.1:1/"}},
+        {"smarthost": "127.0.0.1:1", "tls": "verify", "ca": str(tmp_path / "none.pem")},
+    ]
+    with pytest.raises(ValueError, match=r"none\.pem"):
+        sender.courier.use([Route.model_validate({"deliver": way}) for way in ways])
+    assert all(client.is_closed for client in sender.http._clients)
+    assert not sender.courier._pools
 
 
 @pytest_twisted.ensureDeferred
