@@ -36,6 +36,7 @@ from netserve.protocols.smtp_relay.delivery.targets import Avoided, Servers, Tar
 T = TypeVar("T")
 
 STOPPING: Final = Reply(451, "4.3.2", "netserve is stopping, or the route was changed")
+_UNASKED: Final = Reply(451, "4.5.0", "the server spoke without being asked")
 _NO_OTHER: Final = Reply(451, "4.4.4", "there is no other server")
 
 
@@ -88,9 +89,11 @@ class ServerPool:
             NotTried: the pool is closed, or was before there was one.
         """
         job = Job(message, recipients)
-        self._submit(job)
-        if self._servers.sessions is not None:
+        if self._servers.sessions is None:
+            self._submit(job)
+        else:
             self._under_way += 1
+            self._submit(job)
             job.done.addCallback(self._try_another, job)
             job.done.addBoth(self._through)
         return job.done
@@ -140,6 +143,7 @@ class ServerPool:
             if connection.usable:
                 self._send(connection, job)
                 return
+            connection.abort(_UNASKED)
         self._waiting.append(job)
         self._connect_if_needed()
 

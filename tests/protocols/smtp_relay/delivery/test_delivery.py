@@ -498,6 +498,20 @@ async def test_a_server_that_says_too_much_gets_no_second_message(
     assert len(server.made) == 3
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_kept_connection_on_which_the_server_begins_to_speak_is_given_up(
+    relay: Any, scripted: Any
+) -> None:
+    lines = [b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"", b"250 in\r\n"]
+    server = scripted(*HELLO, *lines)
+    sender = relay(smarthost=server.address, tls="none", connections=1)
+    assert (await sender.sent(queued(b"a\r\n")))[0].kind == "delivered"
+    server.made[0].transport.write(b"42")
+    await until(lambda: not sender.pool._ready[0].usable)
+    assert (await sender.sent(queued(b"a\r\n")))[0].kind == "delivered"
+    assert len(server.made) == 2
+
+
 # Our own side.
 
 
