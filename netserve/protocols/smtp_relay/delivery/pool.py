@@ -195,6 +195,8 @@ class ServerPool:
             self._keep(connection)
             if self._slots is not None:
                 self._slots.idle(self)
+            if self._waiting:  # for another server than this one
+                self._connect_if_needed()
 
     def _keep(self, connection: ServerConnection) -> None:
         at, rank = len(self._ready), connection.target.rank

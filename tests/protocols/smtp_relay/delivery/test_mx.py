@@ -382,6 +382,19 @@ async def test_a_kept_connection_makes_room_for_one_to_the_next_server(
     assert len(second.envelopes) == 2
 
 
+@pytest.mark.parametrize("limit", ["connections", "total_connections"])
+@ensureDeferred
+async def test_a_connection_makes_room_once_it_has_nothing_to_do(
+    relay: Any, hop: Any, port: int, limit: str
+) -> None:
+    first, second = hop(1), hop(2)
+    first.later = ["450 4.2.0 not now"]
+    sender = relay(port, **{limit: 1})
+    sending = [sender.send("r@shop.example", message=queued(number=at)) for at in range(2)]
+    assert [outcomes[0].kind for outcomes in await gatherResults(sending)] == ["delivered"] * 2
+    assert (len(first.envelopes), len(second.envelopes)) == (1, 1)
+
+
 @ensureDeferred
 async def test_a_message_is_begun_with_two_servers_at_most(relay: Any, hop: Any, port: int) -> None:
     first, second, third = hop(1), hop(2), hop(3)
