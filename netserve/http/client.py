@@ -170,6 +170,11 @@ class HttpClient:
         except _FAILURES as error:
             raise as_http_error(error, place(response.url)) from error
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more requests."""
+        return self._closed
+
     def close(self) -> Deferred[None]:
         """Close all connections; requests under way fail."""
         self._closed = True
@@ -320,7 +325,7 @@ class HttpClients:
             ValueError: the options cannot work, such as a missing file of authorities.
         """
         client = HttpClient(options, resolver=resolver or self.resolver)
-        self._clients.append(client)
+        self._clients = [*(each for each in self._clients if not each.is_closed), client]
         return client
 
     def close(self) -> Deferred[None]:

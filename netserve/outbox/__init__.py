@@ -3,7 +3,7 @@
 `Outbox` is the queue; what comes in is an `Incoming`; what delivers is a `Courier`.
 """
 
-from netserve.outbox.courier import Courier
+from netserve.outbox.courier import Courier, NotTried
 from netserve.outbox.errors import (
     BodyMissing,
     NoSuchMessage,
@@ -32,6 +32,7 @@ __all__ = [
     "Filter",
     "Incoming",
     "NoSuchMessage",
+    "NotTried",
     "OutOfSpace",
     "Outbox",
     "OutboxError",

@@ -7,7 +7,7 @@ outcome, by the same group commits that take new mail in, so a crash can at most
 
 from __future__ import annotations
 
-import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
@@ -18,15 +18,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
+from netserve.outbox.backlog import Backlog
 from netserve.outbox.clock import Clock, Wakes
-from netserve.outbox.courier import Outcomes
-from netserve.outbox.due import PAGE, START, DuePage, due_page, forget_used, recipient_key
+from netserve.outbox.courier import NotTried, Outcomes
+from netserve.outbox.due import PAGE, DuePage, recipient_key
 from netserve.outbox.errors import BodyMissing
 from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.ledger import RETRY, Ledger, Notices
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.outbox.quota import Slice
-from netserve.outbox.recovery import DAMAGED, quarantine
+from netserve.outbox.recovery import DAMAGED
 from netserve.outbox.routing import UNROUTED, Attached, Routed, Routing
 from netserve.outbox.store import Store
 from netserve.outbox.usages import Usages
@@ -39,6 +40,8 @@ _OVER_QUOTA: Final = Outcome(
 )
 LONGEST_WAIT: Final = 900.0
 """Seconds after which a lane that waits for its quota is looked at again, for mail that expires."""
+LOOK: Final = 60.0
+"""Seconds that are at least between two looks for those who are to be told, or given up."""
 _CRASHED: Final = Outcome("deferred", Reply(451, "4.3.0", "delivery failed here; see the log"))
 
 
@@ -68,7 +71,6 @@ class Agent:
     ) -> None:
         self.halted = False
         """No delivery is started any more."""
-        self._store = store
         self._services = services
         self._routing = routing
         self._ledger = ledger
@@ -76,11 +78,20 @@ class Agent:
         self._reactor = reactor
         self._log = log
         self._lanes: dict[str, Lane] = {}
-        self._inside: set[int] = set()
-        self._bytes = 0
+        self._bytes = 0  # of bodies in memory
         self._running: dict[Delivery, Deferred[Any]] = {}
         self._quiet: Deferred[None] | None = None
-        self._usages = Usages(self._lanes, self._forget_used)
+        self._backlog = Backlog(
+            store,
+            room=self._room,
+            take=self._page,
+            expect=self.expect,
+            now=clock.now,
+            reactor=reactor,
+            log=log,
+        )
+        self._inside = self._backlog.inside
+        self._usages = Usages(self._lanes, self._backlog.forget_used)
         self._wakes = Wakes(reactor, clock.now, self._pump)
 
     @property
@@ -98,16 +109,20 @@ class Agent:
             used: of quotas, by lane.
         """
         self._usages.begin(used)
+        unknown: Counter[str] = Counter()
         for name, next_at in lanes:
             service = name.partition(" ")[0]
             if service in self._services:
                 self.expect(name, next_at)
             else:
-                self._log.warn(
-                    "mail for {lane} waits in the queue, but no service {service} is configured",
-                    lane=name,
-                    service=service,
-                )
+                unknown[service] += 1
+        for service, count in unknown.items():
+            self._log.warn(
+                "mail for {count} destinations waits in the queue, but no service {service} is"
+                " configured",
+                count=count,
+                service=service,
+            )
 
     def accept(self, message: QueuedMessage, ways: Sequence[Routed]) -> None:
         """Deliver a message that was just committed, now or as soon as there is room."""
@@ -116,7 +131,7 @@ class Agent:
             if not self.halted and lane.has_room(self._bytes, DIRECT):
                 self._put(lane, Delivery(message, way.recipients, way.destination))
             else:
-                lane.next_at = min(lane.next_at, message.created)
+                lane.expect(message.created)
             self._pump(lane)
 
     def expect(self, name: str, next_at: float, *, at_once: bool = False) -> None:
@@ -130,7 +145,7 @@ class Agent:
         if name.partition(" ")[0] not in self._services:
             return
         lane = self._lane(name)
-        lane.next_at = min(lane.next_at, next_at)
+        lane.expect(next_at)
         if at_once:
             lane.wake()
         self._pump(lane)
@@ -143,14 +158,28 @@ class Agent:
             dropped: those under way are dropped as well; only their outcome is logged.
         """
         for lane in list(self._lanes.values()):
-            for delivery in [some for some in lane.waiting if some.message.number in numbers]:
+            chosen = [some for some in lane.waiting if some.message.number in numbers]
+            for delivery in chosen:
                 lane.remove(delivery)
-                self._bytes -= delivery.weight
                 self._forget(lane, delivery)
+            if chosen:
+                self._pump(lane)
         if dropped:
             for delivery in self._running:
                 if delivery.message.number in numbers:
                     delivery.withdrawn = True
+
+    def reroute(self, service: str) -> None:
+        """The routes of a service have changed: ask again where what waits is to go, and try at
+        once also those that did not answer by the old routes.
+        """
+        for lane in [one for one in self._lanes.values() if one.service == service]:
+            for delivery in list(lane.waiting):
+                lane.remove(delivery)
+                self._forget(lane, delivery)
+            lane.wake()
+            lane.expect(-inf)
+            self._pump(lane)
 
     async def stop(self, patience: float) -> None:
         """Start nothing more, and let what is under way end within so many seconds.
@@ -193,12 +222,8 @@ class Agent:
         self._bytes += delivery.weight
         self._inside.update(_keys(delivery))
 
-    def _forget_used(self, now: float) -> None:
-        self._store.call(
-            lambda connection, _: forget_used(connection, now),
-            lambda _: None,
-            lambda error: self._log.error("{error}", error=str(error)),
-        )
+    def _room(self, lane: Lane) -> int:
+        return lane.room(self._bytes)
 
     # Lanes, when something has changed.
 
@@ -215,44 +240,46 @@ class Agent:
             self._start(lane, lane.take(now))
         lane.pumping = False
         if lane.next_at <= now:
-            self._read(lane, now)
+            self._read(lane)
         elif lane.next_at < inf and not lane.rests_until:
             self._wakes.at(lane, lane.next_at)
         if lane.rests_until:
             self._rest(lane, now)
         if lane.waiting and (until := lane.quota_until(now)) > now:
-            self._expire(lane, now, _OVER_QUOTA)
+            self._look_after(lane, now, _OVER_QUOTA)
             self._wakes.at(lane, min(until, now + LONGEST_WAIT))
         if lane.idle and self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
             if lane.usage is not None:
                 self._usages.lane_ended(lane.name, now)
 
+    def _read(self, lane: Lane) -> None:
+        if not lane.reading and len(lane.waiting) < PAGE and lane.has_room(self._bytes):
+            self._backlog.read(lane)
+
     def _rest(self, lane: Lane, now: float) -> None:
         if now < lane.rests_until:
-            self._expire(lane, now, lane.last or _CRASHED)
+            self._look_after(lane, now, lane.last or _CRASHED)
             self._wakes.at(lane, lane.rests_until)
         elif now < lane.next_at < inf:
             self._wakes.at(lane, lane.next_at)
 
-    def _read(self, lane: Lane, now: float) -> None:
-        if lane.reading or len(lane.waiting) >= PAGE or not lane.has_room(self._bytes):
+    def _look_after(self, lane: Lane, now: float, why: Outcome) -> None:
+        """Tell and give up in time those who wait while no attempt can be made."""
+        if now < lane.looked_at + LOOK:
             return
-        lane.reading, lane.next_at = True, inf
-        self._store.call(
-            lambda connection, _: due_page(
-                connection, self._store.bodies, lane.name, now, lane.position, self._inside
-            ),
-            partial(self._page, lane),
-            partial(self._no_page, lane),
-        )
+        lane.looked_at = now
+        for delivery in list(lane.waiting):
+            message, recipients = delivery.message, delivery.recipients
+            schedule = self._services[message.service].schedule
+            warned = all(recipient.warned for recipient in recipients)
+            if schedule.is_overdue(created=message.created, now=now, warned=warned):
+                lane.remove(delivery)
+                self._record(lane, delivery, _all(delivery, why), tried=False)
 
     def _page(self, lane: Lane, page: DuePage) -> None:
-        lane.reading = False
         for held in page.damaged:
             self._log.critical("{id} is held: {why}", id=held, why=DAMAGED)
-        lane.position = page.position or START
-        lane.next_at = min(lane.next_at, page.next_at if page.position is None else self._now())
         moved: list[tuple[int, Routed]] = []
         for message, recipients in page.rows:
             fresh = [
@@ -263,7 +290,7 @@ class Agent:
             if fresh:
                 moved += self._arrange(lane, message, fresh)
         if moved:
-            self._move(moved)
+            self._backlog.move(moved)
         self._pump(lane)
 
     def _arrange(
@@ -283,45 +310,9 @@ class Agent:
                 moved.append((message.number, way))
         return moved
 
-    def _move(self, moved: Sequence[tuple[int, Routed]]) -> None:
-        """Recipients whose route has changed wait in the database, in their new lane."""
-        rows = [
-            (way.lane, number, recipient.id)
-            for number, way in moved
-            for recipient in way.recipients
-        ]
-
-        def update(connection: sqlite3.Connection, _: list[int]) -> None:
-            connection.executemany(
-                "UPDATE recipient SET lane = ? WHERE message = ? AND n = ?", rows
-            )
-
-        def done(_: None) -> None:
-            for name in {name for name, _, _ in rows}:
-                self.expect(name, self._now())
-
-        self._store.call(update, done, lambda error: self._log.error("{error}", error=str(error)))
-
-    def _no_page(self, lane: Lane, error: BaseException) -> None:
-        lane.reading = False
-        lane.next_at = self._now() + RETRY
-        self._log.error("cannot read what is due for {lane}: {error}", lane=lane.name, error=error)
-        if self._store.broken is None:
-            self._pump(lane)
-
-    def _expire(self, lane: Lane, now: float, last: Outcome) -> None:
-        """Give up what is past its life, without an attempt that could not be made anyway."""
-        for delivery in list(lane.waiting):
-            life = self._services[delivery.message.service].schedule.life
-            if now >= delivery.message.created + life:
-                lane.remove(delivery)
-                self._bytes -= delivery.weight
-                self._record(lane, delivery, _all(delivery, last))
-
     # One delivery.
 
     def _start(self, lane: Lane, delivery: Delivery) -> None:
-        self._bytes -= delivery.weight
         deferred: Deferred[Mapping[int, Outcome]]
         if delivery.destination is UNROUTED:
             deferred = succeed(_all(delivery, _UNROUTED))
@@ -349,48 +340,61 @@ class Agent:
 
     def _crashed(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
         under_way = delivery in self._running
-        if under_way and failure.check(BodyMissing):
-            self._quarantine(lane, delivery, str(failure.value))
+        if under_way and failure.check(NotTried, BodyMissing):
+            self._not_made(failure, lane, delivery)
             return
-        if not failure.check(CancelledError):
+        if not failure.check(CancelledError, NotTried):
             self._log.failure(
                 "{id}: delivery to {lane}", failure, id=delivery.message.id, lane=lane.name
             )
         if under_way:
             self._ended(_all(delivery, _CRASHED), lane, delivery)
 
-    def _record(self, lane: Lane, delivery: Delivery, outcomes: Mapping[int, Outcome]) -> None:
-        self._ledger.record(delivery, lane, outcomes, partial(self._written, lane, delivery))
+    def _not_made(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
+        """There was no attempt: the body is missing, or the route was changed."""
+        del self._running[delivery]
+        lane.put_back(delivery, self._now())
+        if failure.check(NotTried):
+            self._route_again(lane, delivery)
+        else:
+            why = str(failure.value)
+            self._backlog.hold(delivery.message, why, partial(self._gone, lane, delivery))
+        self._pump(lane)
+        self._check_quiet()
+
+    def _route_again(self, lane: Lane, delivery: Delivery) -> None:
+        """Forget it, and find it again in the database."""
+        self._forget(lane, delivery)
+        lane.expect(-inf)
+
+    def _gone(self, lane: Lane, delivery: Delivery) -> None:
+        self._forget(lane, delivery)
+        self._pump(lane)
+
+    def _record(
+        self,
+        lane: Lane,
+        delivery: Delivery,
+        outcomes: Mapping[int, Outcome],
+        *,
+        tried: bool = True,
+    ) -> None:
+        self._ledger.record(
+            delivery, lane, outcomes, partial(self._written, lane, delivery), tried=tried
+        )
 
     def _written(self, lane: Lane, delivery: Delivery, later: float, notices: Notices) -> None:
         self._forget(lane, delivery)
         if later < inf:
-            lane.next_at = min(lane.next_at, later)
+            lane.expect(later)
         self._pump(lane)
         for finished, ways in notices:
             self.accept(finished.message, ways)
 
     def _forget(self, lane: Lane, delivery: Delivery) -> None:
+        self._bytes -= delivery.weight
         self._inside.difference_update(_keys(delivery))
         lane.forget(delivery)
-
-    def _quarantine(self, lane: Lane, delivery: Delivery, why: str) -> None:
-        message = delivery.message
-        del self._running[delivery]
-        lane.ended({}, self._now())
-
-        def done(held: int) -> None:
-            if held:  # else it was dropped, and its body with it
-                self._log.critical("{id} is held: {why}", id=message.id, why=why)
-            self._forget(lane, delivery)
-
-        self._store.call(
-            lambda connection, _: quarantine(connection, [message.number], why),
-            done,
-            lambda error: self._log.error("cannot hold {id}: {error}", id=message.id, error=error),
-        )
-        self._pump(lane)
-        self._check_quiet()
 
 
 def _keys(delivery: Delivery) -> list[int]:

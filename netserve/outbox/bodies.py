@@ -78,7 +78,11 @@ class BodyFolder:
         os.fsync(self._folder)
 
     def remove(self, number: int) -> None:
-        """Remove a body; one that is gone already is no error."""
+        """Remove a body; one that is gone already is no error.
+
+        Raises:
+            OSError: it stays.
+        """
         with contextlib.suppress(FileNotFoundError):
             os.unlink(encode_id(number), dir_fd=self._folder)
 
@@ -168,9 +172,10 @@ class BodyFile:
 
     def close(self) -> None:
         """End the writing and keep what is published."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        file, self._file = self._file, -1
+        if file >= 0:
+            with contextlib.suppress(OSError):  # what counts was synced before
+                os.close(file)
 
     def discard(self) -> None:
         """Leave nothing behind; harmless when called again."""

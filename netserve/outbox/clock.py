@@ -81,13 +81,12 @@ class Wakes:
     def _ring(self) -> None:
         self._timer = None
         now = self._now()
-        due: list[Any] = []
-        while self._heap and self._heap[0][0] <= now:
-            when, _, thing = heapq.heappop(self._heap)
-            if self._times.get(thing) == when:
-                del self._times[thing]
-                due.append(thing)
-        for thing in due:
-            self._wake(thing)
-        if self._heap:
-            self._set_timer()
+        try:
+            while self._heap and self._heap[0][0] <= now:
+                when, _, thing = heapq.heappop(self._heap)
+                if self._times.get(thing) == when:
+                    del self._times[thing]
+                    self._wake(thing)
+        finally:  # an error with one thing does not let the others sleep on
+            if self._heap:
+                self._set_timer()

@@ -32,9 +32,11 @@ from threading import Thread
 from typing import Any, Final, Protocol
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from netserve.outbox.bodies import BodyFile, BodyFolder
 from netserve.outbox.errors import OutboxError, StorageFailed, is_full, storage_error
+from netserve.outbox.ids import encode_id
 
 BATCH: Final = 256
 """So many jobs at most in one transaction, so that replies do not wait for a long one."""
@@ -123,8 +125,12 @@ class GroupCommit:
             going = jobs[-1] is not None
             batch = [job for job in jobs if job is not None]
             batch.sort(key=_reads)
-            if batch:
-                self._commit(batch)
+            try:
+                if batch:
+                    self._commit(batch)
+            except Exception as error:  # ours: a thread that is gone would let all wait for ever
+                self._post(self._log.failure, "in the queue's writer", Failure())
+                self._break(batch, error, in_doubt=True)
 
     def _take(self) -> list[Job | None]:
         """All that waits, at least one; None stands at the end when that is the end."""
@@ -175,11 +181,18 @@ class GroupCommit:
             if job.file is not None:
                 job.file.close()
         self._post(self._settle, batch, None)
-        for number in removed:
-            self._bodies.remove(number)
+        self._clean(removed)
         self._written += _PAGES_OF_A_BATCH * _PAGE + sum(job.weight for job in batch)
         if self._written > CHECKPOINT:
             self._checkpoint()
+
+    def _clean(self, removed: Iterable[int]) -> None:
+        for number in removed:
+            try:
+                self._bodies.remove(number)
+            except OSError as error:
+                text = "the body of {id} stays until the next start: {error}"
+                self._post(self._log.error, text, id=encode_id(number), error=str(error))
 
     def _in_transaction(self, batch: list[Job]) -> list[int]:
         connection = self._connection

@@ -26,6 +26,10 @@ class Outcomes(dict[int, Outcome]):
         self.session_at = session_at
 
 
+class NotTried(Exception):
+    """A delivery was not begun, since its destination is no more: it is to be routed again."""
+
+
 class Courier(Protocol):
     """Routes and delivers the messages of one service."""
 
@@ -48,6 +52,6 @@ class Courier(Protocol):
         """Deliver to recipients that have equal destinations.
 
         Returns the outcome of each by its id, as `Outcomes` where there was a session with a
-        remote; who is missing there is deferred. An error defers
-        all of them, and is logged; BodyMissing holds the message.
+        remote; who is missing there is deferred. An error defers all of them, and is logged;
+        BodyMissing holds the message, NotTried has it routed again.
         """

@@ -39,12 +39,15 @@ class Depth:
         self._read = read
         self._timer: Any = None
         self._counting = False
+        self._outdated = False
         self._stopped = False
         self._wait = _LEAST
 
     def changed(self) -> None:
         """Count soon."""
-        if self._timer is None and not self._counting and not self._stopped:
+        if self._counting:
+            self._outdated = True  # it may have been counted before
+        elif self._timer is None and not self._stopped:
             self._timer = self._reactor.callLater(self._wait, self.count)
 
     def count(self) -> Deferred[None]:
@@ -52,7 +55,7 @@ class Depth:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        self._counting = True
+        self._counting, self._outdated = True, False
         began = self._reactor.seconds()
 
         def counted(row: tuple[int, int]) -> None:
@@ -61,6 +64,8 @@ class Depth:
         def ended(result: Any) -> Any:
             self._counting = False
             self._wait = max(_LEAST, (self._reactor.seconds() - began) * _PART)
+            if self._outdated:
+                self.changed()
             return result
 
         counting = self._read(lambda connection: connection.execute(_COUNT).fetchone())

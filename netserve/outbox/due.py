@@ -7,10 +7,10 @@ therefore no outcome on its way to the disk, unless the agent still knows it as 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.ids import encode_id
@@ -24,6 +24,7 @@ from netserve.outbox.rows import (
     json_list,
     message_of,
     recipient_of,
+    size_in_database,
     small_bodies,
 )
 
@@ -115,7 +116,9 @@ def due_page(
     lane: str,
     now: float,
     position: Position,
+    *,
     inside: Container[int],
+    room: int,
 ) -> DuePage:
     """The next page of what is due in a lane.
 
@@ -126,47 +129,77 @@ def due_page(
         now: unix seconds.
         position: where the last page ended.
         inside: the keys of what the agent has in memory already; it is not read again.
+        room: bytes of bodies from the database; the page has one message, whatever its size.
     """
-    keys: list[tuple[int, int]] = []
-    seen: int = 0
-    for next_at, message, n in connection.execute(_DUE, (lane, now, *position, _KEYS)):
-        position = (next_at, message, n)
+    found: list[Position] = []
+    seen, last = 0, position
+    for last in connection.execute(_DUE, (lane, now, *position, _KEYS)):
         seen += 1
-        if recipient_key(message, n) not in inside:
-            keys.append((message, n))
-            if len(keys) == PAGE:
+        if recipient_key(*last[1:]) not in inside:
+            found.append(last)
+            if len(found) == PAGE:
                 break
-    rows, damaged = _load(connection, bodies, keys)
-    if len(keys) == PAGE or seen == _KEYS:
-        return DuePage(rows, position, inf, damaged)
+    messages = _messages(connection, found)
+    fitting = _fitting(found, messages, room)
+    rows, damaged = _load(connection, bodies, fitting, messages)
+    if len(fitting) < len(found):
+        return DuePage(rows, fitting[-1], inf, damaged)
+    if len(found) == PAGE or seen == _KEYS:
+        return DuePage(rows, last, inf, damaged)
     (next_at,) = connection.execute(_NEXT, (lane, now)).fetchone()
     return DuePage(rows, None, inf if next_at is None else next_at, damaged)
 
 
+def _messages(connection: sqlite3.Connection, found: list[Position]) -> dict[int, Any]:
+    """The rows of messages by their numbers."""
+    numbers = dict.fromkeys(message for _, message, _ in found)
+    return {row[0]: row for row in connection.execute(_MESSAGES, (json_list(numbers),))}
+
+
+def _fitting(
+    found: list[Position], messages: Mapping[int, Sequence[Any]], room: int
+) -> list[Position]:
+    """The first of them, as many as there is room for the bodies of."""
+    counted: set[int] = set()
+    for at, (_, number, _) in enumerate(found):
+        row = messages.get(number)
+        if number not in counted and row is not None and is_sound_message(row):
+            room -= size_in_database(row)
+            if room < 0 and counted:
+                return found[:at]
+            counted.add(number)
+    return found
+
+
 def _load(
-    connection: sqlite3.Connection, bodies: BodyFolder, keys: list[tuple[int, int]]
+    connection: sqlite3.Connection,
+    bodies: BodyFolder,
+    found: list[Position],
+    rows: Mapping[int, Sequence[Any]],
 ) -> tuple[list[tuple[QueuedMessage, list[QueuedRecipient]]], tuple[str, ...]]:
-    numbers = list(dict.fromkeys(message for message, _ in keys))
+    numbers = list(dict.fromkeys(message for _, message, _ in found))
     small = small_bodies(connection, numbers)
     messages: dict[int, QueuedMessage] = {}
     damaged: dict[int, None] = {}
-    for row in connection.execute(_MESSAGES, (json_list(numbers),)):
+    for number in numbers:
+        if (row := rows.get(number)) is None:
+            continue
         if is_sound_message(row):
-            messages[row[0]] = message_of(row, body_source(row, small, bodies))
+            messages[number] = message_of(row, body_source(row, small, bodies))
         else:
-            damaged[row[0]] = None
+            damaged[number] = None
     recipients: dict[int, list[QueuedRecipient]] = {}
-    for key in keys:
-        for row in connection.execute(_RECIPIENT, key):
+    for _, number, n in found:
+        for row in connection.execute(_RECIPIENT, (number, n)):
             if is_sound_recipient(row):
-                recipients.setdefault(key[0], []).append(recipient_of(row))
+                recipients.setdefault(number, []).append(recipient_of(row))
             else:
-                damaged[key[0]] = None
+                damaged[number] = None
     if damaged:
         quarantine(connection, list(damaged), DAMAGED)
-    rows = [
+    loaded = [
         (messages[number], recipients[number])
         for number in numbers
         if number in messages and number in recipients and number not in damaged
     ]
-    return rows, tuple(map(encode_id, damaged))
+    return loaded, tuple(map(encode_id, damaged))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal
 
@@ -56,6 +56,7 @@ def judge(
     schedule: Schedule,
     now: float,
     random: Random,
+    tried: bool = True,
 ) -> list[Judged]:
     """What follows from the outcomes of a delivery.
 
@@ -67,13 +68,17 @@ def judge(
         schedule: of the service.
         now: unix seconds.
         random: the source of jitter.
+        tried: there was an attempt; without one who is deferred stays due.
     """
-    return [
+    judged = [
         _judge(
             message, recipient, outcomes.get(recipient.id, NO_OUTCOME), lane, schedule, now, random
         )
         for recipient in recipients
     ]
+    if tried:
+        return judged
+    return [replace(one, mark=replace(one.mark, next_at=now)) for one in judged]
 
 
 def _judge(

@@ -22,7 +22,9 @@ from netserve.outbox.quota import Usage
 LANE_BYTES: Final = 8 * 1024 * 1024
 """Bodies that wait in memory in one lane."""
 TOTAL_BYTES: Final = 32 * 1024 * 1024
-"""Bodies that wait in memory in all lanes. Each may have a few beyond it; see `Lane.has_room`."""
+"""Bodies in memory in all lanes. Each may have a few beyond it; see `Lane.has_room`."""
+PAGE_BYTES: Final = 1024 * 1024
+"""Bodies that are read from the database in one go."""
 _OVERHEAD: Final = 2048
 _REST_AFTER: Final = 3
 _FIRST_CONCURRENCY: Final = 5
@@ -86,15 +88,42 @@ class Lane:
     """Unix seconds; zero while the destination answers."""
     usage: Usage | None = None
     """What was used of the destination's quotas, where it has some."""
+    looked_at: float = -inf
+    """Unix seconds at which those were looked for who are to be told, or given up."""
+
+    @property
+    def service(self) -> str:
+        """Whose mail goes this way."""
+        return self.name.partition(" ")[0]
 
     @property
     def idle(self) -> bool:
         """Nothing is in memory, and nothing known in the database."""
         return not (self.recipients or self.reading or self.next_at < inf)
 
+    def expect(self, next_at: float) -> None:
+        """In the database a recipient is due at a time in unix seconds."""
+        self.next_at = min(self.next_at, next_at)
+        if next_at <= self.position[0]:
+            self.position = START  # the pages that come would pass it over
+
+    def turn_page(self, position: Position | None, next_at: float) -> None:
+        """A page was read.
+
+        Arguments:
+            position: where the next one begins, or None where this was the last one.
+            next_at: unix seconds for which the next one is to be read.
+        """
+        self.reading = False
+        if position is None or self.next_at <= position[0]:
+            position = START  # what was expected meanwhile may stand in front of it
+        self.position = position
+        self.next_at = min(self.next_at, next_at)
+
     def may_start(self, now: float) -> bool:
         """Whether one more delivery may begin now (in unix seconds)."""
-        if self.running >= self.window or now < self.rests_until:
+        running = self.running
+        if running >= self.window or running >= self.limit or now < self.rests_until:
             return False
         return self.usage is None or self.quota_until(now) <= now
 
@@ -107,13 +136,26 @@ class Lane:
     def has_room(self, total: int, share: float = 1.0) -> bool:
         """Whether one more delivery may wait here.
 
+        One of each lane may always be in memory, and while its destination answers so many as may
+        run at one time; these have as much memory again as all the others.
+
         Arguments:
-            total: the bytes that wait in all lanes.
+            total: the bytes that are in memory in all lanes.
             share: the part of this lane's bytes that may be used.
         """
-        if len(self.waiting) < self.limit:
+        if not (self.waiting or self.running):
             return True
+        if len(self.waiting) < self.limit and not self.rests_until:
+            return total < 2 * TOTAL_BYTES
         return self.bytes < LANE_BYTES * share and total < TOTAL_BYTES
+
+    def room(self, total: int) -> int:
+        """The bytes that the next page may have; its first message may have more.
+
+        Arguments:
+            total: as in `has_room`.
+        """
+        return max(min(LANE_BYTES - self.bytes, TOTAL_BYTES - total, PAGE_BYTES), 0)
 
     def put(self, delivery: Delivery) -> None:
         """Let a delivery wait."""
@@ -139,6 +181,12 @@ class Lane:
     def forget(self, delivery: Delivery) -> None:
         """Its outcome is written, or it is withdrawn: it is in memory no more."""
         self.recipients -= len(delivery.recipients)
+
+    def put_back(self, delivery: Delivery, now: float) -> None:
+        """It was taken, but not begun, at a time in unix seconds."""
+        self.running -= 1
+        if self.usage is not None:
+            self.usage.add(now, -len(delivery.recipients))
 
     def ended(self, outcomes: Mapping[int, Outcome], now: float) -> None:
         """A delivery has its outcomes, at a time in unix seconds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from random import Random
@@ -11,15 +12,16 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
+from netserve.mail.dsn import Action
 from netserve.mail.envelope import Outcome
 from netserve.outbox.changes import Mark
 from netserve.outbox.clock import Clock
 from netserve.outbox.errors import OutboxError, OutOfSpace
-from netserve.outbox.ids import IdSource
+from netserve.outbox.ids import IdSource, encode_id
 from netserve.outbox.incoming import Finished
 from netserve.outbox.judge import Judged, Verdict, judge
 from netserve.outbox.lanes import Delivery, Lane
-from netserve.outbox.model import QueuedRecipient
+from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
 from netserve.outbox.notices import by_action, notice
 from netserve.outbox.recent import Ended, Recent
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
@@ -30,6 +32,7 @@ RETRY: Final = 1.0
 
 Notices = list[tuple[Finished, list[Routed]]]
 _NONE: Final[Notices] = []
+_ENDED: Final = frozenset({State.DONE, State.FAILED})
 Written = Callable[[float, Notices], None]
 
 
@@ -61,7 +64,7 @@ class Ledger:
         log: Logger,
         changed: Callable[[], None],
     ) -> None:
-        self.unwritten = 0
+        self.unwritten: set[Mark] = set()
         """Outcomes that wait for space on the disk; meanwhile nothing should be delivered."""
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         """Recipients by service, label of the destination, and what came of an attempt."""
@@ -78,7 +81,13 @@ class Ledger:
         self._changed = changed
 
     def record(
-        self, delivery: Delivery, lane: Lane, outcomes: Mapping[int, Outcome], written: Written
+        self,
+        delivery: Delivery,
+        lane: Lane,
+        outcomes: Mapping[int, Outcome],
+        written: Written,
+        *,
+        tried: bool = True,
     ) -> None:
         """Write down what became of a delivery.
 
@@ -88,6 +97,7 @@ class Ledger:
             outcomes: by recipient id.
             written: is called after the commit, with the unix seconds of the next attempt,
                 infinity for none, and with the reports that it holds.
+            tried: there was an attempt.
         """
         message = delivery.message
         now = self._clock.now()
@@ -108,6 +118,7 @@ class Ledger:
                 schedule=self._services[message.service].schedule,
                 now=now,
                 random=self._random,
+                tried=tried,
             )
             mark, notices = self._conclude(delivery, judged, now)
             later = min((one.mark.next_at for one in judged if one.mark.state is None), default=inf)
@@ -123,35 +134,51 @@ class Ledger:
         for one in judged:
             mark = one.mark
             self._tell(delivery, one.recipient, one.verdict, mark.reply, mark.remote, now)
-        notices = [] if delivery.withdrawn else self._notices(delivery, judged, now)
+        marks = [one.mark for one in judged]
+        notices: Notices = []
+        for action, some in by_action(() if delivery.withdrawn else judged).items():
+            made = self._notice(message, action, some, now)
+            if made is not None:
+                notices.append(made)
+            elif action == "failed":
+                untold = {one.mark.n for one in some}
+                marks = [replace(m, state=State.HELD) if m.n in untold else m for m in marks]
         jobs = [
             insertion(finished, ways, finished.message.created, _ignore)
             for finished, ways in notices
         ]
-        marks = [one.mark for one in judged]
-        whole = len(marks) == message.recipients and all(m.state is not None for m in marks)
+        whole = len(marks) == message.recipients and all(m.state in _ENDED for m in marks)
         return Mark(message.number, message.in_file, whole, marks, jobs, _ignore), notices
 
     def _marked(self, mark: Mark, written: Callable[[], None], error: OutboxError | None) -> None:
+        if isinstance(error, OutOfSpace):
+            if not self.unwritten:
+                self._log.error("the disk is full: deliveries stop until outcomes can be written")
+            self.unwritten.add(mark)
+            self._reactor.callLater(RETRY, self._store.mark, mark)
+            return
+        self.unwritten.discard(mark)
         if error is None:
             self._changed()
             written()
-        elif isinstance(error, OutOfSpace):
-            if not self.unwritten:
-                self._log.error("the disk is full: deliveries stop until outcomes can be written")
-            self.unwritten += 1
-            self._reactor.callLater(RETRY, self._again, mark)
-        # Else the store is broken and has said so; the next start delivers this again.
+        elif self._store.broken is None:
+            self._log.error(
+                "{id}: what came of a delivery cannot be written, so that the next start makes it"
+                " again: {error}",
+                id=encode_id(mark.number),
+                error=str(error),
+            )
+        # Else the store has said it; the next start makes all such deliveries again.
 
-    def _again(self, mark: Mark) -> None:
-        self.unwritten -= 1
-        self._store.mark(mark)
+    def _notice(
+        self, message: QueuedMessage, action: Action, some: Sequence[Judged], now: float
+    ) -> tuple[Finished, list[Routed]] | None:
+        """A report to the sender, with its ways; None where it cannot be made, by an error of ours.
 
-    def _notices(self, delivery: Delivery, judged: Sequence[Judged], now: float) -> Notices:
-        made: Notices = []
-        message = delivery.message
+        Nobody is given up without a word: who has failed is held then.
+        """
         service = self._services[message.service]
-        for action, some in by_action(judged).items():
+        try:
             finished = notice(
                 action,
                 message,
@@ -161,15 +188,18 @@ class Ledger:
                 now=now,
                 life=service.schedule.life,
             )
-            self._log.info(
-                "{id}: the sender <{sender}> is told by {notice}: {action}",
-                id=message.id,
-                sender=message.sender,
-                notice=finished.message.id,
-                action=action,
-            )
-            made.append((finished, self._routing.ways(finished.message, finished.recipients)))
-        return made
+        except Exception:
+            text = "{id}: no report can be made to <{sender}>: {action}; who has failed is held"
+            self._log.failure(text, id=message.id, sender=message.sender, action=action)
+            return None
+        self._log.info(
+            "{id}: the sender <{sender}> is told by {notice}: {action}",
+            id=message.id,
+            sender=message.sender,
+            notice=finished.message.id,
+            action=action,
+        )
+        return finished, self._routing.ways(finished.message, finished.recipients)
 
     def _tell(
         self,

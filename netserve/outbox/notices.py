@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -23,7 +24,7 @@ from netserve.outbox.incoming import Finished, message_from, recipients_from
 from netserve.outbox.judge import Judged
 from netserve.outbox.model import QueuedMessage
 
-_NO_BODY: Final = b"Subject: (the message is missing)\r\n"
+_NO_BODY: Final = b"Subject: (the message cannot be read)\r\n"
 
 
 def by_action(judged: Iterable[Judged]) -> Mapping[Action, list[Judged]]:
@@ -104,10 +105,7 @@ def _reported(one: Judged) -> ReportedRecipient:
 
 def _original(message: QueuedMessage, *, full: bool) -> bytes:
     try:
-        reader = message.body()
-    except BodyMissing:
+        with contextlib.closing(message.body()) as reader:
+            return reader.read() if full else header_of(reader.read(HEADER_LIMIT))
+    except (BodyMissing, OSError):
         return _NO_BODY
-    try:
-        return reader.read() if full else header_of(reader.read(HEADER_LIMIT))
-    finally:
-        reader.close()

@@ -186,6 +186,15 @@ class Outbox:
         if self._parts is not None:
             self._parts.agent.halted = True
 
+    def reroute(self, service: str) -> None:
+        """The routes of a service have changed: what is due goes by the new ones at once.
+
+        Arguments:
+            service: its name.
+        """
+        if self._parts is not None:
+            self._parts.agent.reroute(service)
+
     async def close(self) -> None:
         """Let deliveries end within a bound, write what waits, close the files.
 

@@ -6,7 +6,7 @@ import io
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.errors import BodyMissing
@@ -30,13 +30,6 @@ _MESSAGE_TYPES: Final = (
 _RECIPIENT_TYPES: Final = (int, str, str, str, int, int, str)
 _UNREADABLE: Final = "\ufffd"
 """Stands in a text where its bytes are not UTF-8; see database.py."""
-
-
-class DueRow(NamedTuple):
-    """A recipient that is due, with its message."""
-
-    message: QueuedMessage
-    recipient: QueuedRecipient
 
 
 def message_row(message: QueuedMessage) -> tuple[Any, ...]:
@@ -132,6 +125,12 @@ def body_source(
     if data is None or len(data) != size:
         return partial(_no_body, number)
     return partial(io.BytesIO, data)
+
+
+def size_in_database(row: Sequence[Any]) -> int:
+    """Bytes of the body of a message row, where it is not a file."""
+    size: int = row[12]
+    return 0 if row[14] else size
 
 
 def _no_body(number: int) -> BodyReader:

@@ -55,6 +55,18 @@ class Schedule:
         wait = min(doubled, self.longest)
         return min(wait * (1 + self.jitter * (2 * random.random() - 1)), self.longest)
 
+    def is_overdue(self, *, created: float, now: float, warned: bool) -> bool:
+        """Whether the sender of a message that is not tried now is to be told something.
+
+        Arguments:
+            created: when the message was taken in, unix seconds.
+            now: unix seconds.
+            warned: the delay notice was sent already.
+        """
+        if now >= created + self.life:
+            return True
+        return 0 < self.delay_notice <= now - created and not warned
+
     def after_deferral(
         self, *, created: float, now: float, attempts: int, warned: bool, random: Random
     ) -> Again:

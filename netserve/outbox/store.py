@@ -10,7 +10,8 @@ queued      queued      a deferral: a later `next_at`, one attempt more
 queued      done        the courier's outcome `delivered`
 queued      failed      the outcome `failed`, or the end of its life; the bounce is inserted by
                         the same transaction
-queued      held        the verb hold; a body that is missing (quarantine)
+queued      held        the verb hold; a body that is missing (quarantine); a bounce that cannot
+                        be made, by an error of ours
 held        queued      the verb release
 held        done,       a delivery that was under way when it was held
             failed

@@ -215,7 +215,7 @@ class Verbs:
         ) -> _Changed:
             return _updated(connection, _RETRY, (now, json_list(numbers)))
 
-        return await self._each(wanted, change, self._look)
+        return await self._each(wanted, change, partial(self._look, now))
 
     async def hold(self, wanted: Filter, reason: str = "held by an operator") -> int:
         """Keep queued recipients from being tried; says of how many messages."""
@@ -239,7 +239,7 @@ class Verbs:
         ) -> _Changed:
             return _updated(connection, _RELEASE, (now, json_list(numbers)))
 
-        return await self._each(wanted, change, self._look)
+        return await self._each(wanted, change, partial(self._look, now))
 
     async def drop(self, wanted: Filter) -> int:
         """Delete messages, and tell nobody; says how many."""
@@ -262,10 +262,9 @@ class Verbs:
         """Try all that is queued now; says how many messages."""
         return await self.retry(EVERY)
 
-    def _look(self, changed: _Changed) -> None:
-        now = self._now()
+    def _look(self, due: float, changed: _Changed) -> None:
         for lane in changed.lanes:
-            self._agent.expect(lane, now, at_once=True)
+            self._agent.expect(lane, due, at_once=True)
 
     async def _each(self, wanted: Filter, change: Change, after: Callable[[_Changed], None]) -> int:
         """Change messages in portions; those that come in meanwhile are not concerned."""

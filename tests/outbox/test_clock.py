@@ -1,5 +1,6 @@
 """Time: it does not jump, and things are woken at their times."""
 
+import pytest
 from twisted.internet.task import Clock as Reactor
 
 from netserve.outbox.clock import Clock, Wakes
@@ -26,3 +27,23 @@ def test_each_thing_is_woken_once_at_the_earliest_time_asked_for() -> None:
     wakes.at("a", 70)
     wakes.stop()
     assert reactor.getDelayedCalls() == []
+
+
+def test_an_error_with_one_thing_does_not_let_the_others_sleep_on() -> None:
+    reactor = Reactor()
+    woken: list[str] = []
+
+    def wake(thing: str) -> None:
+        if thing == "a":
+            raise ZeroDivisionError
+        woken.append(thing)
+
+    wakes = Wakes(reactor, reactor.seconds, wake)
+    for thing, when in [("a", 10), ("b", 10), ("c", 20)]:
+        wakes.at(thing, when)
+    with pytest.raises(ZeroDivisionError):
+        reactor.advance(10)
+    reactor.advance(0)
+    assert woken == ["b"]
+    reactor.advance(10)
+    assert woken == ["b", "c"]

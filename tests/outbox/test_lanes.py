@@ -33,6 +33,18 @@ def test_concurrency_grows_with_success_up_to_the_limit() -> None:
     assert lane.running == 8
 
 
+def test_what_a_destination_allows_holds_from_the_first_delivery_on() -> None:
+    lane = Lane("mail x", limit=2)
+    for _ in range(10):
+        lane.put(delivery())
+    while lane.may_start(0):
+        lane.take(0)
+    assert lane.running == 2
+    lane.limit = 1  # the route has changed
+    lane.ended({0: DELIVERED}, 0)
+    assert not lane.may_start(0)
+
+
 def test_any_answer_of_the_destination_keeps_it_awake() -> None:
     lane = Lane("mail x", limit=8)
     for outcome in (DEFERRED, FAILED, DELIVERED) * 5:

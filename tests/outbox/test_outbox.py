@@ -1,5 +1,6 @@
 """The queue as a whole, on real SQLite: in, out, again, reports, restarts; time goes by hand."""
 
+import errno
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -16,7 +17,21 @@ from twisted.logger import Logger, formatEvent
 
 from netserve.crossing import ensure_deferred
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
-from netserve.outbox import BodyMissing, Outbox, Schedule, StorageFailed, usages
+from netserve.outbox import (
+    BodyMissing,
+    Filter,
+    NotTried,
+    Outbox,
+    OutOfSpace,
+    Schedule,
+    StorageFailed,
+    lanes,
+    ledger,
+    usages,
+)
+from netserve.outbox.bodies import BodyFolder
+from netserve.outbox.changes import Mark
+from netserve.outbox.commit import GroupCommit
 from netserve.outbox.courier import Outcomes
 from netserve.outbox.quota import Quota
 from netserve.testing.queue import (
@@ -33,6 +48,7 @@ from netserve.testing.queue import (
 )
 
 HOUR = 3600.0
+DAY = 24 * HOUR
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 8192
 
 
@@ -448,6 +464,108 @@ async def test_mail_for_a_dead_destination_expires_without_an_attempt_each(tmp_p
         assert len(courier.addresses) < 350
 
 
+@pytest.mark.parametrize("why", ["dead", "quota"])
+@ensureDeferred
+async def test_the_delay_of_those_who_are_not_tried_is_told(tmp_path: Path, why: str) -> None:
+    courier = Courier(lambda m, _: UNREACHED if m.sender and why == "dead" else DELIVERED)
+    deliver = courier.destination
+
+    def destination(message: Any, recipient: Any) -> Any:
+        quotas = (Quota(1, 86400.0),) if message.sender and why == "quota" else ()
+        return replace(deliver(message, recipient), quotas=quotas)
+
+    courier.destination = destination  # type: ignore[method-assign]
+    async with queue(tmp_path, courier) as q:
+        for n in range(40):
+            await put(q.outbox, f"{n}@slow.example")
+
+        def reports() -> list[bytes]:
+            return [body for _, to, body in courier.delivered if to == ("sender@example.org",)]
+
+        for _ in range(20):  # five hours
+            q.clock.advance(900)
+            await q.messages()
+        await q.until(lambda: len(reports()) >= 39)
+        q.clock.advance(900)
+        await q.messages()
+        told = reports()
+        delayed = {n for n in range(40) for body in told if b"; %d@slow.example\r\n" % n in body}
+        assert len(delayed) >= 39, "one was delivered where there is a quota"
+        assert len(told) == len(delayed), "once each"
+        assert all(b"Action: delayed" in body for body in told)
+        tried = [address for address in courier.addresses if "slow" in address]
+        assert len(tried) < 40, "for that nobody is asked"
+
+
+@ensureDeferred
+async def test_what_was_not_begun_is_routed_again(tmp_path: Path) -> None:
+    """The courier's old destination is closed; nothing counts as an attempt."""
+    courier = Courier()
+    courier.key = lambda _: "old"
+    deliver = courier.deliver
+
+    def closed_one(message: Any, recipients: Any, destination: Any) -> Any:
+        if destination.key == "old":
+            courier.key = lambda _: "new"
+            raise NotTried
+        return deliver(message, recipients, destination)
+
+    courier.deliver = closed_one  # type: ignore[method-assign]
+    async with queue(tmp_path, courier) as q:
+        await put(q.outbox, "a@example.org", "b@example.org")
+        await q.until_empty()
+        assert courier.addresses == ["a@example.org", "b@example.org"]
+        assert q.outbox.outcomes("mail") == {("new", "delivered"): 2}
+
+
+@ensureDeferred
+async def test_new_routes_count_at_once(tmp_path: Path) -> None:
+    """Mail for a destination that rests, in memory and not, goes where it goes now."""
+    courier = Courier(UNREACHED)
+    courier.key = lambda _: "dead"
+    async with queue(tmp_path, courier) as q:
+        for n in range(150):
+            await put(q.outbox, f"{n}@example.org", body=bytes(80_000))
+        before = len(courier.delivered)
+        assert before < 10
+        courier.key, courier.answer = (lambda _: "alive"), DELIVERED
+        q.outbox.reroute("other")
+        await q.messages()
+        assert len(courier.delivered) == before
+        q.outbox.reroute("mail")
+        await q.until(lambda: len(courier.delivered) == 150)
+        q.clock.advance(300)
+        await q.until_empty()
+        assert len(courier.delivered) == 150 + before
+
+
+@ensureDeferred
+async def test_mail_for_many_destinations_is_not_in_memory_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S8: a start with it reads few pages at one time, and so much as there is room for."""
+    monkeypatch.setattr(lanes, "TOTAL_BYTES", 2_000_000)
+    body = bytes(80_000)
+    async with queue(tmp_path, Courier(DEFERRED)) as q:
+        for n in range(600):
+            await put(q.outbox, *(f"{n}@d{n % 60}.example",), body=body)
+        await q.until(lambda: q.outbox.depth()["delivering"] == 0)
+    courier = Courier()
+    courier.waits = True
+    async with queue(tmp_path, courier, later=DAY) as q:
+        agent = q.outbox._parts.agent
+        await q.until(lambda: len(courier.waiting) >= 60)
+        most = 0
+        while courier.waiting:
+            most = max(most, agent._bytes)
+            courier.waiting.pop(0)()
+            await q.messages()
+        await q.until_empty()
+        assert sorted(courier.addresses) == sorted(f"{n}@d{n % 60}.example" for n in range(600))
+        assert most < 2 * 2_000_000 + 60 * 90_000
+        assert agent._bytes == 0
+
+
 @ensureDeferred
 async def test_a_missing_body_is_held_and_alarmed(tmp_path: Path) -> None:
     courier = Courier(DEFERRED)
@@ -469,6 +587,123 @@ async def test_a_missing_body_is_held_and_alarmed(tmp_path: Path) -> None:
         with pytest.raises(BodyMissing):
             loaded.body()
         assert len(courier.delivered) == 1
+
+
+@ensureDeferred
+async def test_a_body_that_cannot_be_removed_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    log = Logger(observer=lambda event: lines.append(formatEvent(event)))
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    async with queue(tmp_path, log=log) as q:
+        with monkeypatch.context() as patch:
+            patch.setattr(BodyFolder, "remove", refuse)
+            message = await put(q.outbox, "a@example.com", body=LARGE)
+            await q.until_empty()
+            await q.until(lambda: any(f"{message} stays" in line for line in lines))
+        await put(q.outbox, "b@example.com", body=LARGE)
+        await q.until_empty()
+        await q.until(lambda: files(tmp_path) == 1)
+    async with queue(tmp_path):
+        assert files(tmp_path) == 0
+
+
+@ensureDeferred
+async def test_a_bug_in_the_writer_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async with queue(tmp_path) as q:
+        monkeypatch.setattr(GroupCommit, "_transact", broken)
+        with pytest.raises(StorageFailed):
+            await put(q.outbox, "a@example.com")
+        assert q.outbox.broken
+        with pytest.raises(StorageFailed):
+            await put(q.outbox, "a@example.com")
+
+
+@ensureDeferred
+async def test_a_bounce_of_what_cannot_be_read_has_no_original(tmp_path: Path) -> None:
+    courier = Courier(lambda m, _: FAILED if m.sender else DELIVERED)
+    deliver = courier.deliver
+
+    def with_a_folder_in_its_place(message: Any, recipients: Any, destination: Any) -> Any:
+        result = deliver(message, recipients, destination)
+        if message.in_file:
+            body = tmp_path / "bodies" / message.id
+            body.unlink()
+            body.mkdir()  # reading fails with an error of the system
+        return result
+
+    courier.deliver = with_a_folder_in_its_place  # type: ignore[method-assign]
+    async with queue(tmp_path, courier) as q:
+        await put(q.outbox, "a@example.com", body=LARGE)
+        await q.until_empty()
+        assert b"Subject: (the message cannot be read)" in courier.delivered[1][2]
+
+
+@ensureDeferred
+async def test_who_fails_is_held_where_no_bounce_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    courier = Courier(lambda m, r: FAILED if m.sender and r.address[0] == "a" else DELIVERED)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    async with queue(tmp_path, courier) as q:
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "notice", broken)
+            message = await put(q.outbox, "a@x.org", "b@x.org")
+            await q.until_tried(message, 1)
+        shown = await q.outbox.verbs.show(message)
+        assert [one["state"] for one in shown["recipients"]] == ["held", "done"]
+        assert shown["recipients"][0]["last"] == "550 5.1.1 nobody"
+        await q.outbox.verbs.release(Filter())
+        await q.until_empty()
+        assert courier.addresses == ["a@x.org", "b@x.org", "a@x.org", "sender@example.org"]
+
+
+@ensureDeferred
+async def test_nothing_is_delivered_while_an_outcome_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk each delivery more would be one more that a crash repeats."""
+    async with queue(tmp_path) as q:
+        store = q.outbox._parts.store
+        mark, full, refused = store.mark, True, 0
+
+        def on_a_full_disk(what: Mark) -> None:
+            if full:
+                reactor.callLater(0, refuse, what)
+            else:
+                mark(what)
+
+        def refuse(what: Mark) -> None:
+            nonlocal refused
+            what.settle(OutOfSpace("no space"))
+            refused += 1
+
+        monkeypatch.setattr(store, "mark", on_a_full_disk)
+        first = await put(q.outbox, "a@example.com")
+        await q.until(lambda: refused == 1)
+        second = await put(q.outbox, "a@example.com")
+        for times in range(2, 6):
+            q.clock.advance(1)
+            await q.until(lambda times=times: refused == times)
+            assert len(q.courier.delivered) == 1
+        full = False
+        q.clock.advance(1)
+        await q.until(lambda: not q.outbox._parts.ledger.unwritten)
+        q.clock.advance(1)
+        await q.until_empty()
+        assert [message for message, _, _ in q.courier.delivered] == [first, second]
 
 
 @ensureDeferred

@@ -17,7 +17,7 @@ has said nothing about a message, with whatever code: `Closed` then has a tempor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import ClassVar, Final
 
@@ -32,7 +32,7 @@ from netserve.mail.client.events import (
 )
 from netserve.mail.client.extensions import Addressee, Extensions, Sending
 from netserve.mail.client.replies import BadReply, RawReply, ReplyReader
-from netserve.mail.client.sasl import exchange_for
+from netserve.mail.client.sasl import Exchange, exchange_for
 from netserve.mail.client.stuffing import Stuffer, stuffed
 from netserve.mail.client.transaction import Transaction
 from netserve.mail.envelope import Reply
@@ -134,7 +134,8 @@ class Client:
         self._reader = ReplyReader()
         self._out: list[bytes] = []
         self._events: list[Event] = []
-        self._challenges: list[str] = []
+        self._exchange: Exchange | None = None  # while it is under way
+        self._answers: Iterator[str] = iter(())
         self._transaction: Transaction | None = None
         self._stuffer = Stuffer()
 
@@ -171,6 +172,8 @@ class Client:
     def _take(self, raw: RawReply) -> bool:
         """Act on a reply; whether more may come."""
         self.replies += 1
+        if self._exchange is not None:
+            raw = RawReply(raw.code, [self._exchange.hidden(line) for line in raw.lines])
         if raw.code == 421:  # at any time, also unasked (RFC 5321, 3.8)
             self._close(raw.reply(), said_by_server=True)
         elif self._out:
@@ -301,16 +304,16 @@ class Client:
         elif (exchange := exchange_for(login, self.extensions.auth)) is None:
             self._close(Reply(451, "4.7.4", "the server offers no way to log in that we know"))
         else:
-            self._challenges = list(exchange.answers)
+            self._exchange, self._answers = exchange, iter(exchange.answers)
             self._go("login is wanted")
             self._send(f"{exchange.command}\r\n")
 
     def _on_auth(self, raw: RawReply) -> None:
-        if raw.code == 334 and self._challenges:
+        if raw.code == 334 and (answer := next(self._answers, None)) is not None:
             self._go("challenged")
-            self._send(f"{self._challenges.pop(0)}\r\n")
+            self._send(f"{answer}\r\n")
             return
-        self._challenges = []
+        self._exchange = None
         if raw.code // 100 == 5:
             raise _Unusable("the server refuses the login", raw, login_refused=True)
         self._expect(raw, 2, "the server refuses the login")

@@ -115,7 +115,7 @@ class Signer:
         if self.life is not None:
             tags.append(f"x={now + max(int(self.life), 1)}")
         if self.identity:
-            tags.append(f"i={self.identity}")
+            tags.append(f"i={self.identity.replace('=', '=3D')}")  # RFC 6376, 2.11
         first = _folded("DKIM-Signature: ", [f"{tag}; " for tag in tags])
         covered = _folded("\th=", [f"{name}:" for name in names]).removesuffix(":")
         hashed = base64.b64encode(body_hash).decode()

@@ -12,7 +12,7 @@ send it in 7-bit form (RFC 1847, 2.1).
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,10 +34,12 @@ class Plan:
     Arguments:
         encodings: by the number of an entity its new Content-Transfer-Encoding.
         charset: for a message that says nothing of its type; empty where it does.
+        inner: the numbers of messages inside of this one.
     """
 
     encodings: Mapping[int, bytes]
     charset: bytes = b""
+    inner: Collection[int] = ()
 
     def header(self, number: int, fields: Sequence[HeaderField]) -> Sequence[HeaderField]:
         """The header of an entity as it is to be; the same fields where nothing changes."""
@@ -46,11 +48,11 @@ class Plan:
             return fields
         kept = [each for each in fields if each.name != "content-transfer-encoding"]
         names = {each.name for each in kept}
-        if number == 0:
-            if "mime-version" not in names:
-                kept.append(make_field("MIME-Version", b"1.0"))
-            if self.charset:
-                kept.append(make_field("Content-Type", b"text/plain; charset=" + self.charset))
+        # Without it an encoding means nothing, also in a message inside of another (RFC 2045, 4).
+        if (number == 0 or number in self.inner) and "mime-version" not in names:
+            kept.append(make_field("MIME-Version", b"1.0"))
+        if number == 0 and self.charset:
+            kept.append(make_field("Content-Type", b"text/plain; charset=" + self.charset))
         kept.append(make_field("Content-Transfer-Encoding", encoding))
         return kept
 
@@ -111,7 +113,7 @@ class Scan:
     def plan(self) -> Plan:
         """How it is converted, where there is no obstacle."""
         charset = b"" if self._charset is None else self._charset.name()
-        return Plan(self._found.encodings, charset)
+        return Plan(self._found.encodings, charset, self._found.inner)
 
     def _give_up(self, error: TooComplex) -> None:
         self._walker = None
@@ -121,10 +123,11 @@ class Scan:
 class _Found:
     """What the walker has told so far."""
 
-    __slots__ = ("_entity", "encodings", "obstacle", "wide_header")
+    __slots__ = ("_entity", "encodings", "inner", "obstacle", "wide_header")
 
     def __init__(self) -> None:
         self.encodings: dict[int, bytes] = {}
+        self.inner: set[int] = set()
         self.wide_header = False
         self.obstacle = ""
         self._entity: Entity | None = None
@@ -140,6 +143,8 @@ class _Found:
             self.encodings[entity.number] = b"7bit"
 
     def part(self, entity: Entity, fields: Sequence[HeaderField], end: bytes | None) -> None:
+        if self._entity is not None and self._entity.kind == "message":
+            self.inner.add(entity.number)
         self.begin(entity)
         if not all(each.raw.isascii() for each in fields):
             self.wide_header = True

@@ -350,6 +350,13 @@ def test_tls_from_the_first_byte_needs_no_starttls() -> None:
     talk.says(b"250-mx\r\n250-STARTTLS\r\n250 AUTH=PLAIN\r\n", PLAIN)
 
 
+def test_a_goodbye_that_repeats_the_login_does_not_show_it() -> None:
+    """S17."""
+    talk = Talk(tls="encrypt", secure=True, login=LOGIN).says(b"220 mx\r\n", EHLO)
+    talk.says(b"250-mx\r\n250 AUTH PLAIN\r\n", PLAIN).says(b"421 not with " + PLAIN)
+    assert talk.why == "421 not with AUTH PLAIN ***"
+
+
 def test_auth_login() -> None:
     talk = Talk(tls="none", login=Login("me", Secret("geheim"), in_clear=True))
     talk.says(b"220 mx\r\n", EHLO).says(b"250-mx\r\n250 AUTH LOGIN\r\n", b"AUTH LOGIN\r\n")
@@ -363,6 +370,12 @@ def test_auth_login() -> None:
         (b"AUTH PLAIN", PLAIN, b"535 5.7.8 wrong\r\n", "the server refuses the login: 535 5.7.8"),
         (b"AUTH PLAIN", PLAIN, b"454 4.7.0 later\r\n", "the server refuses the login: 454 4.7.0"),
         (b"AUTH PLAIN", PLAIN, b"334 more\r\n", "the server refuses the login: 334"),
+        (
+            b"AUTH PLAIN",
+            PLAIN,
+            b"500 no " + PLAIN,
+            "the server refuses the login: 500 no AUTH PLAIN ***",
+        ),
         (b"AUTH CRAM-MD5", b"", b"", "no way to log in that we know"),
         (b"SIZE", b"", b"", "no way to log in that we know"),
     ],

@@ -58,3 +58,22 @@ def test_it_shows_nothing() -> None:
     """S17."""
     assert "Z2VoZWlt" not in repr(exchange_for(PASSWORD, {"LOGIN"}))
     assert "geheim" not in repr(PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("login", "offered", "said", "shown"),
+    [
+        (PASSWORD, "PLAIN", b"500 AUTH PLAIN AG1lAGdlaGVpbQ==?", b"500 AUTH PLAIN ***?"),
+        (PASSWORD, "PLAIN", b"500 AG1lAGdlaGVp... is too long", b"500 ***... is too long"),
+        (PASSWORD, "LOGIN", b"535 geheim (Z2VoZWlt) is wrong", b"535 *** (***) is wrong"),
+        (PASSWORD, "LOGIN", b"535 5.7.8 authentication failed", b"535 5.7.8 authentication failed"),
+        (TOKEN, "XOAUTH2", b"535 no", b"535 no"),
+    ],
+)  # fmt: skip
+def test_what_a_server_repeats_is_not_shown(
+    login: Login, offered: str, said: bytes, shown: bytes
+) -> None:
+    """S17: some tell the command that they do not like."""
+    exchange = exchange_for(login, {offered})
+    assert exchange is not None
+    assert exchange.hidden(said) == shown

@@ -94,6 +94,12 @@ def test_all_tags_and_the_lines_they_stand_in() -> None:
     assert max(map(len, field.split("\r\n"))) <= 78
 
 
+def test_an_identity_with_an_equals_sign_is_encoded() -> None:
+    message = sign(SIMPLE, signer(identity="a=b@example.org"))
+    assert b"; i=a=3Db@example.org;" in message
+    assert verified(message) == [True]
+
+
 @pytest.mark.parametrize(
     ("added", "stays"),
     [

@@ -129,6 +129,8 @@ def test_messages_inside_of_messages() -> None:
     )
     assert b"message/global\r\nContent-Transfer-Encoding: base64\r\n\r\n" in converted
     assert converted.count(b"quoted-printable") == 2
+    encoded = b"\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=B6"
+    assert b"Subject: second" + encoded in converted
 
 
 SIGNED = (

@@ -25,7 +25,7 @@ from netserve.mail.client.events import Closed, Done, Event, Login, NeedBody, Re
 from netserve.mail.client.machine import Client, State
 from netserve.mail.client.transaction import kind_of
 from netserve.mail.envelope import Outcome, Reply
-from netserve.outbox.courier import Outcomes
+from netserve.outbox.courier import NotTried, Outcomes
 from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.preparing import (
     CHUNK,
@@ -127,6 +127,10 @@ class Job:
     def defer(self, reply: Reply, remote: str = "") -> None:
         """Tell that nobody got it for now."""
         self.settle([Outcome("deferred", reply, remote, reached=False)] * len(self.recipients))
+
+    def give_back(self) -> None:
+        """Tell that nothing was done, and that there is another way by now."""
+        self.done.errback(NotTried())
 
     def fail(self, reply: Reply) -> None:
         """Tell that nobody will ever get it."""
@@ -410,7 +414,7 @@ class ServerConnection(Protocol):
         client = self._client
         if not self.opened.called:
             reply = event.reply or Reply(451, "4.4.2", "the connection was closed")
-            in_handshake = client.replies == self._handshake_from
+            in_handshake = client.replies == self._handshake_from and reply is not _GIVEN_UP
             remote = client.settings.remote
             refused = client.settings.login if event.login_refused else None
             self.opened.errback(

@@ -115,16 +115,23 @@ class RouteCourier:
     def use(self, routes: Iterable[Route]) -> None:
         """Go by other routes from now on; what is under way is finished the old way.
 
+        What waits in the queue for an old way is routed again when it is its turn (NotTried), or
+        at once by `Outbox.reroute`.
+
         Raises:
             ValueError: they can't work; the old ones stay.
         """
         table = RouteTable(routes)
         ways = list(dict.fromkeys(route.deliver for route in table.routes))
-        pools = {
-            way: self._pools.get(way) or self._maker.make(way)
-            for way in ways
-            if way.smarthost or way.mx or way.http
-        }
+        pools: dict[Deliver, AnyPool] = {}
+        try:
+            for way in ways:
+                if way.smarthost or way.mx or way.http:
+                    pools[way] = self._pools.get(way) or self._maker.make(way)
+        except ValueError:
+            for way in pools.keys() - self._pools.keys():
+                pools[way].close(cut=True)
+            raise
         for way, pool in self._pools.items():
             if way not in pools:
                 pool.close(cut=False)
@@ -151,6 +158,7 @@ class RouteCourier:
             destination: what `destination` gave.
 
         Errors:
+            NotTried: the destination is of routes that were changed meanwhile.
             Exception: the body can't be read, or a bug; nothing is known of the recipients.
         """
         way = destination.handle

@@ -13,6 +13,7 @@ from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from netserve.mail.client.events import ClientSettings, Login
 from netserve.mail.client.machine import Client
@@ -96,7 +97,7 @@ class Dialer:
         factory = _Connections(partial(self._make, target, security, owner, login))
         connecting: Deferred[Any] = endpoint.connect(factory)
         try:
-            connection = await connecting.addTimeout(timeout, self._reactor)
+            connection = await connecting.addTimeout(timeout, self._reactor, _in_time)
         except (ConnectError, OSError, TimeoutError, ValueError) as error:
             raise SessionFailed(reason_of(error), str(target)) from error
         opened: Deferred[ServerConnection] = connection.opened
@@ -133,6 +134,11 @@ class Dialer:
             clock=self._reactor,
             preparer=self._preparer,
         )
+
+
+def _in_time(result: Any, _: float) -> Any:
+    """What came when the time was over; endpoints that are cancelled have errors of their own."""
+    return Failure(TimeoutError()) if isinstance(result, Failure) else result
 
 
 class _Connections(Factory):

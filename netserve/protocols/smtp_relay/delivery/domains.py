@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.logger import Logger
 
 from netserve.mail.envelope import Outcome
 from netserve.mail.mx import Undeliverable, next_hop
+from netserve.outbox.courier import NotTried
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.dialing import Dialer
 from netserve.protocols.smtp_relay.delivery.exchanges import DomainServers, Exchanges
-from netserve.protocols.smtp_relay.delivery.pool import STOPPING, ServerPool
+from netserve.protocols.smtp_relay.delivery.pool import ServerPool
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.delivery.slots import Slots
 from netserve.protocols.smtp_relay.delivery.targets import Avoided
@@ -96,12 +97,15 @@ class DomainPools:
     def deliver(
         self, hop: str, message: QueuedMessage, recipients: Sequence[QueuedRecipient]
     ) -> Deferred[Mapping[int, Outcome]]:
-        """Hand a message over to the servers of one hop, as soon as there is a connection."""
+        """Hand a message over to the servers of one hop, as soon as there is a connection.
+
+        Errors:
+            NotTried: as of `ServerPool.deliver`.
+        """
         if not hop:
             return succeed({who.id: _without_hop(who.address) for who in recipients})
         if self._closed:
-            outcome = Outcome("deferred", STOPPING, reached=False)
-            return succeed({who.id: outcome for who in recipients})
+            return fail(NotTried())
         pool = self._pools.get(hop)
         if pool is None:
             pool = self._pools[hop] = ServerPool(

@@ -22,7 +22,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from yarl import URL
 
 from netserve.crossing import from_asyncio
@@ -36,6 +36,7 @@ from netserve.http import (
     place,
 )
 from netserve.mail.envelope import Outcome, Reply
+from netserve.outbox.courier import NotTried
 from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.settings import Hook
 
@@ -72,6 +73,7 @@ class HookClient:
         self._headers["Content-Type"] = "message/rfc822"
         if settings.token is not None:
             self._headers["Authorization"] = f"Bearer {settings.token.reveal()}"
+        self._closed = False
         self._under_way = 0
         self._quiet: Deferred[Any] | None = None  # fires when the last message is through
         self._client = clients.client(
@@ -92,7 +94,10 @@ class HookClient:
 
         Errors:
             BodyMissing: the body is gone.
+            NotTried: it is closed.
         """
+        if self._closed:
+            return fail(NotTried())
         self._under_way += 1
         return from_asyncio(self._deliver(message, recipients)).addBoth(self._ended)
 
@@ -108,6 +113,7 @@ class HookClient:
         Arguments:
             cut: give up what is under way, which is then deferred; else it is waited for.
         """
+        self._closed = True
         if cut or not self._under_way:
             return self._client.close()
         if self._quiet is None:

@@ -180,7 +180,7 @@ class PoolMaker:
             resolver,
             self._http.client(options, resolver=Names(resolver)),
             wall=self._wall,
-            clock=self._reactor,
+            reactor=self._reactor,
             log=self._log,
             file=file,
             port=outside.policy_port,

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from yarl import URL
 
@@ -68,7 +68,7 @@ class Policies:
         resolver: asks for the TXT records.
         client: fetches, with `client_options`; closed with this.
         wall: unix time.
-        clock: the reactor, for the time between tries.
+        reactor: for the time between tries, and for a thread that writes.
         log: of the service.
         file: where they are kept over a restart, or None.
         port: of the policies' servers; tests give a high one.
@@ -80,7 +80,7 @@ class Policies:
         client: HttpClient,
         *,
         wall: Callable[[], float],
-        clock: Any,
+        reactor: Any,
         log: Logger,
         file: Path | None = None,
         port: int = HTTPS,
@@ -88,11 +88,12 @@ class Policies:
         self._resolver = resolver
         self._client = client
         self._wall = wall
+        self._reactor = reactor
         self._log = log
         self._file = file
         self._port = port
         self._kept: dict[str, Kept] | None = None  # in the order in which they were asked for
-        self._failed: TimedCache[tuple[str, str], bool] = TimedCache(MOST, clock.seconds)
+        self._failed: TimedCache[tuple[str, str], bool] = TimedCache(MOST, reactor.seconds)
         self._fetching: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._saving: Deferred[None] | None = None
         self._changed = False
@@ -210,7 +211,9 @@ class Policies:
         while self._changed:
             self._changed = False
             try:
-                await deferToThread(save, file, dict(self._policies()))
+                await deferToThreadPool(
+                    self._reactor, self._reactor.getThreadPool(), save, file, dict(self._policies())
+                )
             except OSError as error:
                 self._log.warn(
                     "the MTA-STS policies can't be kept in {file}: {reason}",

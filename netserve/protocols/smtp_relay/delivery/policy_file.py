@@ -83,6 +83,8 @@ def save(path: Path, kept: Mapping[str, Kept]) -> None:
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
         json.dump(entries, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
     new.replace(path)
 
 

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.mail.mx import Undeliverable
+from netserve.outbox.courier import Outcomes
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.connection import (
     Job,
@@ -35,6 +36,7 @@ from netserve.protocols.smtp_relay.delivery.targets import Avoided, Servers, Tar
 T = TypeVar("T")
 
 STOPPING: Final = Reply(451, "4.3.2", "netserve is stopping, or the route was changed")
+_UNASKED: Final = Reply(451, "4.5.0", "the server spoke without being asked")
 _NO_OTHER: Final = Reply(451, "4.4.4", "there is no other server")
 
 
@@ -81,11 +83,17 @@ class ServerPool:
     def deliver(
         self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]
     ) -> Deferred[Mapping[int, Outcome]]:
-        """Hand a message over, as soon as there is a connection."""
+        """Hand a message over, as soon as there is a connection.
+
+        Errors:
+            NotTried: the pool is closed, or was before there was one.
+        """
         job = Job(message, recipients)
-        self._submit(job)
-        if self._servers.sessions is not None:
+        if self._servers.sessions is None:
+            self._submit(job)
+        else:
             self._under_way += 1
+            self._submit(job)
             job.done.addCallback(self._try_another, job)
             job.done.addBoth(self._through)
         return job.done
@@ -100,7 +108,7 @@ class ServerPool:
         if self._closed is None:
             self._closed = []
         while self._waiting:
-            self._waiting.popleft().defer(STOPPING)
+            self._waiting.popleft().give_back()
         for connecting in list(self._connecting):
             connecting.cancel()
         for connection in list(self._connections):
@@ -123,7 +131,7 @@ class ServerPool:
 
     def _submit(self, job: Job) -> None:
         if self._closed is not None:
-            job.defer(STOPPING)
+            job.give_back()
             return
         at = len(self._ready)
         while at:
@@ -135,6 +143,7 @@ class ServerPool:
             if connection.usable:
                 self._send(connection, job)
                 return
+            connection.abort(_UNASKED)
         self._waiting.append(job)
         self._connect_if_needed()
 
@@ -163,9 +172,9 @@ class ServerPool:
         second = Job(job.message, again, tried=job.tried | {job.host}, sessions=sessions)
         self._submit(second)
 
-        def merge(later: Mapping[int, Outcome]) -> dict[int, Outcome]:
+        def merge(later: Mapping[int, Outcome]) -> Outcomes:
             better = {at: outcome for at, outcome in later.items() if _says_something(outcome)}
-            return {**outcomes, **better}
+            return Outcomes({**outcomes, **better}.items(), session_at=job.session_at)
 
         # Whatever goes wrong with the second server, what the first one said stands.
         return second.done.addCallbacks(merge, lambda _: outcomes)
@@ -186,6 +195,8 @@ class ServerPool:
             self._keep(connection)
             if self._slots is not None:
                 self._slots.idle(self)
+            if self._waiting:  # for another server than this one
+                self._connect_if_needed()
 
     def _keep(self, connection: ServerConnection) -> None:
         at, rank = len(self._ready), connection.target.rank
@@ -205,7 +216,7 @@ class ServerPool:
     def job_again(self, job: Job) -> None:
         self._log.debug("the kept connection had gone, trying {id} again", id=job.message.id)
         if self._closed is not None:
-            job.defer(STOPPING)
+            job.give_back()
             return
         self._waiting.appendleft(job)
         self._connect_if_needed()
@@ -251,9 +262,12 @@ class ServerPool:
         return next((job for job in self._waiting if not job.connecting), None)
 
     def _may_connect(self) -> bool:
-        if self.connections >= self._deliver.connections:
-            return False
-        return self._slots is None or self._slots.take(self)
+        if self.connections < self._deliver.connections and (
+            self._slots is None or self._slots.take(self)
+        ):
+            return True
+        self.let_go()  # what is idle is to a server that the one who waits is not to get
+        return False
 
     def _connected(
         self,

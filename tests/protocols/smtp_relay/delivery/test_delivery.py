@@ -21,13 +21,17 @@ import pytest_twisted
 import trustme
 from aiosmtpd.smtp import AuthResult
 from twisted.internet import reactor as _reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
+from netserve.outbox import NotTried
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.pool import ServerPool
@@ -393,6 +397,43 @@ async def test_a_host_that_does_not_answer_at_all(relay: Any) -> None:
     assert outcome.reply.status in {"4.4.1", "4.4.2"}
 
 
+@implementer(IHostnameResolver)
+class TwoAddresses:
+    """Every name has these, and they come at once."""
+
+    def resolveHostName(self, receiver: Any, name: str, port: int = 0, *_: Any, **__: Any) -> Any:
+        receiver.resolutionBegan(self)
+        for last in (1, 2):
+            receiver.addressResolved(IPv4Address("TCP", f"127.0.0.{last}", port))
+        receiver.resolutionComplete()
+        return self
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_next_smarthost_takes_over_from_addresses_that_do_not_answer(
+    relay: Any, next_hop: Any
+) -> None:
+    box, port = next_hop()
+    with closing(socket.socket()) as full:
+        full.bind(("", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(8)]
+        for at, client in enumerate(waiting):
+            client.setblocking(False)
+            client.connect_ex((f"127.0.0.{1 + at % 2}", full.getsockname()[1]))
+        before = reactor.installNameResolver(TwoAddresses())
+        sender = relay(
+            smarthost=[f"dead.example:{full.getsockname()[1]}", f"127.0.0.1:{port}"],
+            timeouts={"connect": "400ms"},
+        )
+        (outcome,) = await sender.sent()
+        reactor.installNameResolver(before)
+        for client in waiting:
+            client.close()
+    assert outcome.kind == "delivered", outcome
+    assert len(box.envelopes) == 1
+
+
 @pytest_twisted.ensureDeferred
 async def test_the_next_smarthost_takes_over(relay: Any, next_hop: Any, scripted: Any) -> None:
     """A dead first one, one that refuses us, then one that works; the dead are remembered."""
@@ -414,6 +455,19 @@ async def test_level_may_goes_on_in_clear_where_tls_fails(relay: Any, scripted: 
     (outcome,) = await sender.sent()
     assert outcome.kind == "delivered", outcome
     assert any("in clear" in each["log_format"] for each in sender.logged)
+
+
+@pytest_twisted.ensureDeferred
+async def test_closing_in_a_handshake_does_not_go_on_in_clear(relay: Any, scripted: Any) -> None:
+    server = scripted(b"220 mx\r\n", b"250-mx\r\n250 STARTTLS\r\n", b"220 go\r\n")
+    sender = relay(smarthost=server.address)
+    sending = sender.send()
+    await until(lambda: bool(server.made) and not server.made[0].left)
+    await Deferred.fromCoroutine(sender.courier.close())
+    assert len(server.made) == 1
+    assert not [each for each in sender.logged if "in clear" in each["log_format"]]
+    with pytest.raises(NotTried):
+        await sending
 
 
 @pytest.mark.parametrize("goodbye", [None, b"421 4.4.2 idle too long\r\n"])
@@ -442,6 +496,20 @@ async def test_a_server_that_says_too_much_gets_no_second_message(
     sending = [sender.send(queued(b"a\r\n", number=number)) for number in range(3)]
     assert [(await each)[0].kind for each in sending] == ["delivered"] * 3
     assert len(server.made) == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_kept_connection_on_which_the_server_begins_to_speak_is_given_up(
+    relay: Any, scripted: Any
+) -> None:
+    lines = [b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"", b"250 in\r\n"]
+    server = scripted(*HELLO, *lines)
+    sender = relay(smarthost=server.address, tls="none", connections=1)
+    assert (await sender.sent(queued(b"a\r\n")))[0].kind == "delivered"
+    server.made[0].transport.write(b"42")
+    await until(lambda: not sender.pool._ready[0].usable)
+    assert (await sender.sent(queued(b"a\r\n")))[0].kind == "delivered"
+    assert len(server.made) == 2
 
 
 # Our own side.
@@ -473,11 +541,49 @@ async def test_a_body_that_can_not_be_read(
 
 @pytest_twisted.ensureDeferred
 async def test_closing_defers_what_is_under_way(relay: Any, scripted: Any) -> None:
-    sender = relay(smarthost=scripted(*HELLO).address, tls="none", connections=1)
-    sending = [sender.send(queued(number=number)) for number in range(3)]
-    await until(lambda: sender.pool.connections == 1)
+    server = scripted(*HELLO)
+    sender = relay(smarthost=server.address, tls="none", connections=1)
+    first, *others = [sender.send(queued(number=number)) for number in range(3)]
+    await until(lambda: bool(server.made) and not server.made[0].left)
     await Deferred.fromCoroutine(sender.courier.close())
-    assert [(await each)[0].kind for each in sending] == ["deferred"] * 3
+    (outcome,) = (await first).values()
+    assert (outcome.kind, outcome.reply.status) == ("deferred", "4.3.2")
+    for each in others:
+        with pytest.raises(NotTried):
+            await each
+
+
+@pytest_twisted.ensureDeferred
+async def test_with_new_routes_only_what_is_under_way_goes_the_old_way(
+    relay: Any, scripted: Any
+) -> None:
+    server = scripted(*HELLO)
+    sender = relay(smarthost=server.address, tls="none", connections=1)
+    message, who = queued(), QueuedRecipient(0, "r@example.net")
+    old, pool = sender.courier.destination(message, who), sender.pool
+    first, waiting = sender.send(), sender.send()
+    await until(lambda: bool(server.made) and not server.made[0].left)
+    sender.courier.use([Route.model_validate({"deliver": {"discard": True}})])
+    for each in (waiting, sender.courier.deliver(message, [who], old)):
+        with pytest.raises(NotTried):
+            await each
+    for reply in (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 in\r\n"):
+        server.made[0].transport.write(reply)
+        await deferLater(reactor, 0.02)
+    assert (await first)[0].kind == "delivered"
+    await until(lambda: pool.connections == 0)
+
+
+def test_routes_that_cannot_work_leave_nothing_open(relay: Any, tmp_path: Path) -> None:
+    sender = relay(discard=True)
+    ways = [
+        {"http": {"url": "http://127.0.0.1:1/"}},
+        {"smarthost": "127.0.0.1:1", "tls": "verify", "ca": str(tmp_path / "none.pem")},
+    ]
+    with pytest.raises(ValueError, match=r"none\.pem"):
+        sender.courier.use([Route.model_validate({"deliver": way}) for way in ways])
+    assert all(client.is_closed for client in sender.http._clients)
+    assert not sender.courier._pools
 
 
 @pytest_twisted.ensureDeferred

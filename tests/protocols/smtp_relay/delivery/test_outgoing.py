@@ -18,12 +18,14 @@ import pytest
 import pytest_twisted
 import trustme
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import formatEvent, globalLogPublisher
 
 from netserve.config.types import Secret
 from netserve.mail.dkim.keys import load_key, make_key
 from netserve.protocols.smtp_relay import plugin
+from netserve.protocols.smtp_relay.delivery.connection import ServerConnection
 from netserve.protocols.smtp_relay.delivery.token_file import TokenFile
 from netserve.testing.hosting import RunningService, serve
 from netserve.testing.provider import Provider, TokenEndpoint
@@ -284,14 +286,22 @@ async def test_a_connection_that_is_cut_while_a_message_is_prepared(
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopping_while_a_message_is_prepared(provider: Any, tmp_path: Path) -> None:
+async def test_stopping_while_a_message_is_prepared(
+    provider: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: Deferred[None] = Deferred()
+    prepare = ServerConnection._prepare
+
+    def prepare_and_tell(connection: ServerConnection, *arguments: Any) -> None:
+        prepare(connection, *arguments)
+        assert connection._preparing is not None
+        begun.callback(None)
+
+    monkeypatch.setattr(ServerConnection, "_prepare", prepare_and_tell)
     hop = provider()
     async with relay(tmp_path, **to(hop, dkim=BOTH, idle="1ms")) as sender:
         await sender.send(LARGE)
-        await until(
-            lambda: any(each._preparing is not None for each in pool_of(sender)._connections),
-            reactor=reactor,
-        )
+        await begun
     assert "Traceback" not in sender.log()
 
 
