@@ -122,6 +122,13 @@ class Document:
         """Whether a problem was noted for exactly this value."""
         return any(finding.way == way for finding in self._findings)
 
+    def has_problem_below(self, way: Way) -> bool:
+        """Whether a problem was noted for something inside of this value."""
+        return any(
+            len(finding.way) > len(way) and finding.way[: len(way)] == way
+            for finding in self._findings
+        )
+
     def end_of_excerpts(self) -> int:
         """Where the text ends of which something is shown beside a problem."""
         return max((finding.index for finding in self._findings), default=0) + _WIDTH

@@ -35,6 +35,8 @@ def explain(
             continue  # told at the key that should be it
         if document.has_problem_at(way):
             continue  # it could not be read, as a !env that is not set
+        if fault.kind in {"value_error", "assertion_error"} and document.has_problem_below(way):
+            continue  # it may be about what could not be read
         what = _without_secrets(document, fault, sentence(fault))
         if fault.kind == "missing":
             document.report(way[:-1], what, on="key")
