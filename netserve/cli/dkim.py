@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from netserve.mail.address import ascii_domain
 from netserve.mail.dkim.keys import (
     LEAST_BITS,
     MOST_BITS,
@@ -17,6 +17,7 @@ from netserve.mail.dkim.keys import (
     make_key,
     zone_line,
 )
+from netserve.mail.dkim.names import check_domain, check_selector
 
 
 @click.command()
@@ -29,9 +30,8 @@ from netserve.mail.dkim.keys import (
               show_default=True, help="Of a new RSA key.")  # fmt: skip
 def dkim(file: Path, *, domain: str, selector: str, kind: KeyKind, bits: int) -> None:
     """Print the DNS record for the key in FILE, which is made where it is not there."""
-    name = ascii_domain(domain)
-    if name is None:
-        raise click.BadParameter("not a domain", param_hint="--domain")
+    name = _checked("domain", check_domain, domain)
+    place = _checked("selector", check_selector, selector)
     try:
         if not file.exists():
             _write(file, make_key(kind, bits))
@@ -41,7 +41,14 @@ def dkim(file: Path, *, domain: str, selector: str, kind: KeyKind, bits: int) ->
         raise click.ClickException(f"{file}: {(error.strerror or str(error)).lower()}") from None
     except ValueError as error:
         raise click.ClickException(f"{file}: {error}") from None
-    click.echo(zone_line(name.lower(), selector, key.record))
+    click.echo(zone_line(name, place, key.record))
+
+
+def _checked(option: str, check: Callable[[str], str], value: str) -> str:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=f"--{option}") from None
 
 
 def _write(file: Path, text: str) -> None:

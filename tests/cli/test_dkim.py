@@ -40,6 +40,22 @@ def test_an_internationalised_domain(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("domain", "selector", "words"),
+    [
+        ("bad domain", "s1", "Invalid value for --domain: not a domain; write one such as"),
+        ("example", "s1", "Invalid value for --domain: not a domain"),
+        ("example.org", "a b", "Invalid value for --selector: not a selector; write the name"),
+    ],
+)
+def test_names_that_make_no_record(domain: str, selector: str, words: str, tmp_path: Path) -> None:
+    """Said before a key is made; what the file of the daemon takes is what is taken here."""
+    result = call(tmp_path / "k.pem", "--domain", domain, "--selector", selector)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert not (tmp_path / "k.pem").exists()
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [("hunter2", "not a private key in PEM"), (None, "no such file")],
     ids=["no key", "no folder"],

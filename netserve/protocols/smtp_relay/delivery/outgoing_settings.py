@@ -8,29 +8,14 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import AfterValidator, Field, model_validator
 
 from netserve.config.types import Duration, Secret, Section
-from netserve.mail.address import AddressError, ascii_domain, normalise_mailbox
+from netserve.mail.address import AddressError, normalise_mailbox
 from netserve.mail.dkim.canonical import Form
 from netserve.mail.dkim.keys import load_key
+from netserve.mail.dkim.names import check_domain, check_selector
 from netserve.mail.dkim.signing import NEVER
 
-_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
-_SELECTOR: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _IDENTITY: Final = re.compile(r"(?P<local>[A-Za-z0-9!#$%&'*+/?^_`{|}~.-]*)@(?P<domain>[^@]+)")
 _FIELD: Final = re.compile(r"[!-9;-~]+")
-
-
-def _check_domain(text: str) -> str:
-    domain = (ascii_domain(text) or "").lower()
-    if not _DOMAIN.fullmatch(domain) or len(domain) > 253:
-        raise ValueError("not a domain; write one such as example.org")
-    return domain
-
-
-def _check_selector(text: str) -> str:
-    if not _SELECTOR.fullmatch(text) or len(text) > 63:
-        raise ValueError("not a selector; write the name before ._domainkey, such as s1")
-    return text.lower()
 
 
 def _check_key(key: Secret) -> Secret:
@@ -40,10 +25,12 @@ def _check_key(key: Secret) -> Secret:
 
 def _check_identity(text: str) -> str:
     match = _IDENTITY.fullmatch(text)
-    domain = (ascii_domain(match["domain"]) or "").lower() if match else ""
-    if match is None or not _DOMAIN.fullmatch(domain):
-        raise ValueError("not an identity; write one such as @example.org or news@example.org")
-    return f"{match['local']}@{domain}"
+    try:
+        if match is not None:
+            return f"{match['local']}@{check_domain(match['domain'])}"
+    except ValueError:
+        pass
+    raise ValueError("not an identity; write one such as @example.org or news@example.org")
 
 
 def _check_field_name(text: str) -> str:
@@ -65,7 +52,7 @@ def _check_address(text: str) -> str:
     return mailbox
 
 
-Domain: TypeAlias = Annotated[str, AfterValidator(_check_domain)]
+Domain: TypeAlias = Annotated[str, AfterValidator(check_domain)]
 """A domain, with A-labels where it was written with U-labels."""
 Key: TypeAlias = Annotated[Secret, AfterValidator(_check_key)]
 """A private key in PEM that can sign."""
@@ -86,7 +73,7 @@ class DKIM(Section):
     keys: dict[Domain, Key] = Field(default={})
     """Instead: keys by domain. Messages are signed for the domain of their From, or the nearest one
     above it, where it is listed; others are not signed."""
-    selector: Annotated[str, AfterValidator(_check_selector)]
+    selector: Annotated[str, AfterValidator(check_selector)]
     """The selector: the public key is published at `SELECTOR._domainkey.DOMAIN`."""
     canonicalization: Canonicalization = "relaxed/relaxed"
     """Of header and body: `relaxed` overlooks changes of white space, `simple` does not."""
