@@ -27,6 +27,8 @@ _MAX_STEPS: Final = 12  # of a way in a message
 _WIDTH: Final = 120
 _WINDOW: Final = 16 * 1024  # of a very long line, this much before and behind the problem is read
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_POINTER: Final = re.compile(r"(?P<way>[a-z]\w*(?:\.\w+|\[\d{1,6}\])*): ", re.ASCII)
+_STEP: Final = re.compile(r"\w+|\[\d+\]", re.ASCII)
 _PLAIN_KEY: Final = re.compile(r"[^\s.\[\]\"'\\]{1,80}")
 
 
@@ -133,6 +135,27 @@ class Document:
         """Where the text ends of which something is shown beside a problem."""
         return max((finding.index for finding in self._findings), default=0) + _WIDTH
 
+    def pointed(self, way: Way, what: str) -> tuple[Way, str]:
+        """The way that a sentence about a section points to, and the sentence without it.
+
+        What looks at several options together says about one of them ``request.url: …``.
+
+        Arguments:
+            way: to the section.
+            what: the sentence; it stays where it is where the file has nothing there.
+        """
+        match = _POINTER.match(what)
+        if match is None:
+            return way, what
+        steps = [
+            int(step[1:-1]) if step.startswith("[") else step
+            for step in _STEP.findall(match["way"])
+        ]
+        further = (*way, *steps)
+        if len(self._steps(further)) != len(further) + 1:
+            return way, what
+        return further, what[match.end() :]
+
     def hide(self, way: Way) -> None:
         """Never show this value on a source line."""
         *_, (_, node) = self._steps(way)
@@ -158,7 +181,8 @@ class Document:
                 self.hide_text(entry.node.start, entry.node.end)
 
     def problem(self, way: Way, what: str) -> Problem:
-        """A problem of a value, as `report` would note it."""
+        """A problem of a value, as `report` would note it; see `pointed`, too."""
+        way, what = self.pointed(way, what)
         index = self._index(way, "value")
         return self._render(_Finding(index, self.known(way), _in_one_line(what)))
 

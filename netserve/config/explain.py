@@ -38,6 +38,8 @@ def explain(
         if fault.kind in {"value_error", "assertion_error"} and document.has_problem_below(way):
             continue  # it may be about what could not be read
         what = _without_secrets(document, fault, sentence(fault))
+        if fault.kind in {"value_error", "assertion_error"}:
+            way, what = document.pointed(way, what)
         if fault.kind == "missing":
             document.report(way[:-1], what, on="key")
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from twisted.python.failure import Failure
 from netserve.config.load import Configuration, ServiceConfiguration
 from netserve.crossing import ensure_deferred
 from netserve.durable import make_folders
-from netserve.errors import ConfigError, OptionError, Problem, StartError
+from netserve.errors import ConfigError, NetserveError, OptionError, Problem, StartError
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
 from netserve.plugin import Context, Hosted, Metrics, Settings, Way
@@ -89,6 +90,11 @@ class Daemon(Service):
                 problems.append(self.configuration.problem(way, error.what))
             except ValueError as error:
                 problems.append(self.configuration.problem(("services", service.name), str(error)))
+            except NetserveError:
+                raise
+            except Exception as error:
+                what = f"its protocol cannot be built: {_with_place(error)}"
+                problems.append(self.configuration.problem(("services", service.name), what))
         if problems:
             raise ConfigError(problems)
 
@@ -115,6 +121,8 @@ class Daemon(Service):
         )
         built = service.plugin.build(settings, context)
         hosted = built if isinstance(built, Hosted) else Hosted(stream=built)
+        if hosted.stream is None and hosted.datagram is None and not hosted.streams:
+            raise ValueError("its protocol has nothing to host: build gave no factory")
         self.host(service.name, settings, hosted, tls=tls, metrics=metrics, log=log)
 
     def host(
@@ -239,6 +247,13 @@ class Daemon(Service):
             self._log.failure("{what} did not end as it should", failure, what=what)
 
         return maybeDeferred(end, *arguments).addErrback(failed)
+
+
+def _with_place(error: Exception) -> str:
+    """The error with its class, and the line that it came from."""
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{text} (in {frame.filename}, line {frame.lineno})"
 
 
 def make_state_folder(folder: Path) -> None:

@@ -171,6 +171,43 @@ def test_twistds_own_logs_go_before_ours(tmp_path: Path) -> None:
         assert process.log() == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (
+            "protocol: plugins:fails",
+            "its protocol cannot be built: ZeroDivisionError: division by zero",
+        ),
+        ("protocol: plugins:nothing", "its protocol has nothing to host: build gave no factory"),
+    ],
+)
+def test_a_plugin_with_a_bug(tmp_path: Path, line: str, what: str) -> None:
+    (tmp_path / "plugins.py").write_text(
+        "from netserve.plugin import ProtocolPlugin, Settings\n"
+        "fails = ProtocolPlugin(name='x', settings=Settings, build=lambda *_: 1 / 0)\n"
+        "nothing = ProtocolPlugin(name='x', settings=Settings, build=lambda *_: None)\n"
+    )
+    services = f"  mine:\n    {line}\n    listen: tcp:{free_port()}:interface=127.0.0.1\n"
+    refused = run("netserve", "run", write(tmp_path, services).name, folder=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"config.yaml:3:3: services.mine: {what}")
+    if "ZeroDivisionError" in what:
+        assert "plugins.py, line 2)" in refused.stderr
+    assert "Traceback" not in refused.stderr + refused.stdout
+
+
+def test_what_is_wrong_with_an_option_is_told_at_its_place(tmp_path: Path) -> None:
+    """Also where it shows only when the service is built."""
+    services = (
+        "  web:\n    protocol: http-bridge\n    listen: tcp:0:interface=127.0.0.1\n"
+        "    request: {url: 'http://10.0.0.1/'}\n"
+    )
+    refused = run("netserve", "run", write(tmp_path, services).name, folder=tmp_path)
+    assert refused.stderr.startswith(
+        "config.yaml:6:20: services.web.request.url: 10.0.0.1 is private; list it in"
+    )
+
+
 def test_a_missing_certificate(tmp_path: Path) -> None:
     services = echo(free_port()) + "    tls: {certificate: none.pem, key: none.key}\n"
     refused = run("netserve", "run", write(tmp_path, services).name, folder=tmp_path)

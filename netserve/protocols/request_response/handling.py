@@ -41,7 +41,7 @@ def load_handler(path: str, folder: Path) -> Handler:
         raise ValueError(f"the handler {path} cannot be imported: {error}") from error
     if not callable(found):
         what = type(found).__name__
-        raise ValueError(f"the handler {path} is a {what}, not a function")  # noqa: TRY004 - of the file
+        raise ValueError(f"the handler {path} is of the type {what}, not a function")  # noqa: TRY004 - of the file
     handler: Handler = found
     return handler
 

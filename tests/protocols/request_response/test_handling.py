@@ -40,7 +40,7 @@ def test_beside_the_file(folder: Path) -> None:
     [
         ("no_such_module_anywhere:x", "ModuleNotFoundError: No module named"),
         ("handlers_of_this_test:missing", "there is no missing in"),
-        ("handlers_of_this_test:list", "is a list, not a function"),
+        ("handlers_of_this_test:list", "is of the type list, not a function"),
         ("broken_of_this_test:x", "ZeroDivisionError: division by zero"),
     ],
 )
