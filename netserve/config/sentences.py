@@ -111,6 +111,8 @@ def _not_a_choice(fault: Fault) -> str:
     if len(choices) == 1:
         return f"only {choices[0]} is allowed here"
     what = f"not one of {', '.join(choices)}"
+    if not isinstance(fault.value, str) and choice_text(fault.value) in choices:
+        return f"expected a text, not {kind_of(fault.value)}; put it in quotes"
     near = get_close_matches(str(fault.value).lower(), choices, n=1, cutoff=0.6)
     return f"{what}; did you mean {near[0]}?" if near else what
 
