@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import os
 import random
@@ -25,7 +26,7 @@ from netserve.outbox import Outbox
 from netserve.plugin import Context, Hosted, Metrics, Settings, Way
 from netserve.server.logger import ServiceLogger
 from netserve.server.service import HostedService
-from netserve.server.tls import ServerContextFactory, TLSError
+from netserve.server.tls import ServerContextFactory, TLSError, expiry_warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Daemon(Service):
         self._log = Logger(namespace="netserve")
         self._http = HttpClients(reactor=reactor, log=Logger(namespace="netserve.http"))
         self._starting: Deferred[None] | None = None
+        self._warnings: list[tuple[Logger, str]] = []
+        """Of the build, for the log, which begins with the start."""
 
     def build(self) -> None:
         """Build every service of the file; nothing is opened.
@@ -103,6 +106,10 @@ class Daemon(Service):
         tls = ServerContextFactory(settings.tls) if settings.tls is not None else None
         metrics = Metrics()
         log = ServiceLogger(namespace=f"netserve.service.{service.name}")
+        if tls is not None and (
+            warning := expiry_warning(tls.expires, datetime.datetime.now(datetime.UTC))
+        ):
+            self._warnings.append((log, warning))
         context = Context(
             service=service.name,
             reactor=self._reactor,
@@ -195,6 +202,8 @@ class Daemon(Service):
         self._starting.addErrback(self._start_failed)
 
     async def _start(self) -> None:
+        for log, warning in self._warnings:
+            log.warn("{warning}", warning=warning)
         make_state_folder(self.configuration.process.state)
         if self.outbox is not None:
             await self.outbox.open()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -51,6 +51,9 @@ _VERSIONS = {
     "1.2": SSL.TLS1_2_VERSION,
     "1.3": SSL.TLS1_3_VERSION,
 }
+
+
+_SOON: Final = datetime.timedelta(days=14)
 
 
 class TLSError(ValueError):
@@ -125,10 +128,14 @@ class ServerContextFactory:
             context.set_cipher_list(ciphers.encode())
         except SSL.Error:
             raise TLSError(("ciphers",), "OpenSSL knows no cipher of this list") from None
-        context.use_privatekey(key)
-        context.use_certificate(chain[0])
-        for one in chain[1:]:
-            context.add_extra_chain_cert(one)
+        try:
+            context.use_certificate(chain[0])
+            context.use_privatekey(key)
+            for one in chain[1:]:
+                context.add_extra_chain_cert(one)
+        except SSL.Error as error:
+            what = f"OpenSSL does not take it: {_reason(error)}"
+            raise TLSError((*at, "certificate"), what) from None
         if settings.client_ca is not None:
             _verify_clients(
                 context, settings.client_ca, required=settings.client_certificate == "required"
@@ -143,6 +150,20 @@ class ServerContextFactory:
         except x509.ExtensionNotFound:
             return []
         return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+
+
+def _reason(error: SSL.Error) -> str:
+    """OpenSSL's own words, such as ``ee key too small``."""
+    return "; ".join(str(words[-1]) for words in error.args[0]) or "it does not say why"
+
+
+def expiry_warning(expires: datetime.datetime, now: datetime.datetime) -> str | None:
+    """What the log says at the start about a certificate that has run out, or soon will."""
+    if expires <= now:
+        return f"a certificate has run out on {expires:%Y-%m-%d}; clients will not take it"
+    if expires <= now + _SOON:
+        return f"a certificate runs out on {expires:%Y-%m-%d}"
+    return None
 
 
 def find_by_name(contexts: dict[str, Any], server_name: bytes | None) -> Any:

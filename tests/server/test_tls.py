@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,22 @@ from typing import Any
 import pytest
 import pytest_twisted
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import NameOID
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
 from netserve.plugin import TLS, Hosted
-from netserve.server.tls import ServerContextFactory, TLSError, find_by_name
+from netserve.server.tls import ServerContextFactory, TLSError, expiry_warning, find_by_name
 from netserve.testing.hosting import serve
 from netserve.testing.programs import require_program
 
@@ -72,6 +78,34 @@ def test_errors(folder: Path, options: dict[str, Any], option: tuple[str, ...], 
     with pytest.raises(TLSError, match=what) as raised:
         ServerContextFactory(settings)
     assert raised.value.option == option
+
+
+def test_a_key_that_openssl_does_not_take(folder: Path) -> None:
+    key = generate_private_key(65537, 1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "short.example")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, SHA256())
+    )
+    (folder / "short.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "short.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    )
+    with pytest.raises(TLSError, match=r"OpenSSL does not take it: .*key too small") as caught:
+        ServerContextFactory(TLS(certificate=folder / "short.pem", key=folder / "short.key"))
+    assert caught.value.option == ("certificate",)
+
+
+def test_certificates_that_run_out(folder: Path) -> None:
+    now = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
+    day = datetime.timedelta(days=1)
+    assert expiry_warning(now + 15 * day, now) is None
+    assert expiry_warning(now + 13 * day, now) == "a certificate runs out on 2026-02-13"
+    told = expiry_warning(now - day, now)
+    assert told == "a certificate has run out on 2026-01-30; clients will not take it"
 
 
 def test_names_by_sni() -> None:
