@@ -556,11 +556,10 @@ async def test_mail_for_many_destinations_is_not_in_memory_at_once(
         agent = q.outbox._parts.agent
         await q.until(lambda: len(courier.waiting) >= 60)
         most = 0
-        while courier.waiting:
+        while await q.messages():
             most = max(most, agent._bytes)
-            courier.waiting.pop(0)()
-            await q.messages()
-        await q.until_empty()
+            if courier.waiting:
+                courier.waiting.pop(0)()
         assert sorted(courier.addresses) == sorted(f"{n}@d{n % 60}.example" for n in range(600))
         assert most < 2 * 2_000_000 + 60 * 90_000
         assert agent._bytes == 0
