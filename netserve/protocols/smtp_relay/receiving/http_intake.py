@@ -26,6 +26,7 @@ status  when
 
 A message as it is goes on to the queue while it comes. JSON goes to a temporary file once it is
 longer than 64 KiB, and such files are read one after another, so that what is in memory is bounded.
+They are read in threads, as is what has many attachments, which takes a while to build.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, TypeVar
 
 from aiohttp import web
 from twisted.python.failure import Failure
@@ -45,7 +47,7 @@ from netserve.http.requests import BadRequest, Upload
 from netserve.http.requests import check as check_request
 from netserve.http.server import HttpServer
 from netserve.mail.draft import Attachment, Draft, DraftError
-from netserve.mail.mime import pieces
+from netserve.mail.mime import build, pieces
 from netserve.outbox import OutboxError
 from netserve.outbox.errors import storage_error
 from netserve.protocols.smtp_relay.receiving.http_forms import (
@@ -61,12 +63,15 @@ from netserve.wire.peer import parse_address
 PATH: Final = "/messages"
 IN_MEMORY: Final = 64 * 1024
 """Bytes of JSON that are kept in memory while they come."""
+_FEW: Final = 20
+"""Attachments with which a message is built at once."""
 LONGEST_LINE: Final = 64 * 1024
 """Bytes of a request's line, and of a header: many recipients may stand there."""
 _TURN: Final = 16
 """Pieces of a built message after which others have their turn."""
 _LONGEST_KEY: Final = 255
 _ENVELOPE: Final = ("X-Envelope-From", "X-Envelope-To")
+_T = TypeVar("_T")
 _RAW: Final = frozenset({"message/rfc822", "message/global"})
 
 
@@ -248,10 +253,11 @@ class HttpIntake:
             await self._read(request, self._largest_json, claim, spool)
             token = f"{self._shared.context.random.getrandbits(128):032x}"
             if file.tell() <= IN_MEMORY:
-                draft, built = read_json(file, token)
-                return await self._take_built(draft, built, poster, claim)
+                draft = read_json(file)
+                if len(draft.attachments) <= _FEW:
+                    return await self._take_built(draft, build(draft, token=token), poster, claim)
             async with self._turn:
-                draft, built = await asyncio.to_thread(read_json, file, token)
+                draft, built = await _in_thread(_read_and_build, file, token)
                 return await self._take_built(draft, built, poster, claim)
 
     async def _take_built(
@@ -302,6 +308,26 @@ class HttpIntake:
 
         committed.addCallbacks(kept, failed)
         return await answered
+
+
+def _read_and_build(file: IO[bytes], token: str) -> tuple[Draft, list[bytes | Attachment]]:
+    draft = read_json(file)
+    return draft, build(draft, token=token)
+
+
+async def _in_thread(work: Callable[..., _T], *arguments: Any) -> _T:
+    """What a function gives that runs in a thread.
+
+    A thread cannot be stopped: who is cancelled waits for its end all the same, since there is to
+    be no more than one.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        with suppress(Exception):
+            await running
+        raise
 
 
 def _response(request: web.BaseRequest, status: int, answer: Mapping[str, Any]) -> web.Response:

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email import policy
@@ -23,7 +24,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
-from netserve.protocols.smtp_relay.receiving import http_intake
+from netserve.protocols.smtp_relay.receiving import http_forms, http_intake
 from netserve.testing.hosting import FREE_PORT, RunningService
 from netserve.testing.mail import in_thread, mails, relay
 from netserve.testing.programs import require_program
@@ -592,12 +593,12 @@ async def test_large_json_is_built_one_after_another(
     building, most = 0, 0
     real = http_intake.read_json
 
-    def watched(file: Any, token: str) -> Any:
+    def watched(file: Any) -> Any:
         nonlocal building, most
         building += 1
         most = max(most, building)
         try:
-            return real(file, token)
+            return real(file)
         finally:
             building -= 1
 
@@ -612,6 +613,83 @@ async def test_large_json_is_built_one_after_another(
             assert part.get_content() == bytes(range(256)) * 2000
     assert most == 1
     assert not [name for name in os.listdir(tmp_path) if name.startswith("tmp")]  # noqa: PTH208
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_goes_away_does_not_give_its_turn_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S8: what is in memory is in memory until its thread ends."""
+    building, most = 0, 0
+    end = threading.Event()
+
+    def slow(file: Any) -> Any:
+        nonlocal building, most
+        building += 1
+        most = max(most, building)
+        end.wait(10)
+        building -= 1
+        raise RuntimeError("nobody waits for this any more")
+
+    data = json.dumps(LEAST | {"text": "x" * 100_000}).encode()
+    request = (
+        f"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(data)}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    ).encode() + data
+    async with intake(tmp_path) as service:
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(http_intake, "read_json", slow)
+                for _ in range(3):
+                    port = service.addresses[1].port
+                    with socket.create_connection(("127.0.0.1", port)) as client:
+                        client.sendall(request)
+                        await until(lambda: building, reactor=reactor)
+                    await until(lambda: service.metrics.connections_open == 0, reactor=reactor)
+        finally:
+            end.set()
+        assert (await post(service, LEAST | {"text": "x" * 100_000})).status_code == 202
+    assert most == 1
+    assert service.metrics.errors == {}
+
+
+@pytest.mark.parametrize("inside", ["{},", "[],", '"",', '{"":0},', "1,"])
+@pytest_twisted.ensureDeferred
+async def test_json_of_many_values_is_refused_before_it_takes_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    """S8: an empty object is 3 bytes here, and 64 in memory. In texts all signs are free."""
+    bomb = f'{{"from": "a@b.test", "x": "\\"", "to": [{inside * 110_000}0]}}'
+    harmless = LEAST | {"text": "[{," * 110_000, "html": '"\\' * 1000}
+    async with intake(tmp_path) as service:
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        with monkeypatch.context() as patch:
+            patch.setattr(http_forms.json, "loads", lambda _: pytest.fail("it is parsed"))
+            answer = await in_thread(
+                lambda: requests.post(url(service), data=bomb, headers=headers, timeout=20)
+            )
+        assert (answer.status_code, "values" in answer.json()["error"]) == (400, True)
+        assert (await post(service, harmless)).status_code == 202
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_attachments_are_built_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S9: a thousand of them take a quarter of a second, however small they are."""
+    threads: list[bool] = []
+    real = http_intake.build
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(http_intake, "build", watched)
+    async with intake(tmp_path) as service:
+        for count in (20, 21):
+            data = LEAST | {"attachments": [{"content": ""}] * count}
+            assert (await post(service, data)).status_code == 202
+    assert threads == [False, True]
 
 
 async def _all(coroutines: list[Any]) -> list[Any]:
