@@ -20,7 +20,7 @@ status  when
 413     it is too large
 415     it is of another type
 422     the Idempotency-Key was another message's
-429     too much in this time; ``Retry-After`` tells when to come again
+429     too much in this time, or at one time; ``Retry-After`` tells when to come again
 503     it cannot be kept now; the same
 ======  ======================================================================================
 
@@ -158,15 +158,12 @@ class HttpIntake:
             raise Refused(405, "a message is posted")
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Refused(415, "the message is packed; send it as it is")
-        claim = self._claim(request, poster)
-        if claim is None:
-            return await self._take(request, poster, None)
+        if not self._shared.places.take(poster.user):
+            raise Refused(429, "too many requests of this user at one time", retry_after=1)
         try:
-            if claim.known is not None:
-                return await self._again(request, claim, claim.known.answer)
-            return await self._take(request, poster, claim)
+            return await self._take_once(request, poster)
         finally:
-            claim.leave()
+            self._shared.places.leave(poster.user)
 
     def _poster(self, request: web.BaseRequest) -> Poster:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -189,6 +186,18 @@ class HttpIntake:
             what = "a request with this key is under way"
             raise Refused(409, what, field="Idempotency-Key", retry_after=1)
         return claim
+
+    async def _take_once(self, request: web.BaseRequest, poster: Poster) -> Mapping[str, Any]:
+        """Take it, or give the answer of the request with the same key that was taken before."""
+        claim = self._claim(request, poster)
+        if claim is None:
+            return await self._take(request, poster, None)
+        try:
+            if claim.known is not None:
+                return await self._again(request, claim, claim.known.answer)
+            return await self._take(request, poster, claim)
+        finally:
+            claim.leave()
 
     async def _again(
         self, request: web.BaseRequest, claim: Claim, answer: Mapping[str, Any]

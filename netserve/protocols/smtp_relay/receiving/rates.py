@@ -1,4 +1,5 @@
-"""How much mail one client and one user may hand over in a time. Pure; the clock is an argument.
+"""How much mail one client and one user may hand over, in a time and at one time. Pure; the clock
+is an argument.
 
 A rate such as 250/hour is a bucket that holds 250 and is filled again evenly, one each 14.4
 seconds. What is kept for a key is one number, the time at which its bucket will be full (the
@@ -8,7 +9,7 @@ tables are bounded without losing anything.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -126,3 +127,30 @@ class RateLimits:
     def of_user(self, user: str) -> Allowance:
         """The allowance of a user."""
         return Allowance(user, "this user", *self._of_users, self._clock)
+
+
+class Places:
+    """The connections of users: SMTP's that have logged in, and requests that are under way.
+
+    Arguments:
+        most: of one user at one time.
+    """
+
+    __slots__ = ("_most", "_taken")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: Counter[str] = Counter()
+
+    def take(self, user: str) -> bool:
+        """Take one, to be given back by `leave`; False where there is none left."""
+        if self._taken[user] >= self._most:
+            return False
+        self._taken[user] += 1
+        return True
+
+    def leave(self, user: str) -> None:
+        """Give one back."""
+        self._taken[user] -= 1
+        if not self._taken[user]:
+            del self._taken[user]  # the table does not grow with the users ever seen

@@ -40,8 +40,6 @@ class Reception:
         """Seconds for one line of a command."""
         self.handshake_timeout = limits.handshake_timeout
         """Seconds for the handshake behind STARTTLS."""
-        self.connections_per_user = limits.connections_per_user
-        """Connections at one time that have logged in as the same user."""
         self._login_wanted = settings.role == "submission"
         self._relay_for = settings.trusted
         self._normalise_for = settings.normalised

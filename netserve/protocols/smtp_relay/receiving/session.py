@@ -260,28 +260,24 @@ class SmtpSession(Protocol):
         shared = self._shared
         if self._gone:
             return
-        if shared.logged_in[user] >= shared.reception.connections_per_user:
+        if shared.places.take(user):
+            self._user = user
+            self._allowances = (*self._allowances, shared.rates.of_user(user))
+            self._machine.accept(user)
+        else:
             shared.context.metrics.errors["connections_per_user"] += 1
             shared.context.log.info(
                 "refused {client}: too many connections of {user}", client=self._client, user=user
             )
             self._machine.refuse(TOO_MANY_OF_USER)
-        else:
-            shared.logged_in[user] += 1
-            self._user = user
-            self._allowances = (*self._allowances, shared.rates.of_user(user))
-            self._machine.accept(user)
         self._pump()
 
     def _leave_user(self) -> None:
         """The session is nobody's again, as at its begin."""
-        logged_in, user = self._shared.logged_in, self._user
+        user, self._user = self._user, ""
         if user:
-            self._user = ""
             self._allowances = self._allowances[:-1]
-            logged_in[user] -= 1
-            if not logged_in[user]:
-                del logged_in[user]
+            self._shared.places.leave(user)
 
     def _not_logged_in(self, failure: Failure, user: str) -> None:
         context = self._shared.context

@@ -5,9 +5,8 @@ Only the outbox may say 'accepted': the answer to `MessageEnds` is given when it
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.python.failure import Failure
@@ -23,7 +22,7 @@ from netserve.mail.server.machine import SmtpServer
 from netserve.mail.server.model import ContentGiven, MessageBegins, MessageDropped, MessageEnds
 from netserve.outbox import Incoming, Outbox, OutboxError, OutOfSpace
 from netserve.plugin import Context
-from netserve.protocols.smtp_relay.receiving.rates import RateLimits
+from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 
 NO_SPACE: Final = Reply(452, "4.3.1", "There is too little space for mail; come again")
@@ -41,8 +40,8 @@ class Shared:
         reception: decides who may hand mail over, and what is refused.
         checker: of logins, as `twisted.cred` has them; None without users.
         rates: how much clients and users may hand over.
+        places: how many connections users may have.
         wall: gives unix seconds.
-        logged_in: connections by the user that they have logged in as.
     """
 
     context: Context
@@ -50,8 +49,8 @@ class Shared:
     reception: Reception
     checker: Any
     rates: RateLimits
+    places: Places
     wall: Callable[[], float]
-    logged_in: Counter[str] = field(default_factory=Counter)
 
 
 class Taker:

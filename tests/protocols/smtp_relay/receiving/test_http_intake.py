@@ -485,6 +485,25 @@ async def test_recipients_have_a_rate(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_requests_of_a_user_at_one_time_are_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S8: as connections over SMTP are, and together with them."""
+    late, held = _held_commits()
+    async with intake(tmp_path, limits={"connections_per_user": 1}) as service:
+        with monkeypatch.context() as slow:
+            slow.setattr(Incoming, "commit", late)
+            first = Deferred.fromCoroutine(post(service, LEAST))
+            await until(lambda: held, reactor=reactor)
+        answer = await post(service, LEAST)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+        assert (await post(service, LEAST, token=OTHER)).status_code == 202
+        held[0]()
+        assert (await first).status_code == 202
+        assert (await post(service, LEAST)).status_code == 202
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_message_has_its_time(tmp_path: Path) -> None:
     """S8: 408, and nothing is left of it."""
     async with intake(tmp_path, limits={"data_timeout": 0.2}) as service:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netserve.config.types import Rate, parse_rate
-from netserve.protocols.smtp_relay.receiving.rates import Meter, RateLimits
+from netserve.protocols.smtp_relay.receiving.rates import Meter, Places, RateLimits
 
 
 def test_a_bucket_is_used_up_at_once_and_filled_evenly() -> None:
@@ -101,3 +101,22 @@ def test_one_subscriber_of_ipv6_is_one_address() -> None:
 @pytest.mark.parametrize("peer", ["", "127.0.0.1", "::ffff:127.0.0.1"])
 def test_who_is_exempt_is_not_looked_at(peer: str) -> None:
     assert limits().of_client(peer) is None
+
+
+@given(st.lists(st.sampled_from(["take a", "take b", "leave a", "leave b"]), max_size=40))
+def test_places_are_taken_and_given_back(steps: list[str]) -> None:
+    """S8: each user has so many, and a user without any is forgotten."""
+    places = Places(2)
+    taken = {"a": 0, "b": 0}
+    for step in steps:
+        verb, user = step.split()
+        if verb == "take":
+            assert places.take(user) == (taken[user] < 2)
+            taken[user] = min(taken[user] + 1, 2)
+        elif taken[user]:
+            places.leave(user)
+            taken[user] -= 1
+    assert {user for user in places._taken if places._taken[user]} == {
+        user for user in taken if taken[user]
+    }
+    assert not [user for user, count in places._taken.items() if not count]

@@ -28,7 +28,7 @@ from netserve.config.types import parse_rate
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
 from netserve.plugin import Metrics
 from netserve.protocols.smtp_relay import plugin
-from netserve.protocols.smtp_relay.receiving.rates import RateLimits
+from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
@@ -538,7 +538,7 @@ def session(queue: Queue, clock: Any = reactor) -> tuple[SmtpSession, Transport]
             recipients_per_address=parse_rate("1/hour"), recipients_per_user=parse_rate("1/hour"),
             clock=lambda: 0.0,
         ),
-        wall=lambda: 0.0,
+        places=Places(100), wall=lambda: 0.0,
     )  # fmt: skip
     made, transport = SmtpSession(shared), Transport()
     made.transport = transport
