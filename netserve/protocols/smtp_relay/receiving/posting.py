@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -19,6 +19,7 @@ from netserve.mail.server.intake import Intake
 from netserve.mail.server.model import ContentGiven
 from netserve.outbox import Incoming, OutboxError
 from netserve.protocols.smtp_relay.receiving.http_forms import Refused
+from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import Shared, tell_not_kept
 
 COME_AGAIN: Final = 60
@@ -69,13 +70,16 @@ def check(
             raise _refused(reply, field)
     if shared.outbox.free_space() < reception.space_needed:
         raise Refused(503, "there is too little space for mail", retry_after=COME_AGAIN)
-    for allowance in (shared.rates.of_user(user), shared.rates.of_client(poster.client)):
-        if allowance is None:
-            continue
-        wait = allowance.message() or allowance.recipient(len(recipients))
-        if wait:
-            what = f"too much mail of {allowance.whose}"
-            raise Refused(429, what, retry_after=ceil(wait))
+    client = shared.rates.of_client(poster.client)
+    allowances = (shared.rates.of_user(user), *(() if client is None else (client,)))
+    short = take_of_all(allowances, messages=1, recipients=len(recipients))
+    if short is None:
+        return
+    whose, wait = short
+    if wait == inf:
+        what = f"there are more recipients than {whose} may have at once; send it in parts"
+        raise Refused(400, what, field=recipients[0][0])
+    raise Refused(429, f"too much mail of {whose}", retry_after=ceil(wait))
 
 
 class Posting:

@@ -10,8 +10,9 @@ tables are bounded without losing anything.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from netserve.config.types import Network, Rate
@@ -44,10 +45,11 @@ class Meter:
         Arguments:
             key: whose.
             now: seconds, by any clock that only goes forward.
-            count: how many; more than a bucket holds are as many as it holds.
+            count: how many; infinite time has to go by for more than a bucket holds.
         """
-        cost = min(count, self._count) * self._interval
-        full_at = max(self._full_at.get(key, now), now) + cost
+        if count > self._count:
+            return inf
+        full_at = max(self._full_at.get(key, now), now) + count * self._interval
         # The hundredth part of an interval is for what floating point loses.
         wait = full_at - now - self._seconds
         if wait > self._interval / 100:
@@ -57,6 +59,10 @@ class Meter:
         if len(self._full_at) > self._keys:
             self._full_at.popitem(last=False)
         return 0.0
+
+    def give_back(self, key: str, count: int = 1) -> None:
+        """Put back what was taken just now."""
+        self._full_at[key] -= count * self._interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +83,39 @@ class Allowance:
     recipients: Meter
     clock: Callable[[], float]
 
-    def message(self) -> float:
-        """Take one message, or tell the seconds to wait."""
-        return self.messages.take(self.key, self.clock())
+    def take(self, messages: int, recipients: int) -> float:
+        """Take so many of both, or nothing, and tell the seconds to wait."""
+        now, wait = self.clock(), 0.0
+        if messages:
+            wait = self.messages.take(self.key, now, messages)
+        if recipients and not wait:
+            wait = self.recipients.take(self.key, now, recipients)
+            if wait and messages:
+                self.messages.give_back(self.key, messages)
+        return wait
 
-    def recipient(self, count: int = 1) -> float:
-        """Take so many recipients, or tell the seconds to wait."""
-        return self.recipients.take(self.key, self.clock(), count)
+    def give_back(self, messages: int, recipients: int) -> None:
+        """Put back what was taken just now."""
+        if messages:
+            self.messages.give_back(self.key, messages)
+        if recipients:
+            self.recipients.give_back(self.key, recipients)
+
+
+def take_of_all(
+    allowances: Sequence[Allowance], *, messages: int = 0, recipients: int = 0
+) -> tuple[str, float] | None:
+    """Take of each allowance; or of none, where one has too little.
+
+    Returns:
+        whose has too little, and the seconds to wait; None where all was taken.
+    """
+    for at, allowance in enumerate(allowances):
+        if wait := allowance.take(messages, recipients):
+            for earlier in allowances[:at]:
+                earlier.give_back(messages, recipients)
+            return allowance.whose, wait
+    return None
 
 
 class RateLimits:

@@ -37,7 +37,7 @@ from netserve.mail.server.model import (
     Signal,
     TLSWanted,
 )
-from netserve.protocols.smtp_relay.receiving.rates import Allowance
+from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
 
 WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
@@ -215,7 +215,7 @@ class SmtpSession(Protocol):
         if reply is None and shared.outbox.free_space() < shared.reception.space_needed:
             reply = NO_SPACE
         if reply is None and self._allowances:
-            reply = self._too_many("messages", Allowance.message)
+            reply = self._too_many("messages", messages=1)
         if reply is not None:
             self._log_refusal("mail", event.mail.sender, reply)
         self._answer(reply)
@@ -228,17 +228,18 @@ class SmtpSession(Protocol):
             trusted=self._trusted,
         )
         if reply is None and self._allowances:
-            reply = self._too_many("recipients", Allowance.recipient)
+            reply = self._too_many("recipients", recipients=1)
         if reply is not None:
             self._log_refusal(event.recipient.address, event.mail.sender, reply)
         self._answer(reply)
 
-    def _too_many(self, what: str, take: Callable[[Allowance], float]) -> Reply | None:
-        for allowance in self._allowances:
-            if wait := take(allowance):
-                text = f"Too many {what} of {allowance.whose}; come again in {ceil(wait)} s"
-                return Reply(450, "4.7.1", text)
-        return None
+    def _too_many(self, what: str, **count: int) -> Reply | None:
+        short = take_of_all(self._allowances, **count)
+        if short is None:
+            return None
+        whose, wait = short
+        text = f"Too many {what} of {whose}; come again in {ceil(wait)} s"
+        return Reply(450, "4.7.1", text)
 
     def _log_refusal(self, what: str, sender: str, reply: Reply) -> None:
         self._shared.context.metrics.errors["refused"] += 1

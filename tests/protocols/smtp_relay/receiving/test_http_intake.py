@@ -482,6 +482,8 @@ async def test_recipients_have_a_rate(tmp_path: Path) -> None:
         assert (await post(service, LEAST | {"cc": "x@d.test"})).status_code == 202
         assert (await post(service, LEAST | {"cc": "x@d.test"})).status_code == 429
         assert (await post(service, LEAST)).status_code == 202
+        answer = await post(service, LEAST | {"cc": ["x@d.test", "y@d.test", "z@d.test"]})
+        assert (answer.status_code, answer.json()["field"]) == (400, "to[0]")
 
 
 @pytest_twisted.ensureDeferred
