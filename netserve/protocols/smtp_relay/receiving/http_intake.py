@@ -181,7 +181,7 @@ class HttpIntake:
         if not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
             what = f"a key has 1 to {_LONGEST_KEY} characters"
             raise Refused(400, what, field="Idempotency-Key")
-        claim = self._window.claim(f"{poster.user} {key}")
+        claim = self._window.claim((poster.user, key))
         if claim is None:
             what = "a request with this key is under way"
             raise Refused(409, what, field="Idempotency-Key", retry_after=1)

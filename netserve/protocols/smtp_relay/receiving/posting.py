@@ -14,7 +14,8 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from netserve.mail.envelope import Envelope, Recipient, Reply
-from netserve.mail.headers import Head, missing_fields, received_field
+from netserve.mail.fields import head_size
+from netserve.mail.headers import Head, address_literal, missing_fields, received_field
 from netserve.mail.server.intake import Intake
 from netserve.mail.server.model import ContentGiven
 from netserve.outbox import Incoming, OutboxError
@@ -144,12 +145,12 @@ class Posting:
         shared, poster = self._shared, self._poster
         if (reply := shared.reception.header(data, user=poster.user)) is not None:
             raise _refused(reply, "from")
-        section = data[: data.find(b"\r\n\r\n") + 2]
+        section = data[: head_size(data)] if head.is_there else b""
         self._smtputf8 = self._smtputf8 or _is_utf8(section)
         queue_id, hostname, when = self._incoming.id, shared.reception.hostname, shared.wall()
         recipients = self._recipients
         fields = received_field(
-            helo=f"[{poster.client}]" if poster.client else "localhost",
+            helo=address_literal(poster.client) or "localhost",
             client=poster.client,
             hostname=hostname,
             word=poster.word,

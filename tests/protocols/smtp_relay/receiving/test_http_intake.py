@@ -126,6 +126,21 @@ async def test_a_raw_message_arrives_byte_for_byte(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_client_of_ipv6_is_told_as_mail_has_it(tmp_path: Path) -> None:
+    """RFC 5321, 4.1.3."""
+    http = {"listen": r"tcp6:0:interface=\:\:1", "tokens": {"shop": TOKEN}}
+    async with relay(tmp_path, http=http) as service:
+        target = f"http://[::1]:{service.addresses[1].port}/messages"
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answer = await in_thread(
+            lambda: requests.post(target, json=LEAST, headers=headers, timeout=20)
+        )
+        assert answer.status_code == 202, answer.text
+        (mail,) = await mails(tmp_path)
+    assert b"Received: from [IPv6:::1] ([IPv6:::1])" in mail
+
+
+@pytest_twisted.ensureDeferred
 async def test_curl_with_a_file(tmp_path: Path) -> None:
     """As a file of Unix has it, with line feeds; larger than what curl sends without asking."""
     curl = require_program("curl")
@@ -179,6 +194,9 @@ async def test_curl_with_json_over_tls(tmp_path: Path) -> None:
         (b"Subject: x\r\n\r\nx\r\n", "?from=&to=c@d.test", False, "7BIT"),
         ("Subject: x\r\n\r\nü\r\n".encode(), "?from=&to=c@d.test", False, "8BITMIME"),
         ("Subject: ü\r\n\r\nx\r\n".encode(), "?from=&to=c@d.test", True, "8BITMIME"),
+        ("Subject: ü\r\n".encode(), "?from=&to=c@d.test", True, "8BITMIME"),
+        ("\r\nü\r\n\r\nx\r\n".encode(), "?from=&to=c@d.test", False, "8BITMIME"),
+        ("No header, ü\r\n\r\nx\r\n".encode(), "?from=&to=c@d.test", False, "8BITMIME"),
         ("Subject: ü\r\n\r\nx\r\n".encode("latin-1"), "?from=&to=c@d.test", False, "8BITMIME"),
         (b"Subject: x\r\n\r\nx\r\n", "?from=%C3%BC@b.test&to=c@d.test", True, "7BIT"),
     ],
