@@ -56,7 +56,13 @@ from netserve.protocols.smtp_relay.receiving.http_forms import (
     read_json,
 )
 from netserve.protocols.smtp_relay.receiving.idempotency import Claim, Window
-from netserve.protocols.smtp_relay.receiving.posting import Poster, Posting, check, not_kept
+from netserve.protocols.smtp_relay.receiving.posting import (
+    Poster,
+    Posting,
+    check,
+    check_space,
+    not_kept,
+)
 from netserve.protocols.smtp_relay.receiving.taking import Shared, tell_accepted
 from netserve.wire.peer import parse_address
 
@@ -258,6 +264,7 @@ class HttpIntake:
             except OSError as error:
                 raise not_kept(self._shared, poster, storage_error(error)) from None
 
+        check_space(self._shared)  # it is looked for again when the message is known
         with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._folder)) as file:
             await self._read(request, self._largest_json, claim, spool)
             token = f"{self._shared.context.random.getrandbits(128):032x}"

@@ -69,8 +69,7 @@ def check(
         reply = reception.recipient(sender, address, user=user, trusted=False)
         if reply is not None:
             raise _refused(reply, field)
-    if shared.outbox.free_space() < reception.space_needed:
-        raise Refused(503, "there is too little space for mail", retry_after=COME_AGAIN)
+    check_space(shared)
     client = shared.rates.of_client(poster.client)
     allowances = (shared.rates.of_user(user), *(() if client is None else (client,)))
     short = take_of_all(allowances, messages=1, recipients=len(recipients))
@@ -81,6 +80,16 @@ def check(
         what = f"there are more recipients than {whose} may have at once; send it in parts"
         raise Refused(400, what, field=recipients[0][0])
     raise Refused(429, f"too much mail of {whose}", retry_after=ceil(wait))
+
+
+def check_space(shared: Shared) -> None:
+    """See that there is room on the disk.
+
+    Raises:
+        Refused: there is too little.
+    """
+    if shared.outbox.free_space() < shared.reception.space_needed:
+        raise Refused(503, "there is too little space for mail", retry_after=COME_AGAIN)
 
 
 class Posting:

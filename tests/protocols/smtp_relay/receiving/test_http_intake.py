@@ -276,6 +276,17 @@ async def test_too_little_space_is_503(tmp_path: Path, monkeypatch: pytest.Monke
     """S3."""
     async with intake(tmp_path, limits={"message_size": 100_000}) as service:
         monkeypatch.setattr(Outbox, "free_space", lambda _: 149_999)
+
+        def head_only() -> bytes:
+            with socket.create_connection(("127.0.0.1", service.addresses[1].port)) as client:
+                client.sendall(
+                    b"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: 1000\r\nAuthorization: Bearer " + TOKEN.encode()
+                    + b"\r\n\r\n"
+                )  # fmt: skip
+                return client.makefile("rb").readline()
+
+        assert (await in_thread(head_only)).startswith(b"HTTP/1.1 503 ")
         answer = await post(service, LEAST)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60")
         monkeypatch.setattr(Outbox, "free_space", lambda _: 150_000)
