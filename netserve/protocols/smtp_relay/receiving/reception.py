@@ -107,12 +107,8 @@ class Reception:
         return None if found and all(map(may_use, found)) else NOT_YOUR_NAME
 
     def trusts(self, client: str) -> bool:
-        """Whether a client may relay without a login.
-
-        Arguments:
-            client: its IP address; a client without one is on this machine.
-        """
-        return not client or is_in(client, self._relay_for)
+        """Whether a client may relay without a login, by its IP address."""
+        return is_in(client, self._relay_for)
 
     def recipient(self, sender: str, recipient: str, *, user: str, trusted: bool) -> Reply | None:
         """Why mail for this recipient is not taken, or None.

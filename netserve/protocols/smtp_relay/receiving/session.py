@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
@@ -37,6 +38,7 @@ from netserve.mail.server.model import (
     Signal,
     TLSWanted,
 )
+from netserve.mail.server.states import State
 from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
 
@@ -74,8 +76,10 @@ class SmtpSession(Protocol):
     def connectionMade(self) -> None:
         """Greet the client."""
         shared = self._shared
-        self._client: str = getattr(self.transport.getPeer(), "host", "")
-        self._trusted = shared.reception.trusts(self._client)
+        peer = self.transport.getPeer()
+        self._client: str = getattr(peer, "host", "")
+        # Who comes by a UNIX socket is on this machine. Of other addresses nothing is known.
+        self._trusted = shared.reception.trusts(self._client) or isinstance(peer, UNIXAddress)
         options = shared.reception.options(self._client)
         client_allowance = shared.rates.of_client(self._client)
         self._allowances = () if client_allowance is None else (client_allowance,)
@@ -91,10 +95,11 @@ class SmtpSession(Protocol):
             machine.end(answers.TOO_SLOW)
         machine.receive(data)
         self._pump()
-        if machine.in_content or data.endswith(b"\n"):
+        skips = machine.state is State.SKIP
+        if machine.in_content or (not skips and data.endswith(b"\n")):
             self._line_deadline = None
-        elif self._line_deadline is None:
-            # Half a line: each further byte would keep the idle sweep away.
+        elif self._line_deadline is None or (not skips and b"\n" in data):
+            # Half a line, or a chunk that is not taken: more of it would keep the idle sweep away.
             shared = self._shared
             now = shared.context.reactor.seconds()
             self._line_deadline = now + shared.reception.command_timeout

@@ -57,7 +57,7 @@ def test_by_default_only_this_machine_may_relay() -> None:
     assert reception.trusts("127.0.0.1")
     assert reception.trusts("::1")
     assert reception.trusts("::ffff:127.0.0.1")
-    assert reception.trusts("")
+    assert not reception.trusts("")
     for outside in ("192.0.2.1", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.1", "nonsense"):
         assert not reception.trusts(outside)
 
