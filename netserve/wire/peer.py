@@ -16,6 +16,11 @@ _OF_ONE_SITE: Final[tuple[Network, ...]] = (
 )
 """Networks that the internet does not route (RFC 6890): nobody from outside has such an address."""
 
+_OF_ALL_OF_IPV4: Final = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32"))
+)
+"""Networks in which all of IPv4 has addresses: NAT64 (RFC 6052, RFC 8215) and Teredo (RFC 4380)."""
+
 _WIDEST_OF_ONE_SITE: Final = {4: 16, 6: 32}
 """Prefix length of the widest public network that one site may have."""
 
@@ -64,6 +69,8 @@ def has_strangers(network: Network) -> bool:
     """Whether a network is wider than one site's, so that anybody may have an address of it."""
     if any(_inside(network, site) for site in _OF_ONE_SITE):
         return False
+    if any(network.version == 6 and network.overlaps(wide) for wide in _OF_ALL_OF_IPV4):
+        return network.prefixlen - 96 < _WIDEST_OF_ONE_SITE[4]
     return network.prefixlen < _WIDEST_OF_ONE_SITE[network.version]
 
 
