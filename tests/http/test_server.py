@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -50,3 +51,21 @@ async def test_bodies_and_pauses_between_requests_have_other_limits() -> None:
     client.transport.loseConnection()
     await client.closed
     await service.stop()
+
+
+@ensureDeferred
+async def test_requests_that_are_sent_ahead_are_bounded() -> None:
+    """S8: while one is handled, few of those behind it are read."""
+    server = HttpServer(lambda _: asyncio.get_running_loop().create_future())
+    made: list[Any] = []
+
+    def build() -> asyncio.Protocol:
+        made.append(server())
+        return made[-1]
+
+    service = await serve(Hosted(stream=build))
+    client = await connect(service.port)
+    client.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+    await until(lambda: made and not made[0].transport.is_reading(), reactor=reactor)
+    await service.stop(drain=0.1)
+    await client.closed

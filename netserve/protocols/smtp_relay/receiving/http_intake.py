@@ -151,6 +151,7 @@ class HttpIntake:
             response.headers["Retry-After"] = str(refused.retry_after)
         if status == 401:
             response.headers["WWW-Authenticate"] = 'Bearer realm="netserve"'
+            response.force_close()  # one guess and one line of log a connection
         if status == 405:
             response.headers["Allow"] = "POST"
         return response

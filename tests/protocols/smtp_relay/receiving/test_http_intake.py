@@ -333,8 +333,7 @@ async def test_without_a_token_nothing_is_taken(tmp_path: Path, authorization: s
             with socket.create_connection(("127.0.0.1", service.addresses[1].port)) as client:
                 client.sendall(
                     b"POST /messages HTTP/1.1\r\nHost: x\r\n" + line
-                    + b"Content-Type: application/json\r\nContent-Length: 2\r\n"
-                    b"Connection: close\r\n\r\n{}"
+                    + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
                 )  # fmt: skip
                 return client.makefile("rb").read()
 
