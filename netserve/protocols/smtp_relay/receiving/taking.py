@@ -29,6 +29,11 @@ NO_SPACE: Final = Reply(452, "4.3.1", "There is too little space for mail; come 
 NOT_STORED: Final = Reply(451, "4.3.0", "The message could not be kept; come again")
 OUR_FAULT: Final = Reply(451, "4.3.0", "Something went wrong here; come again")
 
+_ACCEPTED: Final = (
+    "accepted {id} from {sender} for {recipients}, {size} bytes, of {client}, trace {trace}"
+)
+_ACCEPTED_OF_USER: Final = _ACCEPTED.replace("{client}", "{client}, user {user}")
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -208,12 +213,13 @@ def tell_accepted(context: Context, queue_id: str, envelope: Envelope, size: int
     context.metrics.requests += 1
     many = len(envelope.recipients)
     context.log.info(
-        "accepted {id} from {sender} for {recipients}, {size} bytes, of {client}, trace {trace}",
+        _ACCEPTED_OF_USER if envelope.user else _ACCEPTED,
         id=queue_id,
         sender=envelope.sender or "<>",
         recipients=envelope.recipients[0].address if many == 1 else f"{many} recipients",
         size=size,
         client=envelope.client or "a local socket",
+        user=envelope.user,
         trace=envelope.trace,
     )
 
