@@ -16,7 +16,7 @@ from math import inf
 from typing import Final
 
 from netserve.config.types import Network, Rate
-from netserve.wire.peer import counting_key, is_in, parse_address
+from netserve.wire.peer import counting_key, is_in
 
 KEYS: Final = 20_000
 """Clients or users that one meter knows at a time; the one that came longest ago goes first."""
@@ -151,7 +151,7 @@ class RateLimits:
         Arguments:
             client: its IP address; one without is on this machine, and has none.
         """
-        key = counting_key(parse_address(client))
+        key = counting_key(client)
         if not key or is_in(client, self._exempt):
             return None
         return Allowance(key, "your address", *self._of_addresses, self._clock)
