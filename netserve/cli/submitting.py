@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import smtplib
 import socket
@@ -17,6 +18,7 @@ from netserve.mail.mime import build, pieces
 
 _TIMEOUT: Final = 60.0
 _TLS_PORT: Final = 465
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
 class Refused(Exception):
@@ -53,9 +55,9 @@ def submit(
 
     Raises:
         Refused: it is not taken.
-        ClickException: the message cannot be built.
+        ClickException: the message cannot be built, or the server is none.
     """
-    host, _, port = server.rpartition(":") if _has_port(server) else (server, "", "25")
+    host, port = _host_and_port(server)
     name = _own_name()
     try:
         draft = read_draft({"from": f"postmaster@{name}", **message})
@@ -64,7 +66,7 @@ def submit(
     fields = f"Date: {formatdate()}\r\nMessage-ID: <{secrets.token_hex(12)}@{name}>\r\n"
     content = fields.encode() + b"".join(pieces(build(draft, token=secrets.token_hex(16))))
     try:
-        with _connected(host.strip("[]"), int(port), name, tls, tell) as client:
+        with _connected(host, port, name, tls, tell) as client:
             if user is not None:
                 code, said = client.login(user, password or "")
                 tell(f"logged in as {user}: {_text(code, said)}")
@@ -114,9 +116,19 @@ def _text(code: int, said: bytes | str) -> str:
     return f"{code} {' '.join(text.split())}"
 
 
-def _has_port(server: str) -> bool:
-    _, colon, port = server.rpartition(":")
-    return bool(colon) and port.isdigit() and (server.count(":") == 1 or "]:" in server)
+def _host_and_port(server: str) -> tuple[str, int]:
+    """From ``HOST``, ``HOST:PORT``, ``::1`` or ``[::1]:PORT``.
+
+    Raises:
+        ClickException: it is none of these.
+    """
+    host, colon, port = server.rpartition(":")
+    if not colon or (":" in host and not host.endswith("]")):
+        host, port = server, "25"
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not _PORT.fullmatch(port) or int(port) > 65535:
+        raise click.ClickException(f"not a server: {server!r}; write HOST or HOST:PORT")
+    return host, int(port)
 
 
 def _own_name() -> str:

@@ -62,6 +62,9 @@ _SIZE_UNITS: Final = {
 _SIZE: Final = re.compile(r"(\d+)(B|kB|MB|GB|KiB|MiB|GiB)?", re.ASCII)
 
 
+_IPV4_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
 def parse_duration(value: object) -> float:
     """Seconds from ``500ms``, ``5s``, ``4h``, ``1h30m`` or ``5d``.
 
@@ -251,12 +254,21 @@ FilePath: TypeAlias = Annotated[
 """A path; a relative one starts at the folder of the config file (context key ``folder``)."""
 
 
-def _parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """From ``10.0.0.0/8``, ``::1``; IPv4 that is written as IPv6 is IPv4, as it is for peers.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
     if isinstance(value, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
         return value
     try:
         if isinstance(value, str):
-            return ipaddress.ip_network(value)
+            network = ipaddress.ip_network(value)
+            if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_IPV4_MAPPED):
+                mapped = int(network.network_address) & 0xFFFFFFFF
+                return ipaddress.IPv4Network((mapped, network.prefixlen - _IPV4_MAPPED.prefixlen))
+            return network
     except ValueError as error:
         raise ValueError(f"not a network: {error}") from None
     raise ValueError("not a network; write an address or a network: 127.0.0.1, 10.0.0.0/8, ::1")
@@ -264,7 +276,7 @@ def _parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Netwo
 
 Network: TypeAlias = Annotated[
     ipaddress.IPv4Network | ipaddress.IPv6Network,
-    BeforeValidator(_parse_network),
+    BeforeValidator(parse_network),
     WithJsonSchema({"type": "string"}),
 ]
 """An IP network or a single address."""

@@ -38,6 +38,8 @@ MAX_FIELDS: Final = 100
 MAX_ATTACHMENTS: Final = 1000
 MAX_TEXT: Final = 8000
 """Characters of a subject, or of another header field."""
+MAX_NAME: Final = 255
+"""Characters of a file's name, as file systems have it, or of a content type."""
 LONGEST_WORD: Final = 900
 """Characters without a space in a header field; a line has 998 (RFC 5322, 2.1.1)."""
 
@@ -51,7 +53,6 @@ _MEDIA: Final = re.compile(r"([A-Za-z0-9!#$&^_.+-]{1,64})/([A-Za-z0-9!#$&^_.+-]{
 _PARAMETER: Final = re.compile(r'\s*;\s*([A-Za-z0-9_-]{1,64})\s*=\s*(?:"([^"\\]*)"|([^\s";]+))')
 _COMPOSITE: Final = frozenset({"message", "multipart"})
 _CID: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,200}")
-_NAMED: Final = re.compile(r"(.*?)\s*<([^<>]*)>", re.DOTALL)
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
 _SPACES: Final = re.compile(r"[ \t\r\n]+")
@@ -186,6 +187,14 @@ def _line(way: str, value: object) -> str:
     return value.strip(" ")
 
 
+def _name(way: str, value: object) -> str:
+    """A text that can stand in a header as a parameter, which takes long to encode."""
+    text = _line(way, value)
+    if len(text) > MAX_NAME:
+        raise DraftError(way, f"is longer than {MAX_NAME} characters")
+    return text
+
+
 def _body(way: str, value: object) -> str:
     if not isinstance(value, str):
         raise DraftError(way, "is not a text")
@@ -205,14 +214,14 @@ def _mailbox(way: str, value: object) -> Mailbox:
             raise DraftError(f"{way}.address", "is missing")
         return Mailbox(values.get("name", ""), _address(f"{way}.address", values["address"]))
     text = _line(way, value)
-    named = _NAMED.fullmatch(text)
-    if named is None:
+    name, opened, address = text.removesuffix(">").rpartition("<")
+    if not opened or not text.endswith(">"):
         return Mailbox("", _address(way, text))
-    quoted = _QUOTED.fullmatch(named[1])
-    if quoted is None and '"' in named[1]:
+    name = name.rstrip(" ")
+    quoted = _QUOTED.fullmatch(name)
+    if quoted is None and '"' in name:
         raise DraftError(way, "has quotes that do not match")
-    name = _ESCAPE.sub(r"\1", quoted[1]) if quoted else named[1]
-    return Mailbox(name, _address(way, named[2]))
+    return Mailbox(_ESCAPE.sub(r"\1", quoted[1]) if quoted else name, _address(way, address))
 
 
 def _mailboxes(way: str, value: object) -> tuple[Mailbox, ...]:
@@ -309,7 +318,7 @@ def decode_slice(text: str, start: int) -> bytes:
 
 
 def _media(way: str, value: object) -> tuple[tuple[str, str], tuple[tuple[str, str], ...]]:
-    text = _line(way, value)
+    text = _name(way, value)
     media = _MEDIA.match(text)
     if media is None:
         raise DraftError(way, "is not a media type; write one such as application/pdf")
@@ -333,7 +342,7 @@ def _cid(way: str, value: object) -> str:
 
 
 _ATTACHMENT: Final[Mapping[str, tuple[str, _Reader]]] = {
-    "filename": ("filename", _line),
+    "filename": ("filename", _name),
     "content_type": ("content_type", _media),
     "content": ("content", _content),
     "cid": ("cid", _cid),

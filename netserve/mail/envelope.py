@@ -25,8 +25,10 @@ class Reply:
 
     def encode(self) -> bytes:
         """The reply as it goes out, one or more lines, each ended by CRLF."""
-        lines = self.text.split("\n")
         status = f"{self.status} " if self.status else ""
+        if "\n" not in self.text:
+            return f"{self.code} {status}{self.text}\r\n".encode()
+        lines = self.text.split("\n")
         head = "".join(f"{self.code}-{status}{line}\r\n" for line in lines[:-1])
         return f"{head}{self.code} {status}{lines[-1]}\r\n".encode()
 

@@ -128,13 +128,18 @@ def received_field(
             ASCII stays one.
         when: unix time.
     """
-    origin = f" ([{'IPv6:' if ':' in client else ''}{client}])" if client else ""
+    origin = f" ({address_literal(client)})" if client else ""
     ascii_recipient = ascii_mailbox(recipient)
     target = f"\r\n\tfor <{ascii_recipient}>" if ascii_recipient else ""
     return (
         f"Received: from {helo}{origin}\r\n\tby {hostname} (netserve) with {word} id {queue_id}"
         f"{target};\r\n\t{_date(int(when))}\r\n"
     ).encode()
+
+
+def address_literal(client: str) -> str:
+    """An IP address as it stands in place of a name (RFC 5321, 4.1.3); an empty string for none."""
+    return f"[{'IPv6:' if ':' in client else ''}{client}]" if client else ""
 
 
 def date_field(when: float) -> bytes:

@@ -82,10 +82,10 @@ class ControlSocket:
             return await handler(request)
         except (web.HTTPException, asyncio.CancelledError):
             raise
-        except LookupError as error:
-            return web.json_response({"error": str(error)}, status=404)
         except (NetserveError, ValueError) as error:
-            return web.json_response({"error": str(error)}, status=400)
+            # One that is both says that what was asked for is not there; others are bugs of ours.
+            status = 404 if isinstance(error, LookupError) else 400
+            return web.json_response({"error": str(error)}, status=status)
         except Exception as error:  # whatever it is, the command gets an answer
             self._log.failure("the control socket failed at {path}", path=request.path)
             return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=500)

@@ -40,12 +40,11 @@ class Admission:
         Arguments:
             peer: the peer's IP address, or an empty string on a UNIX socket.
         """
-        address = parse_address(peer)
-        if not self._access.permits(address):
+        if not self._access.permits(parse_address(peer)):
             return "denied"
         if self._open >= self._connections:
             return "connections"
-        key = counting_key(address)
+        key = counting_key(peer)
         if key and self._by_address[key] >= self._connections_per_address:
             return "connections_per_address"
         self._open += 1
@@ -56,7 +55,7 @@ class Admission:
     def release(self, peer: str) -> None:
         """Give back a connection that `admit` has taken."""
         self._open -= 1
-        key = counting_key(parse_address(peer))
+        key = counting_key(peer)
         if not key:
             return
         if self._by_address[key] > 1:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_REMEMBERED: Final = 1024
+"""Peers that are remembered: each connection asks about its own several times."""
 
 _OF_ONE_SITE: Final[tuple[Network, ...]] = (
     *map(ipaddress.IPv4Network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),
@@ -16,6 +20,11 @@ _OF_ONE_SITE: Final[tuple[Network, ...]] = (
 )
 """Networks that the internet does not route (RFC 6890): nobody from outside has such an address."""
 
+_OF_ALL_OF_IPV4: Final = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32"))
+)
+"""Networks in which all of IPv4 has addresses: NAT64 (RFC 6052, RFC 8215) and Teredo (RFC 4380)."""
+
 _WIDEST_OF_ONE_SITE: Final = {4: 16, 6: 32}
 """Prefix length of the widest public network that one site may have."""
 
@@ -23,6 +32,7 @@ _WIDEST_OF_ONE_ROOM: Final = {4: 24, 6: 64}
 """Prefix length of the widest network whose addresses count as named one by one."""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse_address(text: str) -> Address | None:
     """A peer's address; IPv4 that came in over an IPv6 socket is given as IPv4.
 
@@ -37,11 +47,16 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
-def counting_key(address: Address | None) -> str:
+@lru_cache(maxsize=_REMEMBERED)
+def counting_key(peer: str) -> str:
     """What counts as one address: an IPv4 address, or the /64 of an IPv6 address.
 
     One subscriber has a /64 at least, so that counting single IPv6 addresses limits nobody.
+
+    Arguments:
+        peer: its IP address; without one (a UNIX socket) the key is empty.
     """
+    address = parse_address(peer)
     if address is None:
         return ""
     if isinstance(address, ipaddress.IPv6Address):
@@ -64,6 +79,8 @@ def has_strangers(network: Network) -> bool:
     """Whether a network is wider than one site's, so that anybody may have an address of it."""
     if any(_inside(network, site) for site in _OF_ONE_SITE):
         return False
+    if any(network.version == 6 and network.overlaps(wide) for wide in _OF_ALL_OF_IPV4):
+        return network.prefixlen - 96 < _WIDEST_OF_ONE_SITE[4]
     return network.prefixlen < _WIDEST_OF_ONE_SITE[network.version]
 
 

@@ -201,3 +201,17 @@ async def test_by_smtp_to_nobody(tmp_path: Path) -> None:
     code, lines = await send(tmp_path, "a@b.test", "--server", "127.0.0.1:1")
     assert code == 75
     assert lines == ["127.0.0.1:1: [Errno 111] Connection refused", "refused"]
+
+
+@pytest.mark.parametrize("server", ["", ":25", "localhost:", "localhost:smtp", "h:²", "h:65536"])
+@ensureDeferred
+async def test_by_smtp_to_what_is_no_server(tmp_path: Path, server: str) -> None:
+    code, lines = await send(tmp_path, "a@b.test", "--server", server)
+    assert (code, lines) == (1, [f"Error: not a server: {server!r}; write HOST or HOST:PORT"])
+
+
+@pytest.mark.parametrize("server", ["[::1]:1", "localhost:1"])
+@ensureDeferred
+async def test_forms_of_a_server(tmp_path: Path, server: str) -> None:
+    code, lines = await send(tmp_path, "a@b.test", "--server", server)
+    assert (code, lines[-1]) == (75, "refused")

@@ -104,3 +104,21 @@ async def test_a_request_that_comes_just_before_the_stop_is_answered() -> None:
     stopping = Deferred.fromCoroutine(service.stop())
     assert (await client.closed).endswith(b"/last")
     await stopping
+
+
+@ensureDeferred
+async def test_requests_that_are_sent_ahead_are_bounded() -> None:
+    """S8: while one is handled, few of those behind it are read."""
+    server = HttpServer(lambda _: asyncio.get_running_loop().create_future())
+    made: list[Any] = []
+
+    def build() -> asyncio.Protocol:
+        made.append(server())
+        return made[-1]
+
+    service = await serve(Hosted(stream=build))
+    client = await connect(service.port)
+    client.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+    await until(lambda: made and not made[0].transport.is_reading(), reactor=reactor)
+    await service.stop(drain=0.1)
+    await client.closed

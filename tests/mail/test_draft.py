@@ -41,6 +41,14 @@ def test_somebody(given: Any, mailbox: Mailbox) -> None:
     assert draft.sender == mailbox.address
 
 
+def test_a_name_with_many_spaces_costs_no_more_than_another() -> None:
+    """S8, S18: these would take minutes if each space were looked at from each of the others."""
+    spaces = f"a{' ' * 7900}b"
+    draft = read_draft(LEAST | {"to": [f"{spaces} <c@d.test>"] * 1000})
+    assert draft.to[-1] == Mailbox(spaces, "c@d.test")
+    assert "too long" in wrong("to", f"{spaces}@d.test").what
+
+
 def test_recipients_are_each_there_once_and_bcc_among_them() -> None:
     draft = read_draft(
         {
@@ -112,6 +120,10 @@ def test_internationalised_addresses_are_told(field: str) -> None:
          "attachments[0].content_type", "type multipart is not taken"),
         ("attachments", [{"content": "", "filename": "a\r\nb"}], "attachments[0].filename",
          "a line end"),
+        ("attachments", [{"content": "", "filename": "ä " * 129}], "attachments[0].filename",
+         "longer than 255"),
+        ("attachments", [{"content": "", "content_type": f'a/b; c="{"x " * 129}"'}],
+         "attachments[0].content_type", "longer than 255"),
         ("attachments", [{"content": "", "cid": "a b"}], "attachments[0].cid", "not a content id"),
         ("attachments", [{"content": "", "cid": "a>\r\nX: y"}], "attachments[0].cid", "a line end"),
         ("attachment", [], "attachment", "not known; there are from, sender"),

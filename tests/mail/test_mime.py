@@ -138,7 +138,7 @@ def test_a_long_text_is_handled_as_an_attachment_is() -> None:
     assert [part.get_filename() for part in message.iter_attachments()] == ["paper.pdf"]
 
 
-@pytest.mark.parametrize("name", ["Abrechnung, März — 1.pdf", 'a"b\\c;d.txt', "x" * 300, "a b"])
+@pytest.mark.parametrize("name", ["Abrechnung, März — 1.pdf", 'a"b\\c;d.txt', "x" * 255, "a b"])
 def test_file_names(name: str) -> None:
     (part,) = read(build(attachments=[attachment(b"x", filename=name)])).iter_attachments()
     assert part.get_filename() == name

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from netserve.crossing import from_asyncio
 from netserve.errors import PeerError, StartError
 from netserve.ops.control import ControlSocket
+from netserve.outbox.errors import NoSuchMessage
 from netserve.testing.queue import DEFERRED, Courier, opened_queue, put
 
 
@@ -39,9 +40,9 @@ def control(path: Path) -> ControlSocket:
         return web.json_response({"hello": request.query["name"]})
 
     async def fails(request: web.Request) -> web.StreamResponse:
-        raise {"lookup": LookupError, "peer": PeerError, "bug": ZeroDivisionError}[
-            request.query["by"]
-        ]("reason")
+        raise {
+            "lookup": NoSuchMessage, "peer": PeerError, "bug": ZeroDivisionError, "key": KeyError
+        }[request.query["by"]]("reason")  # fmt: skip
 
     made.route("GET", "/hello", hello)
     made.route("GET", "/fails", fails)
@@ -62,7 +63,12 @@ async def test_it_answers_its_owner_only_and_goes_away(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("by", "status", "error"),
-    [("lookup", 404, "reason"), ("peer", 400, "reason"), ("bug", 500, "ZeroDivisionError: reason")],
+    [
+        ("lookup", 404, "reason"),
+        ("peer", 400, "reason"),
+        ("bug", 500, "ZeroDivisionError: reason"),
+        ("key", 500, "KeyError: 'reason'"),
+    ],
 )
 @ensureDeferred
 async def test_every_failure_is_an_answer(tmp_path: Path, by: str, status: int, error: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netserve.config.types import parse_network
 from netserve.wire.peer import (
     counting_key,
     has_strangers,
@@ -19,14 +20,16 @@ from netserve.wire.peer import (
 
 @given(st.ip_addresses())
 def test_an_address_counts_the_same_however_it_is_written(address: object) -> None:
-    assert counting_key(parse_address(str(address))) == counting_key(parse_address(str(address)))
-    assert counting_key(parse_address(str(address)))
+    written = getattr(address, "exploded", str(address))
+    assert counting_key(str(address)) == counting_key(written) != ""
+    assert parse_address(str(address)) == parse_address(written)
 
 
 def test_one_subscriber_of_ipv6_counts_once() -> None:
-    first = counting_key(parse_address("2001:db8:1:2::1"))
-    assert first == counting_key(parse_address("2001:db8:1:2:ffff::9"))
-    assert first != counting_key(parse_address("2001:db8:1:3::1"))
+    first = counting_key("2001:db8:1:2::1")
+    assert first == counting_key("2001:db8:1:2:ffff::9")
+    assert first != counting_key("2001:db8:1:3::1")
+    assert counting_key("") == counting_key("/run/x.sock") == ""
 
 
 @pytest.mark.parametrize(
@@ -53,8 +56,31 @@ def test_forms_of_an_address(client: str, inside: bool) -> None:
         ("fc00::/7", False, False),
         ("2001:db8::/64", False, True),
         ("2001:db8::1", False, True),
+        ("64:ff9b::/96", True, True),
+        ("64:ff9b:1::/64", True, True),
+        ("64:ff9b::c000:0/112", False, True),
+        ("2001::/32", True, False),
+        ("2001::/64", True, True),
     ],
 )
 def test_how_wide_a_network_is(network: str, strangers: bool, named: bool) -> None:
     assert has_strangers(ip_network(network)) is strangers
     assert names_addresses(ip_network(network)) is named
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::ffff:192.0.2.1", "192.0.2.1/32"),
+        ("::/0", "::/0"),
+        ("fc00::/7", "fc00::/7"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+    ],
+)
+def test_networks_are_read_as_addresses_are(written: str, meant: str) -> None:
+    """S7: else a `deny` that is written so would deny nobody."""
+    network = parse_network(written)
+    assert str(network) == meant
+    assert is_in(written.partition("/")[0], [network])

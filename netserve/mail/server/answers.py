@@ -5,9 +5,13 @@ Codes by RFC 5321, 4.2, enhanced status codes by RFC 3463, those of AUTH by RFC 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from netserve.mail.envelope import Reply
+
+_NAMES: Final = 64
+"""Answers that are remembered: a process has few names, and offers few things."""
 
 SENDER_OK: Final = b"250 2.1.0 OK\r\n"
 RECIPIENT_OK: Final = b"250 2.1.5 OK\r\n"
@@ -45,12 +49,14 @@ NOT_SMTP: Final = frozenset(
 """A browser's words: what follows is written by whoever made the page, so it is not read."""
 
 
-def banner(hostname: str) -> Reply:
+@lru_cache(maxsize=_NAMES)
+def banner(hostname: str) -> bytes:
     """The greeting of a new session."""
-    return Reply(220, "", f"{hostname} ESMTP netserve")
+    return Reply(220, "", f"{hostname} ESMTP netserve").encode()
 
 
-def ehlo(hostname: str, *, size: int, starttls: bool, mechanisms: tuple[str, ...]) -> Reply:
+@lru_cache(maxsize=_NAMES)
+def ehlo(hostname: str, *, size: int, starttls: bool, mechanisms: tuple[str, ...]) -> bytes:
     """The answer to EHLO, with all that is offered.
 
     Arguments:
@@ -73,4 +79,4 @@ def ehlo(hostname: str, *, size: int, starttls: bool, mechanisms: tuple[str, ...
         lines.append("STARTTLS")
     if mechanisms:
         lines.append(f"AUTH {' '.join(mechanisms)}")
-    return Reply(250, "", "\n".join(lines))
+    return Reply(250, "", "\n".join(lines)).encode()

@@ -60,7 +60,7 @@ class ServerCore:
         self._errors = self._failed_logins = self._idle_commands = 0
         self.tls = tls
         self._forget()
-        self._say(answers.banner(options.hostname))
+        self._put(answers.banner(options.hostname))
 
     def _forget(self) -> None:
         """Begin as if nothing was said yet (RFC 3207, 4.2)."""

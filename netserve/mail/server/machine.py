@@ -209,7 +209,7 @@ class SmtpServer(LoginStates, ContentStates):
 
     def _ehlo(self, argument: str) -> None:
         self._greet(argument, esmtp=True)
-        self._say(
+        self._put(
             answers.ehlo(
                 self._options.hostname,
                 size=self._limits.message_size,

@@ -15,7 +15,7 @@ from netserve.plugin import Context, Hosted, StreamFactory
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
-from netserve.protocols.smtp_relay.receiving.rates import RateLimits
+from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
 from netserve.protocols.smtp_relay.receiving.taking import Shared
@@ -109,6 +109,7 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         reception=Reception(settings),
         checker=_checker(settings, context),
         rates=_rates(settings.rates, context),
+        places=Places(settings.limits.connections_per_user),
         wall=time.time,
     )
     streams: dict[str, StreamFactory] = {}

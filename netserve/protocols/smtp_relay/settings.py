@@ -77,7 +77,7 @@ class SmtpLimits(Limits):
     data_timeout: Duration = 600.0
     """Time for the content of one message."""
     connections_per_user: PositiveInt = 100
-    """Connections at one time that have logged in as the same user."""
+    """Connections at one time that have logged in as the same user, and requests with its token."""
 
 
 class MailRates(Section):

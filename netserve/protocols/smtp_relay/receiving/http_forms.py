@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import IO
+import re
+from typing import IO, Final
 
 from multidict import MultiMapping
 
 from netserve.mail.address import AddressError, normalise_mailbox
-from netserve.mail.draft import Attachment, Draft, read_draft
-from netserve.mail.mime import build
+from netserve.mail.draft import Draft, read_draft
+
+MAX_VALUES: Final = 100_000
+"""Values in a message's JSON, counted roughly: each takes many times the memory that it has in the
+text."""
+
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_OF_VALUES: Final = (b",", b"[", b"{")
 
 
 class Refused(Exception):
@@ -32,20 +39,22 @@ class Refused(Exception):
         self.retry_after = retry_after
 
 
-def read_json(file: IO[bytes], token: str) -> tuple[Draft, list[bytes | Attachment]]:
+def read_json(file: IO[bytes]) -> Draft:
     """The message that JSON describes; a large one takes a while, and is for a thread.
 
     Arguments:
         file: has the JSON.
-        token: see `netserve.mail.mime.build`.
 
     Raises:
-        Refused: it is not JSON.
+        Refused: it is not JSON, or of too many values.
         DraftError: it does not describe a message.
     """
     file.seek(0)
+    text = file.read()
+    if _has_too_many_values(text):
+        raise Refused(400, f"there are more than {MAX_VALUES} values in it")
     try:
-        data = json.loads(file.read())
+        data = json.loads(text)
     except UnicodeDecodeError:
         raise Refused(400, "this is not JSON: it is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -53,8 +62,22 @@ def read_json(file: IO[bytes], token: str) -> tuple[Draft, list[bytes | Attachme
         raise Refused(400, f"this is not JSON: {error.msg}, {where}") from None
     except (RecursionError, ValueError):
         raise Refused(400, "this is not JSON of a message") from None
-    draft = read_draft(data)
-    return draft, build(draft, token=token)
+    return read_draft(data)
+
+
+def _has_too_many_values(text: bytes) -> bool:
+    """Whether it would take too much memory to parse this."""
+    if sum(map(text.count, _OF_VALUES)) <= MAX_VALUES:
+        return False
+    # Commas and brackets in strings do not count. Of strings there are two to one of those signs
+    # at the most, so that this loop is short.
+    values = at = 0
+    for number, string in enumerate(_STRING.finditer(text)):
+        values += sum(text.count(sign, at, string.start()) for sign in _OF_VALUES)
+        at = string.end()
+        if values > MAX_VALUES or number > 2 * MAX_VALUES:
+            return True
+    return values + sum(text.count(sign, at) for sign in _OF_VALUES) > MAX_VALUES
 
 
 def read_envelope(

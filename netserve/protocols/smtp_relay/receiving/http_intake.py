@@ -20,12 +20,13 @@ status  when
 413     it is too large
 415     it is of another type
 422     the Idempotency-Key was another message's
-429     too much in this time; ``Retry-After`` tells when to come again
+429     too much in this time, or at one time; ``Retry-After`` tells when to come again
 503     it cannot be kept now; the same
 ======  ======================================================================================
 
 A message as it is goes on to the queue while it comes. JSON goes to a temporary file once it is
 longer than 64 KiB, and such files are read one after another, so that what is in memory is bounded.
+They are read in threads, as is what has many attachments, which takes a while to build.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, TypeVar
 
 from aiohttp import web
 from twisted.python.failure import Failure
@@ -45,7 +47,7 @@ from netserve.http.requests import BadRequest, Upload
 from netserve.http.requests import check as check_request
 from netserve.http.server import HttpServer
 from netserve.mail.draft import Attachment, Draft, DraftError
-from netserve.mail.mime import pieces
+from netserve.mail.mime import build, pieces
 from netserve.outbox import OutboxError
 from netserve.outbox.errors import storage_error
 from netserve.protocols.smtp_relay.receiving.http_forms import (
@@ -54,19 +56,28 @@ from netserve.protocols.smtp_relay.receiving.http_forms import (
     read_json,
 )
 from netserve.protocols.smtp_relay.receiving.idempotency import Claim, Window
-from netserve.protocols.smtp_relay.receiving.posting import Poster, Posting, check, not_kept
+from netserve.protocols.smtp_relay.receiving.posting import (
+    Poster,
+    Posting,
+    check,
+    check_space,
+    not_kept,
+)
 from netserve.protocols.smtp_relay.receiving.taking import Shared, tell_accepted
 from netserve.wire.peer import parse_address
 
 PATH: Final = "/messages"
 IN_MEMORY: Final = 64 * 1024
 """Bytes of JSON that are kept in memory while they come."""
+_FEW: Final = 20
+"""Attachments with which a message is built at once."""
 LONGEST_LINE: Final = 64 * 1024
 """Bytes of a request's line, and of a header: many recipients may stand there."""
 _TURN: Final = 16
 """Pieces of a built message after which others have their turn."""
 _LONGEST_KEY: Final = 255
 _ENVELOPE: Final = ("X-Envelope-From", "X-Envelope-To")
+_T = TypeVar("_T")
 _RAW: Final = frozenset({"message/rfc822", "message/global"})
 
 
@@ -140,6 +151,7 @@ class HttpIntake:
             response.headers["Retry-After"] = str(refused.retry_after)
         if status == 401:
             response.headers["WWW-Authenticate"] = 'Bearer realm="netserve"'
+            response.force_close()  # one guess and one line of log a connection
         if status == 405:
             response.headers["Allow"] = "POST"
         return response
@@ -153,15 +165,12 @@ class HttpIntake:
             raise Refused(405, "a message is posted")
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Refused(415, "the message is packed; send it as it is")
-        claim = self._claim(request, poster)
-        if claim is None:
-            return await self._take(request, poster, None)
+        if not self._shared.places.take(poster.user):
+            raise Refused(429, "too many requests of this user at one time", retry_after=1)
         try:
-            if claim.known is not None:
-                return await self._again(request, claim, claim.known.answer)
-            return await self._take(request, poster, claim)
+            return await self._take_once(request, poster)
         finally:
-            claim.leave()
+            self._shared.places.leave(poster.user)
 
     def _poster(self, request: web.BaseRequest) -> Poster:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -179,11 +188,23 @@ class HttpIntake:
         if not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
             what = f"a key has 1 to {_LONGEST_KEY} characters"
             raise Refused(400, what, field="Idempotency-Key")
-        claim = self._window.claim(f"{poster.user} {key}")
+        claim = self._window.claim((poster.user, key))
         if claim is None:
             what = "a request with this key is under way"
             raise Refused(409, what, field="Idempotency-Key", retry_after=1)
         return claim
+
+    async def _take_once(self, request: web.BaseRequest, poster: Poster) -> Mapping[str, Any]:
+        """Take it, or give the answer of the request with the same key that was taken before."""
+        claim = self._claim(request, poster)
+        if claim is None:
+            return await self._take(request, poster, None)
+        try:
+            if claim.known is not None:
+                return await self._again(request, claim, claim.known.answer)
+            return await self._take(request, poster, claim)
+        finally:
+            claim.leave()
 
     async def _again(
         self, request: web.BaseRequest, claim: Claim, answer: Mapping[str, Any]
@@ -244,14 +265,16 @@ class HttpIntake:
             except OSError as error:
                 raise not_kept(self._shared, poster, storage_error(error)) from None
 
+        check_space(self._shared)  # it is looked for again when the message is known
         with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._folder)) as file:
             await self._read(request, self._largest_json, claim, spool)
             token = f"{self._shared.context.random.getrandbits(128):032x}"
             if file.tell() <= IN_MEMORY:
-                draft, built = read_json(file, token)
-                return await self._take_built(draft, built, poster, claim)
+                draft = read_json(file)
+                if len(draft.attachments) <= _FEW:
+                    return await self._take_built(draft, build(draft, token=token), poster, claim)
             async with self._turn:
-                draft, built = await asyncio.to_thread(read_json, file, token)
+                draft, built = await _in_thread(_read_and_build, file, token)
                 return await self._take_built(draft, built, poster, claim)
 
     async def _take_built(
@@ -302,6 +325,26 @@ class HttpIntake:
 
         committed.addCallbacks(kept, failed)
         return await answered
+
+
+def _read_and_build(file: IO[bytes], token: str) -> tuple[Draft, list[bytes | Attachment]]:
+    draft = read_json(file)
+    return draft, build(draft, token=token)
+
+
+async def _in_thread(work: Callable[..., _T], *arguments: Any) -> _T:
+    """What a function gives that runs in a thread.
+
+    A thread cannot be stopped: who is cancelled waits for its end all the same, since there is to
+    be no more than one.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        with suppress(Exception):
+            await running
+        raise
 
 
 def _response(request: web.BaseRequest, status: int, answer: Mapping[str, Any]) -> web.Response:

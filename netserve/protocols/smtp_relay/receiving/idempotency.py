@@ -10,12 +10,15 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 KEYS: Final = 10_000
 """Answers that are remembered; the oldest goes first."""
 SECONDS: Final = 86400.0
 """And for how long."""
+
+Key: TypeAlias = tuple[str, str]
+"""A user and the user's own key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +51,28 @@ class Window:
         self._clock = clock
         self._keys = keys
         self._seconds = seconds
-        self._answered: OrderedDict[str, Answered] = OrderedDict()
-        self._under_way: set[str] = set()
+        self._answered: OrderedDict[Key, Answered] = OrderedDict()
+        self._under_way: set[Key] = set()
 
-    def claim(self, key: str) -> Claim | None:
+    def claim(self, key: Key) -> Claim | None:
         """Begin a request with this key; None while another one with it is under way."""
         if key in self._under_way:
             return None
         self._under_way.add(key)
         return Claim(self, key, self._find(key))
 
-    def _find(self, key: str) -> Answered | None:
+    def _find(self, key: Key) -> Answered | None:
         found = self._answered.get(key)
         if found is not None and self._clock() - found.at > self._seconds:
             del self._answered[key]
             return None
         return found
 
-    def end(self, key: str) -> None:
+    def end(self, key: Key) -> None:
         """A request with this key is over, whatever came of it."""
         self._under_way.discard(key)
 
-    def remember(self, key: str, digest: bytes, answer: Mapping[str, Any]) -> None:
+    def remember(self, key: Key, digest: bytes, answer: Mapping[str, Any]) -> None:
         """A request with this key was taken."""
         self._answered[key] = Answered(digest, answer, self._clock())
         if len(self._answered) > self._keys:
@@ -85,7 +88,7 @@ class Claim:
         known: an earlier request with the key that was taken, or None.
     """
 
-    def __init__(self, window: Window, key: str, known: Answered | None) -> None:
+    def __init__(self, window: Window, key: Key, known: Answered | None) -> None:
         self.known = known
         self.is_committing = False
         """Set once the message is on its way to the disk."""

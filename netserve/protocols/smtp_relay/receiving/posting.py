@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from twisted.internet.defer import Deferred
 
 from netserve.mail.envelope import Envelope, Recipient, Reply
-from netserve.mail.headers import Head, missing_fields, received_field
+from netserve.mail.fields import head_size
+from netserve.mail.headers import Head, address_literal, missing_fields, received_field
 from netserve.mail.server.intake import Intake
 from netserve.mail.server.model import ContentGiven
 from netserve.outbox import Incoming, OutboxError
 from netserve.protocols.smtp_relay.receiving.http_forms import Refused
+from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import Shared, tell_not_kept
 
 COME_AGAIN: Final = 60
@@ -67,15 +69,27 @@ def check(
         reply = reception.recipient(sender, address, user=user, trusted=False)
         if reply is not None:
             raise _refused(reply, field)
-    if shared.outbox.free_space() < reception.space_needed:
+    check_space(shared)
+    client = shared.rates.of_client(poster.client)
+    allowances = (shared.rates.of_user(user), *(() if client is None else (client,)))
+    short = take_of_all(allowances, messages=1, recipients=len(recipients))
+    if short is None:
+        return
+    whose, wait = short
+    if wait == inf:
+        what = f"there are more recipients than {whose} may have at once; send it in parts"
+        raise Refused(400, what, field=recipients[0][0])
+    raise Refused(429, f"too much mail of {whose}", retry_after=ceil(wait))
+
+
+def check_space(shared: Shared) -> None:
+    """See that there is room on the disk.
+
+    Raises:
+        Refused: there is too little.
+    """
+    if shared.outbox.free_space() < shared.reception.space_needed:
         raise Refused(503, "there is too little space for mail", retry_after=COME_AGAIN)
-    for allowance in (shared.rates.of_user(user), shared.rates.of_client(poster.client)):
-        if allowance is None:
-            continue
-        wait = allowance.message() or allowance.recipient(len(recipients))
-        if wait:
-            what = f"too much mail of {allowance.whose}"
-            raise Refused(429, what, retry_after=ceil(wait))
 
 
 class Posting:
@@ -140,12 +154,12 @@ class Posting:
         shared, poster = self._shared, self._poster
         if (reply := shared.reception.header(data, user=poster.user)) is not None:
             raise _refused(reply, "from")
-        section = data[: data.find(b"\r\n\r\n") + 2]
+        section = data[: head_size(data)] if head.is_there else b""
         self._smtputf8 = self._smtputf8 or _is_utf8(section)
         queue_id, hostname, when = self._incoming.id, shared.reception.hostname, shared.wall()
         recipients = self._recipients
         fields = received_field(
-            helo=f"[{poster.client}]" if poster.client else "localhost",
+            helo=address_literal(poster.client) or "localhost",
             client=poster.client,
             hostname=hostname,
             word=poster.word,

@@ -40,8 +40,6 @@ class Reception:
         """Seconds for one line of a command."""
         self.handshake_timeout = limits.handshake_timeout
         """Seconds for the handshake behind STARTTLS."""
-        self.connections_per_user = limits.connections_per_user
-        """Connections at one time that have logged in as the same user."""
         self._login_wanted = settings.role == "submission"
         self._relay_for = settings.trusted
         self._normalise_for = settings.normalised
@@ -109,12 +107,8 @@ class Reception:
         return None if found and all(map(may_use, found)) else NOT_YOUR_NAME
 
     def trusts(self, client: str) -> bool:
-        """Whether a client may relay without a login.
-
-        Arguments:
-            client: its IP address; a client without one is on this machine.
-        """
-        return not client or is_in(client, self._relay_for)
+        """Whether a client may relay without a login, by its IP address."""
+        return is_in(client, self._relay_for)
 
     def recipient(self, sender: str, recipient: str, *, user: str, trusted: bool) -> Reply | None:
         """Why mail for this recipient is not taken, or None.

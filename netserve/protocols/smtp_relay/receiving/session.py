@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
@@ -37,7 +38,8 @@ from netserve.mail.server.model import (
     Signal,
     TLSWanted,
 )
-from netserve.protocols.smtp_relay.receiving.rates import Allowance
+from netserve.mail.server.states import State
+from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
 
 WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
@@ -74,8 +76,10 @@ class SmtpSession(Protocol):
     def connectionMade(self) -> None:
         """Greet the client."""
         shared = self._shared
-        self._client: str = getattr(self.transport.getPeer(), "host", "")
-        self._trusted = shared.reception.trusts(self._client)
+        peer = self.transport.getPeer()
+        self._client: str = getattr(peer, "host", "")
+        # Who comes by a UNIX socket is on this machine. Of other addresses nothing is known.
+        self._trusted = shared.reception.trusts(self._client) or isinstance(peer, UNIXAddress)
         options = shared.reception.options(self._client)
         client_allowance = shared.rates.of_client(self._client)
         self._allowances = () if client_allowance is None else (client_allowance,)
@@ -91,10 +95,11 @@ class SmtpSession(Protocol):
             machine.end(answers.TOO_SLOW)
         machine.receive(data)
         self._pump()
-        if machine.in_content or data.endswith(b"\n"):
+        skips = machine.state is State.SKIP
+        if machine.in_content or (not skips and data.endswith(b"\n")):
             self._line_deadline = None
-        elif self._line_deadline is None:
-            # Half a line: each further byte would keep the idle sweep away.
+        elif self._line_deadline is None or (not skips and b"\n" in data):
+            # Half a line, or a chunk that is not taken: more of it would keep the idle sweep away.
             shared = self._shared
             now = shared.context.reactor.seconds()
             self._line_deadline = now + shared.reception.command_timeout
@@ -215,7 +220,7 @@ class SmtpSession(Protocol):
         if reply is None and shared.outbox.free_space() < shared.reception.space_needed:
             reply = NO_SPACE
         if reply is None and self._allowances:
-            reply = self._too_many("messages", Allowance.message)
+            reply = self._too_many("messages", messages=1)
         if reply is not None:
             self._log_refusal("mail", event.mail.sender, reply)
         self._answer(reply)
@@ -228,17 +233,18 @@ class SmtpSession(Protocol):
             trusted=self._trusted,
         )
         if reply is None and self._allowances:
-            reply = self._too_many("recipients", Allowance.recipient)
+            reply = self._too_many("recipients", recipients=1)
         if reply is not None:
             self._log_refusal(event.recipient.address, event.mail.sender, reply)
         self._answer(reply)
 
-    def _too_many(self, what: str, take: Callable[[Allowance], float]) -> Reply | None:
-        for allowance in self._allowances:
-            if wait := take(allowance):
-                text = f"Too many {what} of {allowance.whose}; come again in {ceil(wait)} s"
-                return Reply(450, "4.7.1", text)
-        return None
+    def _too_many(self, what: str, **count: int) -> Reply | None:
+        short = take_of_all(self._allowances, **count)
+        if short is None:
+            return None
+        whose, wait = short
+        text = f"Too many {what} of {whose}; come again in {ceil(wait)} s"
+        return Reply(450, "4.7.1", text)
 
     def _log_refusal(self, what: str, sender: str, reply: Reply) -> None:
         self._shared.context.metrics.errors["refused"] += 1
@@ -260,28 +266,24 @@ class SmtpSession(Protocol):
         shared = self._shared
         if self._gone:
             return
-        if shared.logged_in[user] >= shared.reception.connections_per_user:
+        if shared.places.take(user):
+            self._user = user
+            self._allowances = (*self._allowances, shared.rates.of_user(user))
+            self._machine.accept(user)
+        else:
             shared.context.metrics.errors["connections_per_user"] += 1
             shared.context.log.info(
                 "refused {client}: too many connections of {user}", client=self._client, user=user
             )
             self._machine.refuse(TOO_MANY_OF_USER)
-        else:
-            shared.logged_in[user] += 1
-            self._user = user
-            self._allowances = (*self._allowances, shared.rates.of_user(user))
-            self._machine.accept(user)
         self._pump()
 
     def _leave_user(self) -> None:
         """The session is nobody's again, as at its begin."""
-        logged_in, user = self._shared.logged_in, self._user
+        user, self._user = self._user, ""
         if user:
-            self._user = ""
             self._allowances = self._allowances[:-1]
-            logged_in[user] -= 1
-            if not logged_in[user]:
-                del logged_in[user]
+            self._shared.places.leave(user)
 
     def _not_logged_in(self, failure: Failure, user: str) -> None:
         context = self._shared.context

@@ -5,9 +5,8 @@ Only the outbox may say 'accepted': the answer to `MessageEnds` is given when it
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.python.failure import Failure
@@ -23,12 +22,17 @@ from netserve.mail.server.machine import SmtpServer
 from netserve.mail.server.model import ContentGiven, MessageBegins, MessageDropped, MessageEnds
 from netserve.outbox import Incoming, Outbox, OutboxError, OutOfSpace
 from netserve.plugin import Context
-from netserve.protocols.smtp_relay.receiving.rates import RateLimits
+from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 
 NO_SPACE: Final = Reply(452, "4.3.1", "There is too little space for mail; come again")
 NOT_STORED: Final = Reply(451, "4.3.0", "The message could not be kept; come again")
 OUR_FAULT: Final = Reply(451, "4.3.0", "Something went wrong here; come again")
+
+_ACCEPTED: Final = (
+    "accepted {id} from {sender} for {recipients}, {size} bytes, of {client}, trace {trace}"
+)
+_ACCEPTED_OF_USER: Final = _ACCEPTED.replace("{client}", "{client}, user {user}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,8 @@ class Shared:
         reception: decides who may hand mail over, and what is refused.
         checker: of logins, as `twisted.cred` has them; None without users.
         rates: how much clients and users may hand over.
+        places: how many connections users may have.
         wall: gives unix seconds.
-        logged_in: connections by the user that they have logged in as.
     """
 
     context: Context
@@ -50,8 +54,8 @@ class Shared:
     reception: Reception
     checker: Any
     rates: RateLimits
+    places: Places
     wall: Callable[[], float]
-    logged_in: Counter[str] = field(default_factory=Counter)
 
 
 class Taker:
@@ -209,12 +213,13 @@ def tell_accepted(context: Context, queue_id: str, envelope: Envelope, size: int
     context.metrics.requests += 1
     many = len(envelope.recipients)
     context.log.info(
-        "accepted {id} from {sender} for {recipients}, {size} bytes, of {client}, trace {trace}",
+        _ACCEPTED_OF_USER if envelope.user else _ACCEPTED,
         id=queue_id,
         sender=envelope.sender or "<>",
         recipients=envelope.recipients[0].address if many == 1 else f"{many} recipients",
         size=size,
         client=envelope.client or "a local socket",
+        user=envelope.user,
         trace=envelope.trace,
     )
 

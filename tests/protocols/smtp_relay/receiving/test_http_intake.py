@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email import policy
@@ -23,7 +24,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
-from netserve.protocols.smtp_relay.receiving import http_intake
+from netserve.protocols.smtp_relay.receiving import http_forms, http_intake
 from netserve.testing.hosting import FREE_PORT, RunningService
 from netserve.testing.mail import in_thread, mails, relay
 from netserve.testing.programs import require_program
@@ -125,6 +126,21 @@ async def test_a_raw_message_arrives_byte_for_byte(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_client_of_ipv6_is_told_as_mail_has_it(tmp_path: Path) -> None:
+    """RFC 5321, 4.1.3."""
+    http = {"listen": r"tcp6:0:interface=\:\:1", "tokens": {"shop": TOKEN}}
+    async with relay(tmp_path, http=http) as service:
+        target = f"http://[::1]:{service.addresses[1].port}/messages"
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answer = await in_thread(
+            lambda: requests.post(target, json=LEAST, headers=headers, timeout=20)
+        )
+        assert answer.status_code == 202, answer.text
+        (mail,) = await mails(tmp_path)
+    assert b"Received: from [IPv6:::1] ([IPv6:::1])" in mail
+
+
+@pytest_twisted.ensureDeferred
 async def test_curl_with_a_file(tmp_path: Path) -> None:
     """As a file of Unix has it, with line feeds; larger than what curl sends without asking."""
     curl = require_program("curl")
@@ -178,6 +194,9 @@ async def test_curl_with_json_over_tls(tmp_path: Path) -> None:
         (b"Subject: x\r\n\r\nx\r\n", "?from=&to=c@d.test", False, "7BIT"),
         ("Subject: x\r\n\r\nü\r\n".encode(), "?from=&to=c@d.test", False, "8BITMIME"),
         ("Subject: ü\r\n\r\nx\r\n".encode(), "?from=&to=c@d.test", True, "8BITMIME"),
+        ("Subject: ü\r\n".encode(), "?from=&to=c@d.test", True, "8BITMIME"),
+        ("\r\nü\r\n\r\nx\r\n".encode(), "?from=&to=c@d.test", False, "8BITMIME"),
+        ("No header, ü\r\n\r\nx\r\n".encode(), "?from=&to=c@d.test", False, "8BITMIME"),
         ("Subject: ü\r\n\r\nx\r\n".encode("latin-1"), "?from=&to=c@d.test", False, "8BITMIME"),
         (b"Subject: x\r\n\r\nx\r\n", "?from=%C3%BC@b.test&to=c@d.test", True, "7BIT"),
     ],
@@ -257,6 +276,17 @@ async def test_too_little_space_is_503(tmp_path: Path, monkeypatch: pytest.Monke
     """S3."""
     async with intake(tmp_path, limits={"message_size": 100_000}) as service:
         monkeypatch.setattr(Outbox, "free_space", lambda _: 149_999)
+
+        def head_only() -> bytes:
+            with socket.create_connection(("127.0.0.1", service.addresses[1].port)) as client:
+                client.sendall(
+                    b"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: 1000\r\nAuthorization: Bearer " + TOKEN.encode()
+                    + b"\r\n\r\n"
+                )  # fmt: skip
+                return client.makefile("rb").readline()
+
+        assert (await in_thread(head_only)).startswith(b"HTTP/1.1 503 ")
         answer = await post(service, LEAST)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60")
         monkeypatch.setattr(Outbox, "free_space", lambda _: 150_000)
@@ -303,8 +333,7 @@ async def test_without_a_token_nothing_is_taken(tmp_path: Path, authorization: s
             with socket.create_connection(("127.0.0.1", service.addresses[1].port)) as client:
                 client.sendall(
                     b"POST /messages HTTP/1.1\r\nHost: x\r\n" + line
-                    + b"Content-Type: application/json\r\nContent-Length: 2\r\n"
-                    b"Connection: close\r\n\r\n{}"
+                    + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
                 )  # fmt: skip
                 return client.makefile("rb").read()
 
@@ -481,6 +510,27 @@ async def test_recipients_have_a_rate(tmp_path: Path) -> None:
         assert (await post(service, LEAST | {"cc": "x@d.test"})).status_code == 202
         assert (await post(service, LEAST | {"cc": "x@d.test"})).status_code == 429
         assert (await post(service, LEAST)).status_code == 202
+        answer = await post(service, LEAST | {"cc": ["x@d.test", "y@d.test", "z@d.test"]})
+        assert (answer.status_code, answer.json()["field"]) == (400, "to[0]")
+
+
+@pytest_twisted.ensureDeferred
+async def test_requests_of_a_user_at_one_time_are_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S8: as connections over SMTP are, and together with them."""
+    late, held = _held_commits()
+    async with intake(tmp_path, limits={"connections_per_user": 1}) as service:
+        with monkeypatch.context() as slow:
+            slow.setattr(Incoming, "commit", late)
+            first = Deferred.fromCoroutine(post(service, LEAST))
+            await until(lambda: held, reactor=reactor)
+        answer = await post(service, LEAST)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+        assert (await post(service, LEAST, token=OTHER)).status_code == 202
+        held[0]()
+        assert (await first).status_code == 202
+        assert (await post(service, LEAST)).status_code == 202
 
 
 @pytest_twisted.ensureDeferred
@@ -592,12 +642,12 @@ async def test_large_json_is_built_one_after_another(
     building, most = 0, 0
     real = http_intake.read_json
 
-    def watched(file: Any, token: str) -> Any:
+    def watched(file: Any) -> Any:
         nonlocal building, most
         building += 1
         most = max(most, building)
         try:
-            return real(file, token)
+            return real(file)
         finally:
             building -= 1
 
@@ -612,6 +662,83 @@ async def test_large_json_is_built_one_after_another(
             assert part.get_content() == bytes(range(256)) * 2000
     assert most == 1
     assert not [name for name in os.listdir(tmp_path) if name.startswith("tmp")]  # noqa: PTH208
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_goes_away_does_not_give_its_turn_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S8: what is in memory is in memory until its thread ends."""
+    building, most = 0, 0
+    end = threading.Event()
+
+    def slow(file: Any) -> Any:
+        nonlocal building, most
+        building += 1
+        most = max(most, building)
+        end.wait(10)
+        building -= 1
+        raise RuntimeError("nobody waits for this any more")
+
+    data = json.dumps(LEAST | {"text": "x" * 100_000}).encode()
+    request = (
+        f"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(data)}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    ).encode() + data
+    async with intake(tmp_path) as service:
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(http_intake, "read_json", slow)
+                for _ in range(3):
+                    port = service.addresses[1].port
+                    with socket.create_connection(("127.0.0.1", port)) as client:
+                        client.sendall(request)
+                        await until(lambda: building, reactor=reactor)
+                    await until(lambda: service.metrics.connections_open == 0, reactor=reactor)
+        finally:
+            end.set()
+        assert (await post(service, LEAST | {"text": "x" * 100_000})).status_code == 202
+    assert most == 1
+    assert service.metrics.errors == {}
+
+
+@pytest.mark.parametrize("inside", ["{},", "[],", '"",', '{"":0},', "1,"])
+@pytest_twisted.ensureDeferred
+async def test_json_of_many_values_is_refused_before_it_takes_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    """S8: an empty object is 3 bytes here, and 64 in memory. In texts all signs are free."""
+    bomb = f'{{"from": "a@b.test", "x": "\\"", "to": [{inside * 110_000}0]}}'
+    harmless = LEAST | {"text": "[{," * 110_000, "html": '"\\' * 1000}
+    async with intake(tmp_path) as service:
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        with monkeypatch.context() as patch:
+            patch.setattr(http_forms.json, "loads", lambda _: pytest.fail("it is parsed"))
+            answer = await in_thread(
+                lambda: requests.post(url(service), data=bomb, headers=headers, timeout=20)
+            )
+        assert (answer.status_code, "values" in answer.json()["error"]) == (400, True)
+        assert (await post(service, harmless)).status_code == 202
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_attachments_are_built_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S9: a thousand of them take a quarter of a second, however small they are."""
+    threads: list[bool] = []
+    real = http_intake.build
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(http_intake, "build", watched)
+    async with intake(tmp_path) as service:
+        for count in (20, 21):
+            data = LEAST | {"attachments": [{"content": ""}] * count}
+            assert (await post(service, data)).status_code == 202
+    assert threads == [False, True]
 
 
 async def _all(coroutines: list[Any]) -> list[Any]:

@@ -13,7 +13,7 @@ class Time:
 
 
 def claimed(window: Window, key: str, content: bytes = b"x") -> Claim:
-    claim = window.claim(key)
+    claim = window.claim(("shop", key))
     assert claim is not None
     claim.update(content)
     return claim
@@ -23,7 +23,7 @@ def test_what_was_taken_is_known_and_compared() -> None:
     window = Window(Time())
     first = claimed(window, "a")
     assert first.known is None
-    assert window.claim("a") is None
+    assert window.claim(("shop", "a")) is None
     first.taken({"id": "1"})
     again = claimed(window, "a")
     assert again.known is not None
@@ -32,6 +32,13 @@ def test_what_was_taken_is_known_and_compared() -> None:
     again.end()
     assert not claimed(window, "a", b"y").is_the_same
     assert claimed(window, "b").known is None
+
+
+def test_keys_of_others_are_others() -> None:
+    """However their names are put together."""
+    window = Window(Time())
+    assert window.claim(("a", "b c")) is not None
+    assert window.claim(("a b", "c")) is not None
 
 
 def test_what_was_not_taken_may_come_again() -> None:
@@ -45,9 +52,9 @@ def test_what_is_being_committed_is_under_way_when_its_handler_has_left() -> Non
     claim = claimed(window, "a")
     claim.is_committing = True
     claim.leave()
-    assert window.claim("a") is None
+    assert window.claim(("shop", "a")) is None
     claim.taken({})
-    assert window.claim("a") is not None
+    assert window.claim(("shop", "a")) is not None
 
 
 def test_the_window_is_bounded_in_number_and_time() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from math import inf
 from typing import Any
 
 import pytest
@@ -10,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netserve.config.types import Rate, parse_rate
-from netserve.protocols.smtp_relay.receiving.rates import Meter, RateLimits
+from netserve.protocols.smtp_relay.receiving.rates import (
+    Meter,
+    Places,
+    RateLimits,
+    take_of_all,
+)
 
 
 def test_a_bucket_is_used_up_at_once_and_filled_evenly() -> None:
@@ -58,7 +64,8 @@ def test_several_are_taken_together_or_not_at_all() -> None:
     assert meter.take("a", 0.0, 7) == 0.0
     assert meter.take("a", 0.0, 4) == pytest.approx(6.0)
     assert meter.take("a", 0.0, 3) == 0.0
-    assert meter.take("a", 60.0, 1000) == 0.0  # as many as there can be
+    assert meter.take("a", 60.0, 11) == inf  # there are never so many
+    assert meter.take("a", 60.0, 10) == 0.0
     assert meter.take("a", 60.0, 1) == pytest.approx(6.0)
 
 
@@ -85,9 +92,34 @@ def limits(**options: Any) -> RateLimits:
 def test_messages_and_recipients_are_counted_apart() -> None:
     allowance = limits().of_client("192.0.2.1")
     assert allowance is not None
-    assert (allowance.message(), allowance.recipient()) == (0.0, 0.0)
-    assert allowance.message() > 0
-    assert allowance.recipient() > 0
+    assert (allowance.take(1, 0), allowance.take(0, 1)) == (0.0, 0.0)
+    assert allowance.take(1, 0) > 0
+    assert allowance.take(0, 1) > 0
+
+
+@pytest.mark.parametrize("poor", [0, 1])
+@pytest.mark.parametrize("of", [(1, 0), (0, 1), (1, 1)])
+def test_of_all_allowances_is_taken_or_of_none(poor: int, of: tuple[int, int]) -> None:
+    made = limits(per_user=parse_rate("2/hour"), recipients_per_user=parse_rate("2/hour"))
+    address = made.of_client("192.0.2.1")
+    assert address is not None
+    both = [made.of_user("me"), address]
+    both.insert(1 - poor, both.pop())
+    messages, recipients = of
+    address.take(*of)
+    assert take_of_all(both, messages=messages, recipients=recipients) == (
+        "your address", pytest.approx(3600.0)
+    )  # fmt: skip
+    user = made.of_user("me")
+    assert [user.take(*of) for _ in range(3)] == [0.0, 0.0, pytest.approx(1800.0)]
+
+
+def test_a_message_is_not_taken_without_its_recipients() -> None:
+    user = limits(per_user=parse_rate("1/hour"), recipients_per_user=parse_rate("5/hour"))
+    allowance = user.of_user("me")
+    assert allowance.take(0, 4) == 0.0
+    assert allowance.take(1, 2) == pytest.approx(720.0)
+    assert allowance.take(1, 1) == 0.0
 
 
 def test_one_subscriber_of_ipv6_is_one_address() -> None:
@@ -95,9 +127,28 @@ def test_one_subscriber_of_ipv6_is_one_address() -> None:
     for peer, wait in (("2001:db8::1", 0.0), ("2001:db8::2", 3600.0), ("2001:db8:1::1", 0.0)):
         allowance = made.of_client(peer)
         assert allowance is not None
-        assert allowance.message() == pytest.approx(wait)
+        assert allowance.take(1, 0) == pytest.approx(wait)
 
 
 @pytest.mark.parametrize("peer", ["", "127.0.0.1", "::ffff:127.0.0.1"])
 def test_who_is_exempt_is_not_looked_at(peer: str) -> None:
     assert limits().of_client(peer) is None
+
+
+@given(st.lists(st.sampled_from(["take a", "take b", "leave a", "leave b"]), max_size=40))
+def test_places_are_taken_and_given_back(steps: list[str]) -> None:
+    """S8: each user has so many, and a user without any is forgotten."""
+    places = Places(2)
+    taken = {"a": 0, "b": 0}
+    for step in steps:
+        verb, user = step.split()
+        if verb == "take":
+            assert places.take(user) == (taken[user] < 2)
+            taken[user] = min(taken[user] + 1, 2)
+        elif taken[user]:
+            places.leave(user)
+            taken[user] -= 1
+    assert {user for user in places._taken if places._taken[user]} == {
+        user for user in taken if taken[user]
+    }
+    assert not [user for user, count in places._taken.items() if not count]

@@ -19,6 +19,7 @@ from argon2 import PasswordHasher
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.internet import reactor as _reactor
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import Logger
@@ -28,7 +29,7 @@ from netserve.config.types import parse_rate
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
 from netserve.plugin import Metrics
 from netserve.protocols.smtp_relay import plugin
-from netserve.protocols.smtp_relay.receiving.rates import RateLimits
+from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
@@ -458,14 +459,15 @@ async def test_a_message_has_its_time(tmp_path: Path) -> None:
 class Transport:
     """One whose client reads nothing, until it is `emptied`."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: Any) -> None:
+        self.peer = peer
         self.sent = b""
         self.unread = 0
         self.producer: Any = None
         self.reading = True
 
     def getPeer(self) -> Any:
-        return SimpleNamespace(host="127.0.0.1")
+        return self.peer
 
     def write(self, data: bytes) -> None:
         self.sent += data
@@ -522,7 +524,12 @@ class Queue:
         return self.commits[-1]
 
 
-def session(queue: Queue, clock: Any = reactor) -> tuple[SmtpSession, Transport]:
+HERE = SimpleNamespace(host="127.0.0.1")
+
+
+def session(
+    queue: Queue, clock: Any = reactor, *, peer: Any = HERE
+) -> tuple[SmtpSession, Transport]:
     """A session without sockets."""
     settings = plugin.settings.model_validate(
         {"protocol": "smtp-relay", "listen": "tcp:0", "routes": ({"deliver": {"discard": True}},)}
@@ -538,9 +545,9 @@ def session(queue: Queue, clock: Any = reactor) -> tuple[SmtpSession, Transport]
             recipients_per_address=parse_rate("1/hour"), recipients_per_user=parse_rate("1/hour"),
             clock=lambda: 0.0,
         ),
-        wall=lambda: 0.0,
+        places=Places(100), wall=lambda: 0.0,
     )  # fmt: skip
-    made, transport = SmtpSession(shared), Transport()
+    made, transport = SmtpSession(shared), Transport(peer)
     made.transport = transport
     made.connectionMade()
     made.dataReceived(b"EHLO x\r\n")
@@ -573,6 +580,37 @@ def test_whole_commands_and_messages_have_their_own_time() -> None:
         clock.advance(299)
     made.dataReceived(b"\r\n.\r\n")
     assert transport.sent.endswith(b"queued as Q1\r\n")
+
+
+def test_a_client_that_always_sends_half_a_line_ahead_is_not_slow() -> None:
+    """Each line has its own time, however the network cuts them."""
+    clock = Clock()
+    made, transport = session(Queue(), clock)
+    made.dataReceived(b"NO")
+    for _ in range(5):
+        clock.advance(200)
+        made.dataReceived(b"OP\r\nNO")
+    assert b"421" not in transport.sent
+
+
+def test_a_chunk_that_is_not_taken_has_its_time() -> None:
+    """S8: it may be as long as a number can be written, and is answered at its end only."""
+    clock = Clock()
+    made, transport = session(Queue(), clock)
+    made.dataReceived(b"BDAT 99999999999999999999\r\n")
+    for _ in range(4):
+        made.dataReceived(b"line\r\n")
+        clock.advance(100)
+    made.dataReceived(b"line\r\n")
+    assert transport.sent.endswith(b"421 4.4.2 This took too long\r\n")
+
+
+def test_who_comes_from_nowhere_that_is_known_is_not_trusted() -> None:
+    """S7: no address is an address of this machine only where it is that of a UNIX socket."""
+    for peer, reply in ((UNIXAddress(None), b"250 2.1.5"), (object(), b"554 5.7.1")):
+        made, transport = session(Queue(), peer=peer)
+        made.dataReceived(b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n")
+        assert transport.sent.splitlines()[-1].startswith(reply)
 
 
 def test_replies_that_nobody_reads_are_bounded() -> None:

@@ -19,9 +19,11 @@ import trustme
 from argon2 import PasswordHasher
 from click.testing import CliRunner
 from twisted.internet import reactor as _reactor
+from twisted.logger import globalLogPublisher
 
 from netserve.cli.passwd import passwd
 from netserve.errors import OptionError
+from netserve.ops.logs import text_line
 from netserve.testing.hosting import FREE_PORT
 from netserve.testing.mail import TEXT, Raw, in_thread, mails, relay, send
 from netserve.testing.next_hop import CuttingController
@@ -401,6 +403,33 @@ async def test_connections_of_a_user_are_limited(tmp_path: Path) -> None:
 def in_file(file: Path, user: str, *arguments: str, password: str = "") -> None:
     result = CliRunner().invoke(passwd, [str(file), user, *arguments], input=password)
     assert result.exit_code == 0, result.output
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_log_tells_whose_mail_was_taken(tmp_path: Path) -> None:
+    """Whose password was stolen is to be found out."""
+    lines: list[str] = []
+
+    def observe(event: Any) -> None:
+        lines.append(text_line(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        async with relay(tmp_path, users=USERS, login_without_tls=True) as service:
+
+            def work() -> None:
+                with smtplib.SMTP("127.0.0.1", service.port, timeout=10) as client:
+                    client.sendmail("a@b.test", "c@d.test", TEXT)
+                    client.login("me", "secret")
+                    client.sendmail("a@b.test", "c@d.test", TEXT)
+
+            await in_thread(work)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    first, second = (line for line in lines if "accepted" in line)
+    assert ", of 127.0.0.1, trace " in first
+    assert ", of 127.0.0.1, user me, trace " in second
+    assert not any("secret" in line for line in lines)
 
 
 @pytest_twisted.ensureDeferred
