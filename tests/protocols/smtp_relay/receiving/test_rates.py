@@ -47,7 +47,7 @@ def test_in_no_time_is_more_taken_than_a_bucket_and_what_came_in(
         if not wait:
             taken.append(now)
         else:
-            assert 0 < wait <= seconds / count * 1.001
+            assert 0 < wait <= seconds / count * 1.011  # the hundredth that is allowed for
     for first, begin in enumerate(taken):
         for last in range(first, len(taken)):
             span = taken[last] - begin
