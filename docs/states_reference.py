@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from netserve.mail.client.machine import TRANSITIONS
+from netserve.mail.client.states import TRANSITIONS
 from netserve.mail.server.states import TABLE
 from netserve.mail.server.states import State as ServerState
 
@@ -66,7 +66,7 @@ when a limit is passed.
 """
 CLIENT = """## The client
 
-`netserve.mail.client.machine.TRANSITIONS`. A state is the reply that is waited for. Beside what is
+`netserve.mail.client.states.TRANSITIONS`. A state is the reply that is waited for. Beside what is
 here, from any state a 421, a reply that is none, one that was not asked for, and a lost connection
 lead to CLOSED, and so does the answer to QUIT.
 

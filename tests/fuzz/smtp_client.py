@@ -31,8 +31,9 @@ from netserve.mail.client.events import (
     Ready,
     StartTLS,
 )
-from netserve.mail.client.machine import Client, State
+from netserve.mail.client.machine import Client
 from netserve.mail.client.replies import MAX_LINE, MAX_LINES
+from netserve.mail.client.states import State
 from netserve.mail.envelope import Recipient, Reply
 from tests.fuzz.coding import decode, encode
 from tests.fuzz.held import held

@@ -6,10 +6,8 @@ after every call, and acts on the events: `StartTLS` (begin TLS, then call `tls_
 network takes it), `Done` (what became of each recipient), `Closed` (close the connection). A
 message whose body is given to `start` as a whole needs no `NeedBody`.
 
-The state is the reply that is waited for. With PIPELINING (RFC 2920) MAIL, all RCPTs and DATA go
-out at once, without it one by one; their replies pass the same states. The table has the ways
-through a session; beside them, from any state, a 421, a reply that is none, one that was not asked
-for, and a lost connection lead to CLOSED.
+The state is the reply that is waited for, see `states`. With PIPELINING (RFC 2920) MAIL, all RCPTs
+and DATA go out at once, without it one by one; their replies pass the same states.
 
 A server that does not greet us, does not let us log in or does not offer the TLS that is asked for
 has said nothing about a message, with whatever code: `Closed` then has a temporary reply.
@@ -18,7 +16,6 @@ has said nothing about a message, with whatever code: `Closed` then has a tempor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import Enum
 from typing import ClassVar, Final
 
 from netserve.mail.client.events import (
@@ -31,88 +28,16 @@ from netserve.mail.client.events import (
     StartTLS,
 )
 from netserve.mail.client.extensions import Addressee, Extensions, Sending
-from netserve.mail.client.replies import BadReply, RawReply, ReplyReader
+from netserve.mail.client.replies import BadReply, RawReply, ReplyReader, Unusable
 from netserve.mail.client.sasl import Exchange, exchange_for
+from netserve.mail.client.states import TRANSITIONS, State
 from netserve.mail.client.stuffing import Stuffer, stuffed
 from netserve.mail.client.transaction import Transaction
 from netserve.mail.envelope import Reply
 
-
-class State(Enum):
-    """The reply, or the deed of the driver, that is waited for."""
-
-    BANNER = "banner"
-    EHLO = "ehlo"
-    HELO = "helo"
-    STARTTLS = "starttls"
-    TLS = "tls"
-    AUTH = "auth"
-    READY = "ready"
-    MAIL = "mail"
-    RCPT = "rcpt"
-    DATA = "data"
-    BODY = "body"
-    FINAL = "final"
-    RESET = "reset"
-    QUIT = "quit"
-    CLOSED = "closed"
-
-    __hash__ = object.__hash__  # by identity; Enum's own is a Python function
-
-
-TRANSITIONS: Final[Mapping[State, Mapping[str, State]]] = {
-    State.BANNER: {"greeted": State.EHLO},
-    State.EHLO: {
-        "not known": State.HELO,
-        "TLS is offered": State.STARTTLS,
-        "login is wanted": State.AUTH,
-        "usable": State.READY,
-    },
-    State.HELO: {"usable": State.READY},
-    State.STARTTLS: {
-        "agreed": State.TLS,
-        "login is wanted": State.AUTH,  # refused, and the level is `may`
-        "usable": State.READY,
-    },
-    State.TLS: {"started": State.EHLO},
-    State.AUTH: {"challenged": State.AUTH, "usable": State.READY},
-    State.READY: {"message": State.MAIL, "quit": State.QUIT},
-    State.MAIL: {"go on": State.RCPT, "refused": State.READY},
-    State.RCPT: {"next recipient": State.RCPT, "go on": State.DATA, "all refused": State.RESET},
-    State.DATA: {
-        "go on": State.BODY,
-        "nobody to send it to": State.FINAL,
-        "refused": State.RESET,
-        "refused as MAIL was": State.READY,
-    },
-    State.BODY: {"ended": State.FINAL},
-    State.FINAL: {"answered": State.READY},
-    State.RESET: {"usable": State.READY},
-    State.QUIT: {},
-    State.CLOSED: {},
-}
-
-
 _START_TLS: Final = StartTLS()
 _READY: Final = Ready()
 _NEED_BODY: Final = NeedBody()
-
-
-class _Unusable(Exception):
-    """The server does not let us begin.
-
-    Arguments:
-        what: in our words.
-        raw: in its own.
-        login_refused: it is the login that it does not take.
-    """
-
-    def __init__(self, what: str, raw: RawReply, *, login_refused: bool = False) -> None:
-        reply = raw.reply()
-        text = f"{what}: {reply}"
-        super().__init__(text)
-        self.reply = Reply(451, "4.3.0" if reply.code // 100 == 5 else reply.status, text)
-        self.login_refused = login_refused
 
 
 class Client:
@@ -165,7 +90,7 @@ class Client:
                 pass
         except BadReply as error:
             self._close(Reply(451, "4.5.0", str(error)))
-        except _Unusable as error:
+        except Unusable as error:
             self._close(error.reply, said_by_server=True, login_refused=error.login_refused)
         return self._take_events()
 
@@ -315,7 +240,7 @@ class Client:
             return
         self._exchange = None
         if raw.code // 100 == 5:
-            raise _Unusable("the server refuses the login", raw, login_refused=True)
+            raise Unusable("the server refuses the login", raw, login_refused=True)
         self._expect(raw, 2, "the server refuses the login")
         self._usable()
 
@@ -332,7 +257,7 @@ class Client:
     def _expect(self, raw: RawReply, first_digit: int, otherwise: str) -> None:
         """Go on with such a reply; with another the session is over."""
         if raw.code // 100 != first_digit:
-            raise _Unusable(otherwise, raw)
+            raise Unusable(otherwise, raw)
 
     def _usable(self) -> None:
         self._go("usable")

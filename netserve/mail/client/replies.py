@@ -51,6 +51,23 @@ class RawReply:
         return Reply(self.code, status.decode(), _text(lines))
 
 
+class Unusable(Exception):
+    """The server does not let us begin.
+
+    Arguments:
+        what: in our words.
+        raw: in its own.
+        login_refused: it is the login that it does not take.
+    """
+
+    def __init__(self, what: str, raw: RawReply, *, login_refused: bool = False) -> None:
+        reply = raw.reply()
+        text = f"{what}: {reply}"
+        super().__init__(text)
+        self.reply = Reply(451, "4.3.0" if reply.code // 100 == 5 else reply.status, text)
+        self.login_refused = login_refused
+
+
 def _text(lines: list[bytes]) -> str:
     text = b"\n".join(lines).decode("utf-8", "replace")[:MAX_TEXT]
     if not text.isprintable():

@@ -21,7 +21,8 @@ from netserve.mail.client.events import (
     Ready,
     StartTLS,
 )
-from netserve.mail.client.machine import TRANSITIONS, Client, State
+from netserve.mail.client.machine import Client
+from netserve.mail.client.states import TRANSITIONS, State
 from netserve.mail.envelope import Recipient, Reply
 from netserve.testing.machines import chunkings
 

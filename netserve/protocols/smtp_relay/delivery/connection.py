@@ -20,13 +20,13 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netserve.errors import UpstreamError
-from netserve.mail.client.events import Closed, Done, Event, Login, NeedBody, Ready, StartTLS
-from netserve.mail.client.machine import Client, State
+from netserve.mail.client.events import Closed, Done, Event, NeedBody, Ready, StartTLS
+from netserve.mail.client.machine import Client
+from netserve.mail.client.states import State
 from netserve.mail.client.transaction import kind_of
 from netserve.mail.envelope import Outcome, Reply
-from netserve.outbox.courier import NotTried, Outcomes
-from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import BodyReader
+from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
 from netserve.protocols.smtp_relay.delivery.preparing import (
     CHUNK,
     Preparation,
@@ -50,91 +50,6 @@ _TIMEOUT_OF: Final[Mapping[State, str]] = {
     State.BODY: "block",
     State.FINAL: "end",
 }
-
-
-class SessionFailed(UpstreamError):
-    """A session did not come to the point where a message could be sent.
-
-    Arguments:
-        reply: why, with a temporary code.
-        remote: which server.
-        begun: there was a connection.
-        in_handshake: it ended in the TLS handshake.
-        refused_login: the login that the server does not take, or None.
-    """
-
-    def __init__(
-        self,
-        reply: Reply,
-        remote: str,
-        *,
-        begun: bool = False,
-        in_handshake: bool = False,
-        refused_login: Login | None = None,
-    ) -> None:
-        super().__init__(f"{remote}: {reply}")
-        self.reply = reply
-        self.remote = remote
-        self.begun = begun
-        self.in_handshake = in_handshake
-        self.refused_login = refused_login
-
-
-class Job:
-    """A message for some recipients, and who waits for the outcomes.
-
-    Arguments:
-        message: of the queue.
-        recipients: at least one.
-        tried: servers, by host, that are not to get it.
-        sessions: with how many servers it was begun before.
-    """
-
-    __slots__ = (
-        "connecting", "cost", "done", "host", "message", "recipients", "retried", "session_at",
-        "sessions", "tried",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        message: QueuedMessage,
-        recipients: Sequence[QueuedRecipient],
-        *,
-        tried: frozenset[str] = frozenset(),
-        sessions: int = 0,
-    ) -> None:
-        self.message = message
-        self.recipients = recipients
-        self.tried = tried
-        self.sessions = sessions
-        self.done: Deferred[Mapping[int, Outcome]] = Deferred()
-        self.retried = False
-        "It was on a kept connection that had gone, and is on its second one."
-        self.connecting = False
-        "A connection is being made for it."
-        self.host = ""
-        "The server that got it."
-        self.cost = 0
-        "How many sessions it took to come there."
-        self.session_at = 0.0
-        "By the reactor's clock, when a connection took it; 0 where none did."
-
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Tell the outcomes, in the order of the recipients."""
-        by_id = zip([who.id for who in self.recipients], outcomes, strict=True)
-        self.done.callback(Outcomes(by_id, session_at=self.session_at))
-
-    def defer(self, reply: Reply, remote: str = "") -> None:
-        """Tell that nobody got it for now."""
-        self.settle([Outcome("deferred", reply, remote, reached=False)] * len(self.recipients))
-
-    def give_back(self) -> None:
-        """Tell that nothing was done, and that there is another way by now."""
-        self.done.errback(NotTried())
-
-    def fail(self, reply: Reply) -> None:
-        """Tell that nobody will ever get it."""
-        self.settle([Outcome("failed", reply)] * len(self.recipients))
 
 
 class Owner(Interface):

@@ -17,11 +17,8 @@ from twisted.python.failure import Failure
 
 from netserve.mail.client.events import ClientSettings, Login
 from netserve.mail.client.machine import Client
-from netserve.protocols.smtp_relay.delivery.connection import (
-    Owner,
-    ServerConnection,
-    SessionFailed,
-)
+from netserve.protocols.smtp_relay.delivery.connection import Owner, ServerConnection
+from netserve.protocols.smtp_relay.delivery.jobs import SessionFailed
 from netserve.protocols.smtp_relay.delivery.logins import Logins
 from netserve.protocols.smtp_relay.delivery.preparing import Preparer
 from netserve.protocols.smtp_relay.delivery.reasons import reason_of

@@ -21,7 +21,7 @@ from netserve.mail.mx import (
     literal_address,
     no_such_domain,
 )
-from netserve.protocols.smtp_relay.delivery.connection import SessionFailed
+from netserve.protocols.smtp_relay.delivery.jobs import SessionFailed
 from netserve.protocols.smtp_relay.delivery.resolver import Resolver
 from netserve.protocols.smtp_relay.delivery.security import Securing
 from netserve.protocols.smtp_relay.delivery.targets import Security, Target

@@ -23,12 +23,9 @@ from netserve.mail.envelope import Outcome, Reply
 from netserve.mail.mx import Undeliverable
 from netserve.outbox.courier import Outcomes
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
-from netserve.protocols.smtp_relay.delivery.connection import (
-    Job,
-    ServerConnection,
-    SessionFailed,
-)
+from netserve.protocols.smtp_relay.delivery.connection import ServerConnection
 from netserve.protocols.smtp_relay.delivery.dialing import Dialer
+from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.delivery.slots import Slots
 from netserve.protocols.smtp_relay.delivery.targets import Avoided, Servers, Target

@@ -32,7 +32,7 @@ from netserve.mail import tlsa
 from netserve.mail.envelope import Reply
 from netserve.mail.mta_sts import Policy
 from netserve.mail.mx import NotNow
-from netserve.protocols.smtp_relay.delivery.connection import SessionFailed
+from netserve.protocols.smtp_relay.delivery.jobs import SessionFailed
 from netserve.protocols.smtp_relay.delivery.resolver import Resolver
 from netserve.protocols.smtp_relay.delivery.settings import TLSLevel
 from netserve.protocols.smtp_relay.delivery.targets import Security, Target

@@ -16,7 +16,7 @@ from netserve.mail.envelope import Outcome, Reply
 from netserve.mail.mx import Undeliverable
 from netserve.outbox import NotTried
 from netserve.outbox.model import QueuedRecipient
-from netserve.protocols.smtp_relay.delivery.connection import Job, SessionFailed
+from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
 from netserve.protocols.smtp_relay.delivery.pool import ServerPool
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.delivery.slots import Slots
