@@ -188,6 +188,7 @@ class Agent:
         """
         self.halted = True
         self._wakes.stop()
+        self._backlog.stop()
         if self._running:
             self._quiet = Deferred()
             timer = self._reactor.callLater(patience, self._give_up)

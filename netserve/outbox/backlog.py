@@ -101,6 +101,10 @@ class Backlog:
             self._expect(lane.name, self._now() + RETRY)
             self._read_more()
 
+    def stop(self) -> None:
+        """Read no more."""
+        self._to_read.clear()
+
     def move(self, moved: Sequence[tuple[int, Routed]]) -> None:
         """Let recipients wait in the database, in the lanes that they go by now.
 
