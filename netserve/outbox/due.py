@@ -35,9 +35,9 @@ _KEYS: Final = 1000
 Position = tuple[float, int, int]
 START: Final[Position] = (-inf, 0, 0)
 
-_FORGET_USED: Final = "DELETE FROM quota WHERE start + seconds * ? <= ?"
+_FORGET_USED: Final = "DELETE FROM quota WHERE start + seconds * ? <= ? OR start > ?"
 _USED: Final = "SELECT lane, seconds, start, used FROM quota"
-_LANES: Final = """
+_EACH_LANE: Final = """
 WITH RECURSIVE lanes(lane) AS (
     SELECT min(lane) FROM recipient INDEXED BY recipient_due WHERE state = 0
     UNION ALL
@@ -45,10 +45,16 @@ WITH RECURSIVE lanes(lane) AS (
             WHERE state = 0 AND lane > lanes.lane)
     FROM lanes WHERE lane IS NOT NULL
 )
+"""
+_LANES: Final = f"""{_EACH_LANE}
 SELECT lane, (SELECT min(next_at) FROM recipient INDEXED BY recipient_due
               WHERE state = 0 AND lane = lanes.lane)
 FROM lanes WHERE lane IS NOT NULL
-"""
+"""  # noqa: S608 - of constants
+_SOONER: Final = f"""{_EACH_LANE}
+UPDATE recipient INDEXED BY recipient_due SET next_at = ?
+WHERE state = 0 AND lane IN (SELECT lane FROM lanes WHERE lane IS NOT NULL) AND next_at > ?
+"""  # noqa: S608 - of constants
 _DUE: Final = """
 SELECT next_at, message, n FROM recipient INDEXED BY recipient_due
 WHERE state = 0 AND lane = ? AND next_at <= ? AND (next_at, message, n) > (?, ?, ?)
@@ -88,6 +94,17 @@ def recipient_key(message: int, n: int) -> int:
     return message << 20 | n
 
 
+def bring_forward(connection: sqlite3.Connection, now: float, longest: float) -> None:
+    """Let be due now what is due later than any wait could be: the clock was ahead before.
+
+    Arguments:
+        connection: the writer's.
+        now: unix seconds.
+        longest: seconds of the longest wait.
+    """
+    connection.execute(_SOONER, (now, now + longest))
+
+
 def lanes(connection: sqlite3.Connection) -> Iterator[tuple[str, float]]:
     """Every lane that has queued recipients, with its first time in unix seconds.
 
@@ -98,7 +115,7 @@ def lanes(connection: sqlite3.Connection) -> Iterator[tuple[str, float]]:
 
 def forget_used(connection: sqlite3.Connection, now: float) -> None:
     """Delete what no longer counts at a time in unix seconds, also of lanes that are no more."""
-    connection.execute(_FORGET_USED, (KEPT, now))
+    connection.execute(_FORGET_USED, (KEPT, now, now))
 
 
 def used(connection: sqlite3.Connection, now: float) -> dict[str, list[Slice]]:

@@ -21,7 +21,7 @@ from netserve.outbox.agent import Agent
 from netserve.outbox.clock import Clock
 from netserve.outbox.courier import Courier
 from netserve.outbox.depth import Depth
-from netserve.outbox.due import lanes, used
+from netserve.outbox.due import bring_forward, lanes, used
 from netserve.outbox.errors import OutboxError, StorageFailed
 from netserve.outbox.ids import IdSource
 from netserve.outbox.incoming import Finished, Incoming
@@ -131,12 +131,14 @@ class Outbox:
         self._tell(recovery)
         self._parts = self._make(store, readers, recovery)
         found: Deferred[tuple[list[tuple[str, float]], dict[str, list[Slice]]]] = Deferred()
-        now = self._wall()
-        store.call(
-            lambda connection, _: (list(lanes(connection)), used(connection, now)),
-            found.callback,
-            found.errback,
-        )
+        now = self._parts.clock.now()
+        longest = max((one.schedule.longest for one in self._services.values()), default=0.0)
+
+        def look(connection: sqlite3.Connection, _: list[int]) -> Any:
+            bring_forward(connection, now, longest)
+            return list(lanes(connection)), used(connection, now)
+
+        store.call(look, found.callback, found.errback)
         self._parts.agent.begin(*await found)
         self._parts.depth.changed()
 

@@ -57,6 +57,7 @@ BY_KEY = "SEARCH recipient USING PRIMARY KEY (message=?"
         (due._DUE, f"{COVERED} recipient_due (state=? AND lane=? AND"),
         (due._NEXT, f"{COVERED} recipient_due (state=? AND lane=? AND"),
         (due._LANES, f"{COVERED} recipient_due (state=? AND lane>?)"),
+        (due._SOONER, f"{COVERED} recipient_due (state=? AND lane=? AND next_at>?)"),
         (query._BY_SENDER, "SEARCH message USING COVERING INDEX message_sender (sender=?"),
         (query._BY_DOMAIN, f"{COVERED} recipient_domain (domain=?"),
         (query._BY_RECIPIENT, f"{COVERED} recipient_address (address=?"),

@@ -354,6 +354,21 @@ async def test_a_restart_keeps_the_queue_and_its_times(tmp_path: Path) -> None:
 
 
 @ensureDeferred
+async def test_a_clock_that_was_ahead_does_not_hold_mail_up(tmp_path: Path) -> None:
+    """It is set back before the next start: neither the times nor the quota are of later years."""
+    courier = Courier(DEFERRED)
+    courier.quotas = (Quota(2, 86400.0),)
+    async with queue(tmp_path, courier, later=3000 * DAY) as q:
+        for address in ("a@example.com", "b@example.com"):
+            await q.until_tried(await put(q.outbox, address), 1)
+    courier = Courier()
+    courier.quotas = (Quota(2, 86400.0),)
+    async with queue(tmp_path, courier) as q:
+        await q.until_empty()
+        assert sorted(courier.addresses) == ["a@example.com", "b@example.com"]
+
+
+@ensureDeferred
 async def test_a_shutdown_during_delivery_leaves_it_queued(tmp_path: Path) -> None:
     courier = Courier()
     courier.waits = True
