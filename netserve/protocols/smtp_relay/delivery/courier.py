@@ -174,8 +174,12 @@ class RouteCourier:
         return _same_for_all(recipients, _DISCARDED)
 
     async def close(self) -> None:
-        """Cut what is under way, which is then deferred, and let go of everything."""
+        """Cut what is under way, which is then deferred, and let go of everything.
+
+        There is no route any more: what comes later is deferred.
+        """
         pools, self._pools = list(self._pools.values()), {}
+        self._table, self._finders = RouteTable(()), {}
         await gatherResults([pool.close(cut=True) for pool in pools])
         await self._maker.close()
         writers, self._writers = self._writers, None

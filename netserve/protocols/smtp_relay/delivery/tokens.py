@@ -119,7 +119,12 @@ class TokenSource:
 
     def _wait(self) -> Deferred[Secret]:
         """Fires with the token that is being asked for."""
-        waiting: Deferred[Secret] = Deferred(lambda _: self._waiting.remove(waiting))
+
+        def forget(_: Any) -> None:
+            if waiting in self._waiting:  # else its turn to be told has come
+                self._waiting.remove(waiting)
+
+        waiting: Deferred[Secret] = Deferred(forget)
         self._waiting.append(waiting)
         return waiting
 

@@ -551,6 +551,7 @@ async def test_closing_defers_what_is_under_way(relay: Any, scripted: Any) -> No
     for each in others:
         with pytest.raises(NotTried):
             await each
+    assert summary((await sender.sent())[0]) == "deferred 451 4.4.4 no route for this recipient"
 
 
 @pytest_twisted.ensureDeferred
