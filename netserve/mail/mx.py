@@ -173,6 +173,8 @@ def addresses_to_try(
 ) -> list[tuple[Host, Address]]:
     """The addresses to try, in order; those of one host alternate between IPv6 and IPv4.
 
+    The best host does not take up all of them where there is another.
+
     Arguments:
         domain: for the words of an error.
         hosts: in the order of `by_preference`.
@@ -200,12 +202,21 @@ def addresses_to_try(
             else:
                 refused = refused or f"{host.name}: {reason}"
     if ways:
-        return ways[:limit]
+        return _first(ways, limit)
     if any(host.failed for host in hosts):
         raise NotNow(f"DNS does not answer for the servers of {domain}")
     if refused:
         raise Undeliverable(Reply(550, "5.4.4", f"no mail is sent to such an address: {refused}"))
     raise Undeliverable(Reply(550, "5.4.4", f"the mail servers of {domain} have no address"))
+
+
+def _first(ways: list[tuple[Host, Address]], limit: int) -> list[tuple[Host, Address]]:
+    """The first ones, with one of a second host: the best may have many, and none that answers."""
+    chosen, rest = ways[:limit], ways[limit:]
+    best = ways[0][0]
+    if chosen[-1][0] is best:
+        chosen[-1:] = next(([way] for way in rest if way[0] is not best), chosen[-1:])
+    return chosen
 
 
 def no_such_domain(domain: str) -> Undeliverable:

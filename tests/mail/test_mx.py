@@ -200,6 +200,18 @@ def test_lookups_that_failed() -> None:
         ways(failed, host("b", 2, "192.0.2.1"), refusal=lambda _: "no")
 
 
+def test_a_host_with_many_addresses_leaves_one_place_for_the_next() -> None:
+    many = [f"192.0.2.{at}" for at in range(1, 9)]
+    first = [f"a {address}" for address in many]
+    assert ways(host("a", 1, *many)) == first[:5]
+    backup, third = host("b", 2, "192.0.2.99"), host("c", 3, "192.0.2.98")
+    assert ways(host("a", 1, *many), backup) == [*first[:4], "b 192.0.2.99"]
+    assert ways(host("a", 1, *many[:4]), backup, third) == [*first[:4], "b 192.0.2.99"]
+    assert ways(host("a", 1, *many[:3]), backup, third) == [
+        *first[:3], "b 192.0.2.99", "c 192.0.2.98",
+    ]  # fmt: skip
+
+
 addresses = st.one_of(
     st.integers(0, 2**32 - 1).map(IPv4Address), st.integers(0, 2**128 - 1).map(IPv6Address)
 )
