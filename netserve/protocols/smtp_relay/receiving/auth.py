@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from netserve.config.types import Secret
+from netserve.crossing import ensure_deferred
 from netserve.errors import OptionError
 from netserve.wire.users_file import LARGEST, UsersFileError, parse_users
 
@@ -53,14 +54,26 @@ class UsersChecker:
         self._turn = DeferredSemaphore(AT_ONCE)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
-        """The user's name, from the Deferred; UnauthorizedLogin when it is not the password."""
-        return self._turn.run(
-            deferToThreadPool,
-            self._reactor,
-            self._reactor.getThreadPool(),
-            self._check,
-            credentials,
-        )
+        """The user's name, from the Deferred; UnauthorizedLogin when it is not the password.
+
+        Who cancels it gives up the turn that it waits for; a thread that has begun goes on, and
+        has its turn until it ends.
+        """
+        return ensure_deferred(self._checked(credentials))
+
+    async def _checked(self, credentials: Any) -> bytes:
+        await self._turn.acquire()
+        answer: Deferred[bytes] = Deferred()
+
+        def ended(result: Any) -> None:
+            self._turn.release()
+            if not answer.called:
+                answer.callback(result)
+
+        reactor = self._reactor
+        checking = deferToThreadPool(reactor, reactor.getThreadPool(), self._check, credentials)
+        checking.addBoth(ended)
+        return await answer
 
     def _check(self, credentials: Any) -> bytes:
         name: bytes = credentials.username
@@ -152,7 +165,8 @@ class UsersFile:
         """
         self._seen = self._signature()
         try:
-            data = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                data = file.read(LARGEST + 1)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ValueError(f"{self._path}: {reason}; `netserve passwd` makes one") from None

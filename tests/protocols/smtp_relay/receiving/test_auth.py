@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 
 from netserve.config.types import Secret
 from netserve.errors import OptionError
@@ -87,6 +87,39 @@ async def test_few_passwords_are_verified_at_a_time() -> None:
     gate.set()
     assert await gatherResults(logins) == [b"me"] * 12
     assert most == AT_ONCE
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_leaves_gives_up_the_turn_but_no_thread_that_runs() -> None:
+    """S8: what waits is bounded by connections, and what runs by `AT_ONCE` all the same."""
+    running, most, verified = 0, 0, 0
+
+    class Slow:
+        def verify(self, kept: str, password: bytes) -> None:
+            nonlocal running, most, verified
+            with lock:
+                running += 1
+                verified += 1
+                most = max(most, running)
+            gate.wait(10)
+            with lock:
+                running -= 1
+
+    lock, gate = threading.Lock(), threading.Event()
+    checker: Any = UsersChecker(lambda: {"me": HASH}, reactor=reactor)
+    checker._hasher = Slow()
+    login = UsernamePassword(b"me", b"x")
+    first = [checker.requestAvatarId(login) for _ in range(AT_ONCE)]
+    await until(lambda: running == AT_ONCE, reactor=reactor)
+    waiting = [checker.requestAvatarId(login) for _ in range(10)]
+    for gone in (*first, *waiting):
+        gone.addErrback(lambda failure: failure.trap(CancelledError))
+        gone.cancel()
+    assert await gatherResults([*first, *waiting]) == [CancelledError] * (AT_ONCE + 10)
+    last = checker.requestAvatarId(login)
+    gate.set()
+    assert await last == b"me"
+    assert (most, verified) == (AT_ONCE, AT_ONCE + 1)
 
 
 class Log:
