@@ -71,7 +71,7 @@ class Connections:
             gate.transport.abortConnection()
         else:
             gate.closing = True
-            gate.transport.loseConnection()
+            gate.end_idle()
 
     async def drain(self, seconds: float) -> None:
         """Let the connections finish, and close what is left.

@@ -127,6 +127,11 @@ class SmtpSession(Protocol):
         self._machine.drain()
         self._pump()
 
+    def timed_out(self) -> None:
+        """Nothing has moved for too long: end with 421 (RFC 5321, 4.5.3.2)."""
+        self._machine.end(answers.TOO_SLOW)
+        self._pump()
+
     def _pump(self) -> None:
         """Handle events until the machine wants something, then send what it has to say."""
         if self._pumping or self._blocked:

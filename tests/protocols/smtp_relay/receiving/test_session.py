@@ -706,6 +706,18 @@ async def test_draining_ends_idle_sessions_by_421(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_idle_session_ends_by_421(tmp_path: Path) -> None:
+    """S10."""
+    async with relay(tmp_path, limits={"idle_timeout": 0.3}) as service:
+
+        def work() -> str:
+            with Raw(service.port) as client:
+                return client.rest()
+
+        assert await in_thread(work) == "421 4.4.2 This took too long\r\n"
+
+
+@pytest_twisted.ensureDeferred
 async def test_garbage_is_answered(tmp_path: Path) -> None:
     async with relay(tmp_path) as service:
 
