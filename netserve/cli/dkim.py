@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
+from netserve.cli.files import open_new
 from netserve.mail.address import ascii_domain
 from netserve.mail.dkim.keys import (
     LEAST_BITS,
@@ -34,7 +34,8 @@ def dkim(file: Path, *, domain: str, selector: str, kind: KeyKind, bits: int) ->
         raise click.BadParameter("not a domain", param_hint="--domain")
     try:
         if not file.exists():
-            _write(file, make_key(kind, bits))
+            with open_new(file) as output:
+                output.write(make_key(kind, bits).encode("ascii"))
             click.echo(f"made a key in {file}", err=True)
         key = load_key(file.read_text())
     except OSError as error:
@@ -42,10 +43,3 @@ def dkim(file: Path, *, domain: str, selector: str, kind: KeyKind, bits: int) ->
     except ValueError as error:
         raise click.ClickException(f"{file}: {error}") from None
     click.echo(zone_line(name.lower(), selector, key.record))
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a new file for its owner alone."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="ascii") as output:  # noqa: PTH123 - a descriptor
-        output.write(text)
