@@ -58,6 +58,24 @@ async def test_the_wrong_one(user: str, password: str) -> None:
         await checker.requestAvatarId(UsernamePassword(user.encode(), password.encode()))
 
 
+@pytest.mark.parametrize("user", ["plain", "nobody"])
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_takes_as_long_as_for_a_user_with_a_hash(user: str) -> None:
+    """S7: who is a user is not to be found out; another one's password is no help all the same."""
+    verified: list[str] = []
+
+    class Watched(PasswordHasher):
+        def verify(self, hash: Any, password: Any) -> Any:  # noqa: A002 - its name there
+            verified.append(hash)
+            return super().verify(hash, password)
+
+    checker: Any = UsersChecker(lambda: listed_users(USERS), reactor=reactor)
+    checker._hasher = Watched()
+    with pytest.raises(UnauthorizedLogin):
+        await checker.requestAvatarId(UsernamePassword(user.encode(), b"geheim"))
+    assert verified == [HASH]
+
+
 def test_a_hash_that_is_none_is_refused_at_the_start() -> None:
     with pytest.raises(OptionError, match="the hash of the user me is none of argon2") as caught:
         listed_users({"me": Secret("$argon2id$nonsense")})
