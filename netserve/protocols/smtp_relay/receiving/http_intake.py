@@ -110,6 +110,7 @@ class HttpIntake:
             give_up=True,
             keepalive_timeout=idle_timeout,
             auto_decompress=False,
+            head_size=2 * LONGEST_LINE,
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
         )
