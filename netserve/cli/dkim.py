@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from netserve.cli.files import open_new
 from netserve.mail.dkim.keys import (
     LEAST_BITS,
     MOST_BITS,
@@ -34,7 +34,8 @@ def dkim(file: Path, *, domain: str, selector: str, kind: KeyKind, bits: int) ->
     place = _checked("selector", check_selector, selector)
     try:
         if not file.exists():
-            _write(file, make_key(kind, bits))
+            with open_new(file) as output:
+                output.write(make_key(kind, bits).encode("ascii"))
             click.echo(f"made a key in {file}", err=True)
         key = load_key(file.read_text())
     except OSError as error:
@@ -49,10 +50,3 @@ def _checked(option: str, check: Callable[[str], str], value: str) -> str:
         return check(value)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=f"--{option}") from None
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a new file for its owner alone."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="ascii") as output:  # noqa: PTH123 - a descriptor
-        output.write(text)

@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from netserve.cli.files import open_new
 from netserve.wire.users_file import (
     LARGEST,
     UsersFileError,
@@ -21,7 +22,6 @@ from netserve.wire.users_file import (
     with_user,
 )
 
-_FOR_OWNER: Final = 0o600
 _NOT_FOR_OTHERS: Final = 0o660
 
 
@@ -123,15 +123,14 @@ def _replace(path: Path, text: str, before: os.stat_result | None) -> None:
     """Put a new file in the old one's place, with its owner, group and mode but not for others."""
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FOR_OWNER)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with open_new(new) as file:
+            file.write(text.encode())
             if before is not None:
                 if os.geteuid() == 0:
-                    os.fchown(descriptor, before.st_uid, before.st_gid)
-                os.fchmod(descriptor, before.st_mode & _NOT_FOR_OTHERS)
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(file.fileno(), before.st_mode & _NOT_FOR_OTHERS)
             file.flush()
-            os.fsync(descriptor)
+            os.fsync(file.fileno())
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
 from netserve.cli.asking import Age, Asked, asks_daemon
+from netserve.cli.files import open_new
 from netserve.cli.queue_text import attempts_text, list_line, list_title, message_text
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -171,21 +172,35 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for message_id in _ids(asked, wanted):
-        message = asked.control.get(f"/queue/{message_id}")
         body = folder / f"{message_id}.eml"
-        try:
-            with body.open("xb") as file:
-                for chunk in asked.control.stream(f"/queue/{message_id}/body"):
-                    file.write(chunk)
-            with (folder / f"{message_id}.json").open("x", encoding="utf-8") as text:
-                json.dump(message, text, indent=2, ensure_ascii=False)
-        except FileExistsError as error:
-            raise click.ClickException(f"{error.filename} is there already") from None
+        message = asked.control.get(f"/queue/{message_id}")
+        described = json.dumps(message, indent=2, ensure_ascii=False).encode()
+        _write(body, asked.control.stream(f"/queue/{message_id}/body"))
+        _write(folder / f"{message_id}.json", [described])
         files.append(str(body))
         if not asked.as_json:
             click.echo(body)
     if asked.as_json:
         asked.print({"files": files}, "")
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a new file, for its owner alone; nothing is left of one that does not come to its end.
+
+    Raises:
+        ClickException: it is there already, or cannot be written.
+    """
+    try:
+        with open_new(path) as file:
+            try:
+                file.writelines(pieces)
+            except BaseException:
+                path.unlink()
+                raise
+    except FileExistsError:
+        raise click.ClickException(f"{path} is there already") from None
+    except OSError as error:
+        raise click.ClickException(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def _ids(asked: Asked, wanted: dict[str, Any]) -> Iterator[str]:

@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 
 HEAD_TIME: Final = 60.0
 """Seconds for a request's line and headers, from the first byte of them."""
+HEAD_SIZE: Final = 64 * 1024
+"""Bytes of a request's line and headers together."""
 
-
-_TOO_SLOW: Final = (
-    b"HTTP/1.1 408 Request Timeout\r\nServer: netserve\r\nContent-Length: 0\r\n"
-    b"Connection: close\r\n\r\n"
+_REFUSAL: Final = (
+    "HTTP/1.1 {status}\r\nServer: netserve\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
 
 
@@ -25,27 +25,39 @@ class DrainingHandler(web.RequestHandler):
     """One connection; `drain` lets the request in flight finish, then closes.
 
     A client that sends its headers byte by byte keeps the idle sweep away; the time for them is
-    looked at when more of them comes. One that closes its sending side, as ``nc -N`` does, gets
-    the answers to what it has asked, unless such a client is to be given up.
+    looked at when more of them comes. aiohttp limits each header and their number, whose product is
+    too much: it is held for whoever connects. One that closes its sending side, as ``nc -N`` does,
+    gets the answers to what it has asked, unless such a client is to be given up.
 
     Arguments:
         server: what the connections share.
         log: gets one line for a request that is not HTTP, and our own bugs.
         head_time: seconds for a request's line and headers.
+        head_size: bytes of a request's line and headers.
         give_up: whether a client that closes its sending side is taken to be gone.
         options: for aiohttp's `RequestHandler`.
     """
 
-    __slots__ = ("_ended", "_give_up", "_head_deadline", "_head_time", "_log")
+    __slots__ = (
+        "_ended", "_give_up", "_head_deadline", "_head_left", "_head_size", "_head_time", "_log",
+    )  # fmt: skip
 
     def __init__(
-        self, server: web.Server, log: Logger, *, head_time: float, give_up: bool, **options: Any
+        self,
+        server: web.Server,
+        log: Logger,
+        *,
+        head_time: float,
+        head_size: int,
+        give_up: bool,
+        **options: Any,
     ) -> None:
         super().__init__(server, **options)
         self._log = log
         self._give_up = give_up
         self._ended = False
         self._head_time = head_time
+        self._head_size = self._head_left = head_size
         self._head_deadline: float | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -57,9 +69,18 @@ class DrainingHandler(web.RequestHandler):
         now = self._loop.time()
         if self._head_deadline is None:
             self._head_deadline = now + self._head_time
-        elif now > self._head_deadline and self.transport is not None:
-            self._log.info("a client took too long for its headers")
-            self.transport.write(_TOO_SLOW)
+            self._head_left = self._head_size
+        self._head_left -= len(data)
+        if self._head_left < 0:
+            self._refuse("431 Request Header Fields Too Large", "{peer} sent too large headers")
+        elif now > self._head_deadline:
+            self._refuse("408 Request Timeout", "{peer} took too long for its headers")
+
+    def _refuse(self, status: str, why: str) -> None:
+        """End a connection on which a request is awaited."""
+        if self.transport is not None:
+            self._log.info(why, peer=self._peer())
+            self.transport.write(_REFUSAL.format(status=status).encode())
             self.force_close()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's gives None, as False
@@ -113,11 +134,15 @@ class DrainingHandler(web.RequestHandler):
         response.headers["Server"] = "netserve"
         return response
 
+    def _peer(self) -> str:
+        """The client's address, for the log."""
+        name = self.transport.get_extra_info("peername") if self.transport else None
+        return str(name[0]) if isinstance(name, tuple) else "a client"
+
     def log_exception(self, *args: Any, **options: Any) -> None:
         """One line for a request that is not HTTP; aiohttp's own way would be a traceback."""
         error = options.get("exc_info")
-        name = self.transport.get_extra_info("peername") if self.transport else None
-        peer = name[0] if isinstance(name, tuple) else "a client"
+        peer = self._peer()
         if isinstance(error, HttpProcessingError):
             # Without the mark that aiohttp puts below a part of the request.
             reason = " ".join(error.message.split()).removesuffix(" ^")
@@ -152,6 +177,7 @@ class HttpServer:
         give_up: whether the handler is cancelled when its client is gone, or closes its sending
             side.
         head_time: seconds for a request's line and headers.
+        head_size: bytes of a request's line and headers.
         options: for aiohttp's `RequestHandler`, such as ``max_line_size``.
     """
 
@@ -162,13 +188,15 @@ class HttpServer:
         log: Logger | None = None,
         give_up: bool = False,
         head_time: float = HEAD_TIME,
+        head_size: int = HEAD_SIZE,
         **options: Any,
     ) -> None:
         self._handler = _named(handler)
         self._log = log or Logger()
         self._give_up = give_up
         self._options = {
-            "access_log": None, "head_time": head_time, "give_up": give_up, **options
+            "access_log": None, "head_time": head_time, "head_size": head_size,
+            "give_up": give_up, **options,
         }  # fmt: skip
         self._server: web.Server | None = None
 

@@ -71,7 +71,7 @@ class Connections:
         gate.closing = True
         self._gates.metrics.errors["idle_timeout"] += 1
         self._gates.log.debug("closed {peer}: idle", peer=gate.peer)
-        gate.close_quietly()
+        gate.end_idle()
 
     async def drain(self, seconds: float) -> None:
         """Let the connections finish, and close what is left.

@@ -138,14 +138,25 @@ class Gate(Protocol):
         if not self._made:
             self.transport.abortConnection()
             return True
-        drain = getattr(self.inner, "drain", None)
-        if drain is None:
+        return self._tell("drain")
+
+    def end_idle(self) -> None:
+        """Close it, in the words of the service's protocol, by its method ``timed_out``."""
+        if not (self._made and self._tell("timed_out")):
+            self.close_quietly()
+
+    def _tell(self, name: str) -> bool:
+        """Call a method of the service's protocol, if it has it; whether that went well."""
+        method = getattr(self.inner, name, None)
+        if method is None:
             return False
         try:
-            drain()
+            method()
         except Exception:
             self._gates.metrics.errors["internal"] += 1
-            self._gates.log.failure("the session of {peer} could not be drained", peer=self.peer)
+            self._gates.log.failure(
+                "the connection of {peer} failed at {name}", peer=self.peer, name=name
+            )
             return False
         return True
 

@@ -3,16 +3,18 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from click import ClickException
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from netserve.cli.queue import _write
 from netserve.cli.queue_text import clean, duration, list_line, message_text, size
 from netserve.ops.control import ControlSocket
 from netserve.outbox import Outbox
@@ -187,6 +189,7 @@ async def test_export(tmp_path: Path) -> None:
         folder = tmp_path / "out"
         assert await queue.says("export", one, "--to", str(folder)) == f"{folder}/{one}.eml\n"
         assert (folder / f"{one}.eml").read_bytes() == BODY
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
         envelope = json.loads((folder / f"{one}.json").read_text())
         assert envelope["sender"] == "sender@example.org"
         assert envelope["recipients"][0]["address"] == "a@one.org"
@@ -194,6 +197,21 @@ async def test_export(tmp_path: Path) -> None:
         assert again.returncode == 1
         assert "is there already" in again.stderr
         assert len((await queue.outbox.verbs.list()).messages) == 1
+
+
+def test_a_file_that_does_not_come_to_its_end_is_not_left(tmp_path: Path) -> None:
+    """The next export would take it for one that is there."""
+    path = tmp_path / "x.eml"
+
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise ClickException("the answer ended early")
+
+    with pytest.raises(ClickException, match="ended early"):
+        _write(path, pieces())
+    assert not path.exists()
+    with pytest.raises(ClickException, match=r"no-folder/x: no such file or directory"):
+        _write(tmp_path / "no-folder" / "x", [b""])
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,38 @@ async def test_headers_that_drip_are_not_waited_for() -> None:
 
 
 @ensureDeferred
+async def test_headers_are_limited_in_all() -> None:
+    """S8: each is short enough, and there are not too many; whoever connects may send them."""
+    service = await serve(Hosted(stream=HttpServer(answer, head_size=20_000)))
+    for size, status in ((2000, b"200"), (2500, b"431")):
+        client = await connect(service.port)
+        client.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        for number in range(8):
+            client.write(b"X-%d: %s\r\n" % (number, b"x" * size))
+            await deferLater(reactor, 0)
+        client.write(b"\r\n")
+        await client.until(b"HTTP/1.1 " + status)
+        client.transport.loseConnection()
+        await client.closed
+    await service.stop()
+
+
+@ensureDeferred
+async def test_a_long_body_that_comes_with_its_headers_is_no_header() -> None:
+    service = await serve(Hosted(stream=HttpServer(answer, head_size=1000)))
+    client = await connect(service.port)
+    for turn in range(1, 4):
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"
+        client.write(head[:10])
+        await deferLater(reactor, 0)
+        client.write(head[10:] + bytes(50_000))
+        await until(lambda: client.received.count(b"\r\n\r\n50000") == turn, reactor=reactor)  # noqa: B023
+    client.transport.loseConnection()
+    await client.closed
+    await service.stop()
+
+
+@ensureDeferred
 async def test_bodies_and_pauses_between_requests_have_other_limits() -> None:
     service = await serve(Hosted(stream=HttpServer(answer, head_time=0.1)))
     client = await connect(service.port)

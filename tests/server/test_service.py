@@ -143,6 +143,38 @@ async def test_an_idle_connection_with_a_producer_is_closed_in_order_and_counted
     await service.stop()
 
 
+@pytest.mark.parametrize("bug", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_an_idle_connection_ends_in_the_words_of_its_protocol(bug: bool) -> None:
+    class Polite(Echo):
+        def timed_out(self) -> None:
+            self.transport.write(b"bye")
+            if bug:
+                raise RuntimeError("a bug")
+            self.transport.loseConnection()
+
+    hosted = Hosted(stream=Factory.forProtocol(Polite))
+    service = await serve(hosted, limits={"idle_timeout": 0.5})
+    client = await connect(service.port)
+    assert await client.closed == b"bye"
+    assert service.metrics.errors == {"idle_timeout": 1} | ({"internal": 1} if bug else {})
+    await service.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_that_does_not_end_when_told_is_cut() -> None:
+    class Stubborn(Echo):
+        def timed_out(self) -> None:
+            pass
+
+    hosted = Hosted(stream=Factory.forProtocol(Stubborn))
+    service = await serve(hosted, limits={"idle_timeout": 0.5})
+    client = await connect(service.port)
+    await client.closed
+    assert service.metrics.errors == {"idle_timeout": 1}
+    await service.stop()
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_peer_that_does_not_read_is_closed_too() -> None:
     """S10: what was written but not taken does not keep a connection for ever."""

@@ -5,8 +5,9 @@ about it. Nothing here does I/O; the outbox asks again at each attempt, so that 
 also moves what is queued already.
 
 An address pattern is ``local@domain`` with ``*`` for any run of characters and ``?`` for one. The
-domain is compared without regard to case, the local part with it (RFC 5321, 2.4). ``*`` alone is
-any address, ``<>`` the null sender, ``postmaster`` the one address that may lack a domain.
+domain is compared without regard to case, and an internationalised one in either of its forms; the
+local part with its case (RFC 5321, 2.4). ``*`` alone is any address, ``<>`` the null sender,
+``postmaster`` the one address that may lack a domain.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pydantic import (
 )
 
 from netserve.config.types import Section
+from netserve.mail.address import ascii_domain
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, TEXTS, not_empty, one_or_many
 
@@ -101,13 +103,22 @@ def _address_test(pattern: str) -> _Test:
     local, at, domain = pattern.rpartition("@")
     if not at:
         return lambda address: address.lower() == "postmaster"
-    match_local, match_domain = _glob(local), _glob(domain.lower())
+    match_local, match_domain = _glob(local), _glob(_ascii_labels(domain).lower())
 
     def test(address: str) -> bool:
         local, at, domain = address.rpartition("@")
-        return bool(at and match_domain(domain.lower()) and match_local(local))
+        domain = domain.lower()
+        fits = match_domain(domain)
+        if not fits and not domain.isascii():
+            fits = match_domain(_ascii_labels(domain))
+        return bool(at and fits and match_local(local))
 
     return test
+
+
+def _ascii_labels(domain: str) -> str:
+    """A domain with A-labels for U-labels (RFC 5890), but for labels of patterns with stars."""
+    return ".".join(ascii_domain(label) or label for label in domain.split("."))
 
 
 def _user_test(pattern: str) -> _Test:

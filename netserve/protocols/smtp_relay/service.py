@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from netserve.imports import import_object
-from netserve.outbox import Schedule
+from netserve.outbox import Outbox, Schedule
 from netserve.plugin import Context, Hosted, StreamFactory
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.outside import Outside
@@ -70,10 +70,8 @@ def _rates(rates: MailRates, context: Context) -> RateLimits:
     )
 
 
-def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
-    """See `netserve.plugin.ProtocolPlugin`."""
-    outbox = context.outbox()
-    courier = RouteCourier(
+def _courier(settings: SmtpRelaySettings, context: Context) -> RouteCourier:
+    return RouteCourier(
         settings.routes,
         hostname=settings.hostname,
         reactor=context.reactor,
@@ -92,37 +90,26 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
             policies=context.state / "mta-sts" / context.service,
         ),
     )
-    retry = settings.retry
-    outbox.attach(
-        context.service,
-        courier,
-        Schedule(
-            first=retry.first,
-            longest=retry.longest,
-            life=retry.life,
-            delay_notice=retry.delay_notice,
-        ),
-    )
-    shared = Shared(
-        context=context,
-        outbox=outbox,
-        reception=Reception(settings),
-        checker=_checker(settings, context),
-        rates=_rates(settings.rates, context),
-        places=Places(settings.limits.connections_per_user),
-        wall=time.time,
-    )
-    streams: dict[str, StreamFactory] = {}
-    if settings.http is not None:
-        # Only a service with this way in needs an HTTP server.
-        from netserve.protocols.smtp_relay.receiving import http_intake  # noqa: PLC0415
 
-        streams["http"] = http_intake.HttpIntake(
-            shared,
-            settings.http.tokens,
-            folder=context.state,
-            idle_timeout=settings.limits.idle_timeout,
-        ).server
+
+def _streams(settings: SmtpRelaySettings, shared: Shared) -> dict[str, StreamFactory]:
+    """What answers at the addresses that are not for SMTP."""
+    if settings.http is None:
+        return {}
+    # Only a service with this way in needs an HTTP server.
+    from netserve.protocols.smtp_relay.receiving import http_intake  # noqa: PLC0415
+
+    intake = http_intake.HttpIntake(
+        shared,
+        settings.http.tokens,
+        folder=shared.context.state,
+        idle_timeout=settings.limits.idle_timeout,
+    )
+    return {"http": intake.server}
+
+
+def _show_queue(context: Context, outbox: Outbox) -> None:
+    """Add the queue to the service's metrics."""
     for state in ("queued", "held", "delivering"):
         context.metrics.gauge(
             f"queue_{state}",
@@ -135,10 +122,34 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         ("destination", "outcome"),
         lambda: outbox.outcomes(context.service),
     )
+
+
+def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
+    """See `netserve.plugin.ProtocolPlugin`."""
+    outbox = context.outbox()
+    courier = _courier(settings, context)
+    retry = settings.retry
+    schedule = Schedule(
+        first=retry.first,
+        longest=retry.longest,
+        life=retry.life,
+        delay_notice=retry.delay_notice,
+    )
+    outbox.attach(context.service, courier, schedule)
+    shared = Shared(
+        context=context,
+        outbox=outbox,
+        reception=Reception(settings),
+        checker=_checker(settings, context),
+        rates=_rates(settings.rates, context),
+        places=Places(settings.limits.connections_per_user),
+        wall=time.time,
+    )
+    _show_queue(context, outbox)
     factory: Any = SmtpFactory(shared)  # zope's interfaces mean nothing to mypy
     return Hosted(
         stream=factory,
-        streams=streams,
+        streams=_streams(settings, shared),
         stop=courier.close,
         refusal=f"421 4.7.0 {settings.hostname} Too many connections\r\n".encode(),
         starts_tls=settings.begins_in_clear,

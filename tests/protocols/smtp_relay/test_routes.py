@@ -42,6 +42,10 @@ def found(routes: RouteTable, recipient: str, sender: str = "s@x", user: str = "
         ("Bob@example.org", "bob@example.org", False),  # RFC 5321, 2.4
         ("*@[192.0.2.1]", "a@[192.0.2.1]", True),
         ("*@[192.0.2.1]", "a@1", False),
+        ("*@bücher.test", "a@xn--bcher-kva.test", True),
+        ("*@xn--bcher-kva.test", "a@BÜCHER.test", True),
+        ("*@*.bücher.test", "a@x.xn--bcher-kva.test", True),
+        ("*@bü*.test", "a@bücher.test", True),
         ("*", "a@b", True),
         ("*", "", True),
         ("<>", "", True),

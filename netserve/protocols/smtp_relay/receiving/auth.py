@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from netserve.config.types import Secret
+from netserve.crossing import ensure_deferred
 from netserve.errors import OptionError
 from netserve.wire.users_file import LARGEST, UsersFileError, parse_users
 
@@ -30,7 +31,7 @@ _NOBODY: Final = (
     "$argon2id$v=19$m=19456,t=2,p=1$ox1ZZSuMoFCRFBGWciOYUw"
     "$8ENcVL6LeMmikyzh8Zr4ydYG95uDcwHhVY75W+FGcvA"
 )
-"""What is verified where there is no hash, so that a refusal takes as long as for others."""
+"""A hash as `netserve passwd` makes them, of a password that nobody knows."""
 
 _Users = Mapping[str, str]
 
@@ -53,29 +54,49 @@ class UsersChecker:
         self._turn = DeferredSemaphore(AT_ONCE)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
-        """The user's name, from the Deferred; UnauthorizedLogin when it is not the password."""
-        return self._turn.run(
-            deferToThreadPool,
-            self._reactor,
-            self._reactor.getThreadPool(),
-            self._check,
-            credentials,
-        )
+        """The user's name, from the Deferred; UnauthorizedLogin when it is not the password.
+
+        Who cancels it gives up the turn that it waits for; a thread that has begun goes on, and
+        has its turn until it ends.
+        """
+        return ensure_deferred(self._checked(credentials))
+
+    async def _checked(self, credentials: Any) -> bytes:
+        await self._turn.acquire()
+        answer: Deferred[bytes] = Deferred()
+
+        def ended(result: Any) -> None:
+            self._turn.release()
+            if not answer.called:
+                answer.callback(result)
+
+        reactor = self._reactor
+        checking = deferToThreadPool(reactor, reactor.getThreadPool(), self._check, credentials)
+        checking.addBoth(ended)
+        return await answer
 
     def _check(self, credentials: Any) -> bytes:
         name: bytes = credentials.username
-        kept = self._users().get(name.decode())
+        users = self._users()
+        kept = users.get(name.decode())
         if kept is not None and not kept.startswith(_HASH):
             if hmac.compare_digest(kept.encode(), credentials.password):
                 return name
             kept = None
         try:
-            self._hasher.verify(_NOBODY if kept is None else kept, credentials.password)
+            self._hasher.verify(kept or _another(users), credentials.password)
         except VerificationError:
             raise UnauthorizedLogin from None
         if kept is None:
             raise UnauthorizedLogin
         return name
+
+
+def _another(users: _Users) -> str:
+    """What is verified where there is no hash, so that a refusal takes as long as for others: a
+    hash of another user, as hashes that were made elsewhere may take longer than ours.
+    """
+    return next((kept for kept in users.values() if kept.startswith(_HASH)), _NOBODY)
 
 
 def listed_users(users: Mapping[str, Secret]) -> _Users:
@@ -152,7 +173,8 @@ class UsersFile:
         """
         self._seen = self._signature()
         try:
-            data = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                data = file.read(LARGEST + 1)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ValueError(f"{self._path}: {reason}; `netserve passwd` makes one") from None

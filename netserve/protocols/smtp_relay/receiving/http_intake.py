@@ -110,6 +110,8 @@ class HttpIntake:
             give_up=True,
             keepalive_timeout=idle_timeout,
             auto_decompress=False,
+            head_size=2 * LONGEST_LINE,
+            read_bufsize=IN_MEMORY,  # a hundred large messages at once are nothing special
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
         )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
@@ -65,12 +65,13 @@ class SmtpSession(Protocol):
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._reading = True
-        self._half_closed = self._gone = False
+        self._half_closed = False
         self._pumping = False
         self._blocked = False
         self._unwatched = 0
         self._line_deadline: float | None = None
         self._handshake_call: Any = None
+        self._checking: Deferred[None] | None = None
         self._user = ""
 
     def connectionMade(self) -> None:
@@ -114,15 +115,21 @@ class SmtpSession(Protocol):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The client is gone; a message that was not complete is given up."""
-        self._gone = True
         self._machine.lost()
         self._taker.give_up()
         self.handshakeCompleted()
+        if self._checking is not None:
+            self._checking.cancel()
         self._leave_user()
 
     def drain(self) -> None:
         """End with 421 once no message is under way; called when the service stops."""
         self._machine.drain()
+        self._pump()
+
+    def timed_out(self) -> None:
+        """Nothing has moved for too long: end with 421 (RFC 5321, 4.5.3.2)."""
+        self._machine.end(answers.TOO_SLOW)
         self._pump()
 
     def _pump(self) -> None:
@@ -258,14 +265,12 @@ class SmtpSession(Protocol):
 
     def _credentials(self, event: CredentialsGiven) -> None:
         credentials = UsernamePassword(event.user.encode(), event.password.encode())
-        checking = maybeDeferred(self._shared.checker.requestAvatarId, credentials)
-        checking.addCallback(_name_of)
-        checking.addCallbacks(self._logged_in, self._not_logged_in, errbackArgs=(event.user,))
+        self._checking = maybeDeferred(self._shared.checker.requestAvatarId, credentials)
+        self._checking.addCallback(_name_of)
+        self._checking.addCallbacks(self._logged_in, self._not_logged_in, errbackArgs=(event.user,))
 
     def _logged_in(self, user: str) -> None:
         shared = self._shared
-        if self._gone:
-            return
         if shared.places.take(user):
             self._user = user
             self._allowances = (*self._allowances, shared.rates.of_user(user))
@@ -286,6 +291,8 @@ class SmtpSession(Protocol):
             self._shared.places.leave(user)
 
     def _not_logged_in(self, failure: Failure, user: str) -> None:
+        if failure.check(CancelledError) and self._machine.state is State.CLOSED:
+            return  # the client is gone, and nobody has looked at the password
         context = self._shared.context
         context.metrics.errors["login"] += 1
         if failure.check(UnauthorizedLogin):

@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 
 from netserve.config.types import Secret
 from netserve.errors import OptionError
@@ -58,6 +58,24 @@ async def test_the_wrong_one(user: str, password: str) -> None:
         await checker.requestAvatarId(UsernamePassword(user.encode(), password.encode()))
 
 
+@pytest.mark.parametrize("user", ["plain", "nobody"])
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_takes_as_long_as_for_a_user_with_a_hash(user: str) -> None:
+    """S7: who is a user is not to be found out; another one's password is no help all the same."""
+    verified: list[str] = []
+
+    class Watched(PasswordHasher):
+        def verify(self, hash: Any, password: Any) -> Any:  # noqa: A002 - its name there
+            verified.append(hash)
+            return super().verify(hash, password)
+
+    checker: Any = UsersChecker(lambda: listed_users(USERS), reactor=reactor)
+    checker._hasher = Watched()
+    with pytest.raises(UnauthorizedLogin):
+        await checker.requestAvatarId(UsernamePassword(user.encode(), b"geheim"))
+    assert verified == [HASH]
+
+
 def test_a_hash_that_is_none_is_refused_at_the_start() -> None:
     with pytest.raises(OptionError, match="the hash of the user me is none of argon2") as caught:
         listed_users({"me": Secret("$argon2id$nonsense")})
@@ -87,6 +105,39 @@ async def test_few_passwords_are_verified_at_a_time() -> None:
     gate.set()
     assert await gatherResults(logins) == [b"me"] * 12
     assert most == AT_ONCE
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_leaves_gives_up_the_turn_but_no_thread_that_runs() -> None:
+    """S8: what waits is bounded by connections, and what runs by `AT_ONCE` all the same."""
+    running, most, verified = 0, 0, 0
+
+    class Slow:
+        def verify(self, kept: str, password: bytes) -> None:
+            nonlocal running, most, verified
+            with lock:
+                running += 1
+                verified += 1
+                most = max(most, running)
+            gate.wait(10)
+            with lock:
+                running -= 1
+
+    lock, gate = threading.Lock(), threading.Event()
+    checker: Any = UsersChecker(lambda: {"me": HASH}, reactor=reactor)
+    checker._hasher = Slow()
+    login = UsernamePassword(b"me", b"x")
+    first = [checker.requestAvatarId(login) for _ in range(AT_ONCE)]
+    await until(lambda: running == AT_ONCE, reactor=reactor)
+    waiting = [checker.requestAvatarId(login) for _ in range(10)]
+    for gone in (*first, *waiting):
+        gone.addErrback(lambda failure: failure.trap(CancelledError))
+        gone.cancel()
+    assert await gatherResults([*first, *waiting]) == [CancelledError] * (AT_ONCE + 10)
+    last = checker.requestAvatarId(login)
+    gate.set()
+    assert await last == b"me"
+    assert (most, verified) == (AT_ONCE, AT_ONCE + 1)
 
 
 class Log:

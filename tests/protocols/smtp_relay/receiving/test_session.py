@@ -364,14 +364,23 @@ class Checker:
         if name == b"broken":
             raise ConnectionError("the directory is down")
         assert credentials.checkPassword(credentials.username)
+        if name == b"slow":
+            self.slow = Deferred()
+            return self.slow
         return {b"nobody": (), b"empty": b"", b"lines": b"a\r\nb"}.get(name, succeed(name))
+
+    slow: Deferred[bytes] | None = None
+    """What a login of the user ``slow`` waits for."""
+
+
+the_checker = Checker()
 
 
 @pytest.fixture
 def checker(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The options for another checker."""
     module = type(pytest)("checker_of_this_test")
-    module.checker = Checker()
+    module.checker = the_checker
     monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
     return {"checker": "checker_of_this_test:checker", "login_without_tls": True}
 
@@ -407,6 +416,42 @@ async def test_a_checker_that_names_nobody_lets_nobody_in(
                 client.login(user, user)
 
         await in_thread(work)
+
+
+def begin_slowly(port: int) -> Raw:
+    """A client whose login takes its time."""
+    client = Raw(port).__enter__()
+    login = b64encode(b"\0slow\0slow").decode()
+    return client.send("EHLO x", f"AUTH PLAIN {login}")
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_looks_at_the_password_of_a_client_that_is_gone(
+    tmp_path: Path, checker: dict[str, Any]
+) -> None:
+    """S8: else what waits to be looked at is bounded by nothing."""
+    async with relay(tmp_path, **checker) as service:
+        client = await in_thread(lambda: begin_slowly(service.port))
+        await until(lambda: the_checker.slow is not None, reactor=reactor)
+        waiting, the_checker.slow = the_checker.slow, None
+        assert waiting is not None
+        client.__exit__()
+        await until(lambda: waiting.called, reactor=reactor)
+        assert service.metrics.errors == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_checker_that_gives_up_is_told_to_the_client(
+    tmp_path: Path, checker: dict[str, Any]
+) -> None:
+    async with relay(tmp_path, **checker) as service:
+        client = await in_thread(lambda: begin_slowly(service.port))
+        await until(lambda: the_checker.slow is not None, reactor=reactor)
+        assert the_checker.slow is not None
+        the_checker.slow.cancel()
+        replies = await in_thread(lambda: client.replies(2))
+        assert replies[1].startswith("454 4.7.0")
+        client.__exit__()
 
 
 @pytest_twisted.ensureDeferred
@@ -658,6 +703,18 @@ async def test_draining_ends_idle_sessions_by_421(tmp_path: Path) -> None:
     await service.stop()
     assert (await said).startswith("421 4.3.2")
     client.__exit__()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_idle_session_ends_by_421(tmp_path: Path) -> None:
+    """S10."""
+    async with relay(tmp_path, limits={"idle_timeout": 0.3}) as service:
+
+        def work() -> str:
+            with Raw(service.port) as client:
+                return client.rest()
+
+        assert await in_thread(work) == "421 4.4.2 This took too long\r\n"
 
 
 @pytest_twisted.ensureDeferred
