@@ -2,9 +2,10 @@
 
 How it works. The driver hands what the server sent to `receive`, sends what `data_to_send` gives
 after every call, and acts on the events: `StartTLS` (begin TLS, then call `tls_started`), `Ready`
-(a message may be given to `start`), `NeedBody` (give the body by `write_body` and `end_body` as the
-network takes it), `Done` (what became of each recipient), `Closed` (close the connection). A
-message whose body is given to `start` as a whole needs no `NeedBody`.
+(a message may be given to `start`, if the client is `usable`: a goodbye may have come right behind
+the reply), `NeedBody` (give the body by `write_body` and `end_body` as the network takes it),
+`Done` (what became of each recipient), `Closed` (close the connection). A message whose body is
+given to `start` as a whole needs no `NeedBody`.
 
 The state is the reply that is waited for, see `states`. With PIPELINING (RFC 2920) MAIL, all RCPTs
 and DATA go out at once, without it one by one; their replies pass the same states.

@@ -544,6 +544,33 @@ def test_a_server_that_leaves_unasked_is_heard() -> None:
     assert "Too many errors" in talk.why
 
 
+@both_ways
+@pytest.mark.parametrize("extensions", [(), ("PIPELINING",)], ids=["one by one", "pipelined"])
+def test_a_goodbye_behind_the_last_reply_undoes_no_delivery(
+    way: str, extensions: tuple[str, ...]
+) -> None:
+    """RFC 5321, 3.8: what the 250 took is delivered; the 421 behind it ends the session alone."""
+    mail = Mail(to=[Recipient("r@example.net"), Recipient("q@example.net")])
+    second = b"RCPT TO:<q@example.net>\r\n"
+    talk = Talk(way).opens(*extensions)
+    if extensions:
+        talk.sends(mail, MAIL + RCPT + second + DATA)
+        talk.says(b"250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n", TEXT)
+    else:
+        talk.sends(mail, MAIL).says(b"250 ok\r\n", RCPT).says(b"250 ok\r\n", second)
+        talk.says(b"550 5.1.1 no\r\n", DATA).says(b"354 go\r\n", TEXT)
+    talk.says(b"250 2.0.0 queued\r\n421 4.3.2 closing\r\n")
+    assert [type(event) for event in talk.events] == [Done, Ready, Closed]
+    assert talk.kinds == ["delivered", "failed"]
+    assert [str(outcome.reply) for outcome in talk.outcomes] == ["250 2.0.0 queued", "550 5.1.1 no"]
+    assert talk.why == "421 4.3.2 closing"
+    assert talk.client.state is State.CLOSED
+    assert not talk.client.usable
+    assert talk.client.lost(Reply(451, "4.4.2", "the connection was lost")) == []
+    talk.client.quit()
+    assert talk.client.data_to_send() == b""
+
+
 @pytest.mark.parametrize("tail", [b"2", b"250 more\r\n"])
 def test_a_connection_that_says_too_much_is_not_used_again(tail: bytes) -> None:
     talk = Talk().opens("PIPELINING").sends(Mail(), MAIL + RCPT + DATA)
