@@ -33,7 +33,7 @@ class ServerCore:
         "_announced", "_asked", "_closing", "_draining", "_dropped", "_errors", "_exchange",
         "_failed_logins", "_idle_commands", "_input", "_intake", "_is_last", "_left", "_limits",
         "_options", "_output", "_output_size", "_put_off", "_recipients", "_skipped", "esmtp",
-        "helo", "state", "tls", "user",
+        "goodbye", "helo", "state", "tls", "user",
     )  # fmt: skip
 
     state: State
@@ -46,6 +46,8 @@ class ServerCore:
     """Whether the session is inside TLS."""
     user: str
     """Who has authenticated, or an empty string."""
+    goodbye: Reply | None
+    """The reply that ended the session; None before, and where the client was gone."""
 
     def __init__(self, options: ServerOptions, *, tls: bool = False) -> None:
         self._options = options
@@ -58,6 +60,7 @@ class ServerCore:
         self._closing: Reply | None = None
         self._draining = False
         self._errors = self._failed_logins = self._idle_commands = 0
+        self.goodbye = None
         self.tls = tls
         self._forget()
         self._put(answers.banner(options.hostname))
@@ -136,6 +139,7 @@ class ServerCore:
     def _close(self, reply: Reply | None) -> None:
         if self.state is State.CLOSED:
             return
+        self.goodbye = reply
         if reply is not None:
             self._say(reply)
         self._abandon(reply)

@@ -46,6 +46,8 @@ WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
 LOGIN_FAILED: Final = Reply(454, "4.7.0", "Logins cannot be checked now; come again")
 
 TOO_MANY_OF_USER: Final = Reply(421, "4.7.0", "Too many connections of this user")
+_SAID_ALREADY: Final = {answers.BYE, answers.SHUTTING_DOWN, TOO_MANY_OF_USER}
+"""Goodbyes that are nothing to tell, or that were told with more words."""
 HANDSHAKE_TOO_SLOW: Final = "no TLS handshake in time behind STARTTLS"
 
 UNWATCHED_OUTPUT: Final = 64 * 1024
@@ -203,9 +205,21 @@ class SmtpSession(Protocol):
         """
         if signal is Signal.CLOSED or (signal is Signal.NEED_DATA and self._half_closed):
             self._taker.give_up()
+            self._log_goodbye()
             self.transport.loseConnection()
         elif not self._blocked:
             self._read(signal is Signal.NEED_DATA or not self._machine.buffered)
+
+    def _log_goodbye(self) -> None:
+        """Tell why a client was sent away, once."""
+        reply, self._machine.goodbye = self._machine.goodbye, None
+        if reply is not None and reply not in _SAID_ALREADY:
+            self._shared.context.metrics.errors["sent_away"] += 1
+            self._shared.context.log.info(
+                "closed {client}: {reply}",
+                client=self._client or "a local socket",
+                reply=str(reply),
+            )
 
     def _read(self, reading: bool) -> None:
         if reading != self._reading:

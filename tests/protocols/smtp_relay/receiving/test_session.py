@@ -22,10 +22,11 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import Logger
+from twisted.logger import Logger, formatEvent
 from zope.interface import implementer
 
 from netserve.config.types import parse_rate
+from netserve.mail.server.states import State
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
 from netserve.plugin import Metrics
 from netserve.protocols.smtp_relay import plugin
@@ -573,15 +574,16 @@ HERE = SimpleNamespace(host="127.0.0.1")
 
 
 def session(
-    queue: Queue, clock: Any = reactor, *, peer: Any = HERE
+    queue: Queue, clock: Any = reactor, *, peer: Any = HERE, logged: list[str] | None = None
 ) -> tuple[SmtpSession, Transport]:
-    """A session without sockets."""
+    """A session without sockets; what it logs is appended to the list."""
+    lines: list[str] = [] if logged is None else logged
+    log = Logger(observer=lambda event: lines.append(formatEvent(event)))
     settings = plugin.settings.model_validate(
         {"protocol": "smtp-relay", "listen": "tcp:0", "routes": ({"deliver": {"discard": True}},)}
     )
     context: Any = SimpleNamespace(
-        service="mail", reactor=clock, log=Logger(observer=lambda _: None), metrics=Metrics(),
-        random=random.Random(0),
+        service="mail", reactor=clock, log=log, metrics=Metrics(), random=random.Random(0),
     )  # fmt: skip
     shared = Shared(
         context=context, outbox=queue, reception=Reception(settings), checker=None,
@@ -610,6 +612,24 @@ def test_a_command_has_its_time() -> None:
     clock.advance(2)
     made.dataReceived(b"P")
     assert transport.sent.endswith(b"421 4.4.2 This took too long\r\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "logged"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", ["closed 127.0.0.1: 421 4.7.0 This is SMTP"]),
+        (b"X\r\n" * 60, ["closed 127.0.0.1: 421 4.7.0 Too many errors"]),
+        (b"NOOP\r\nQUIT\r\n", []),
+    ],
+    ids=["HTTP", "errors", "QUIT"],
+)
+def test_who_is_sent_away_is_logged_in_one_line(said: bytes, logged: list[str]) -> None:
+    lines: list[str] = []
+    made, _ = session(Queue(), logged=lines)
+    made.dataReceived(said)
+    made.dataReceived(said)
+    assert made._machine.state is State.CLOSED
+    assert lines == logged
 
 
 def test_whole_commands_and_messages_have_their_own_time() -> None:
