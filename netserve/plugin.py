@@ -41,16 +41,8 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.logger import Logger
 
-from netserve.config.types import (
-    Duration,
-    FilePath,
-    Listen,
-    ListenAddresses,
-    Network,
-    Networks,
-    PositiveInt,
-    Section,
-)
+from netserve.config.listen import Listen, ListenAddresses
+from netserve.config.types import Duration, FilePath, Network, Networks, PositiveInt, Section
 from netserve.wire.peer import has_strangers, names_addresses
 
 if TYPE_CHECKING:

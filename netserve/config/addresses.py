@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from netserve.config.document import Document, Way, dotted
+from netserve.config.listen import Listen
 from netserve.config.listen_kinds import OPTIONS
 from netserve.config.sentences import nearest
-from netserve.config.types import Listen
 
 _KINDS: Final = (*OPTIONS, "haproxy")
 _ANY: Final = frozenset({"", "0.0.0.0", "::"})

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from netserve.config.types import Duration, FilePath, Listen, Section
+from netserve.config.listen import Listen
+from netserve.config.types import Duration, FilePath, Section
 
 SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
 """What a service may be called."""

@@ -19,11 +19,12 @@ from netserve.config.addresses import report_clashes, report_unknown_kinds
 from netserve.config.document import Document, Way
 from netserve.config.envelope import SERVICE_NAME, Envelope, ProcessSettings
 from netserve.config.explain import explain, hide_secrets
+from netserve.config.listen import Listen
 from netserve.config.nodes import Unreadable, compose
 from netserve.config.sentences import kind_of, nearest
 from netserve.config.shapes import Shape
 from netserve.config.source import read_text
-from netserve.config.types import FilePath, Listen
+from netserve.config.types import FilePath
 from netserve.errors import ConfigError, PluginError, Problem
 from netserve.plugin import ProtocolPlugin, Settings
 

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from netserve.config import types as config_types
-from netserve.config.types import Listen, Rate, Secret
+from netserve.config.listen import Listen, ListenAddresses
+from netserve.config.types import Rate, Secret
 
 _NAMED: Final = (
     (config_types.Duration, "duration"),
@@ -26,7 +27,7 @@ _NAMED: Final = (
     (config_types.FilePath, "path"),
     (config_types.Network, "network"),
     (config_types.Networks, "network or list of networks"),
-    (config_types.ListenAddresses, "address or list of addresses"),
+    (ListenAddresses, "address or list of addresses"),
     (config_types.ImportPath, "module:object"),
     (config_types.PositiveInt, "number from 1 up"),
 )

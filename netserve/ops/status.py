@@ -20,7 +20,7 @@ from aiohttp import web
 from twisted.logger import Logger
 
 from netserve import __version__
-from netserve.config.types import Listen
+from netserve.config.listen import Listen
 from netserve.http.server import HttpServer
 from netserve.ops.metrics import CONTENT_TYPE, make_exposition
 from netserve.plugin import Hosted, Settings

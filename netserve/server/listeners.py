@@ -15,8 +15,8 @@ from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
+from netserve.config.listen import Listen
 from netserve.config.listen_kinds import OPTIONS
-from netserve.config.types import Listen
 from netserve.errors import StartError
 
 MAX_DATAGRAM = 65535

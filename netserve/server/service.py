@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netserve.config.types import Listen
+from netserve.config.listen import Listen
 from netserve.crossing import ensure_deferred
 from netserve.errors import StartError
 from netserve.plugin import Hosted, Metrics, Settings, Way

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from netserve.config.envelope import ProcessSettings
+from netserve.config.listen import Listen
 from netserve.config.load import Configuration, load
-from netserve.config.types import Listen, Secret
+from netserve.config.types import Secret
 from netserve.errors import ConfigError
 from netserve.registry import Registry
 

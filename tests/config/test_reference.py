@@ -10,12 +10,12 @@ import pytest
 from pydantic import BaseModel, Field
 
 from netserve.config.envelope import ProcessSettings
+from netserve.config.listen import ListenAddresses
 from netserve.config.reference import format_duration, format_size, options_of
 from netserve.config.types import (
     Duration,
     FilePath,
     ImportPath,
-    ListenAddresses,
     Networks,
     PositiveInt,
     Secret,

@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 
-from netserve.config.types import Listen
+from netserve.config.listen import Listen
 from netserve.errors import StartError
 from netserve.server.listeners import BACKLOG, _description, listen_datagram, listen_stream
 

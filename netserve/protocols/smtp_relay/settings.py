@@ -9,12 +9,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from netserve.config.listen import Listen, ListenAddresses
 from netserve.config.types import (
     Duration,
     FilePath,
     ImportPath,
-    Listen,
-    ListenAddresses,
     Network,
     Networks,
     PositiveInt,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
 
-from netserve.config.types import Listen
+from netserve.config.listen import Listen
 from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
 
 

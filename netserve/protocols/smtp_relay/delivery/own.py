@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
-from netserve.config.types import Listen
+from netserve.config.listen import Listen
 from netserve.mail.mx import Address
 
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})

@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 
-from netserve.config.types import Listen
+from netserve.config.listen import Listen
 from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
 from netserve.outbox import NotTried
