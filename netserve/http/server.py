@@ -16,6 +16,9 @@ HEAD_TIME: Final = 60.0
 HEAD_SIZE: Final = 64 * 1024
 """Bytes of a request's line and headers together."""
 
+_LONGEST_REASON: Final = 200
+"""Characters of what is logged about a request that is not HTTP."""
+
 _REFUSAL: Final = (
     "HTTP/1.1 {status}\r\nServer: netserve\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
@@ -130,6 +133,9 @@ class DrainingHandler(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The reply for what is not HTTP, or for a bug of ours."""
+        if isinstance(exc, HttpProcessingError):
+            # Here and not below: aiohttp keeps some of them from its log.
+            self._log_what_is_not_http(exc)
         response = super().handle_error(request, status, exc, message)
         response.headers["Server"] = "netserve"
         return response
@@ -139,18 +145,26 @@ class DrainingHandler(web.RequestHandler):
         name = self.transport.get_extra_info("peername") if self.transport else None
         return str(name[0]) if isinstance(name, tuple) else "a client"
 
+    def _log_what_is_not_http(self, error: HttpProcessingError) -> None:
+        # Without the mark that aiohttp puts below a part of the request.
+        reason = " ".join(error.message.split()).removesuffix(" ^")
+        if len(reason) > _LONGEST_REASON:
+            reason = f"{reason[:_LONGEST_REASON]}..."
+        self._log.info(
+            "a request of {peer} is not HTTP: {reason}", peer=self._peer(), reason=reason
+        )
+
     def log_exception(self, *args: Any, **options: Any) -> None:
-        """One line for a request that is not HTTP; aiohttp's own way would be a traceback."""
+        """One record; aiohttp's own way would be a traceback on standard error."""
         error = options.get("exc_info")
-        peer = self._peer()
         if isinstance(error, HttpProcessingError):
-            # Without the mark that aiohttp puts below a part of the request.
-            reason = " ".join(error.message.split()).removesuffix(" ^")
-            self._log.info("a request of {peer} is not HTTP: {reason}", peer=peer, reason=reason)
-        elif isinstance(error, BaseException):
-            self._log.failure("a request of {peer} failed", failure=Failure(error), peer=peer)
+            return  # it is told as it is answered
+        if isinstance(error, BaseException):
+            self._log.failure(
+                "a request of {peer} failed", failure=Failure(error), peer=self._peer()
+            )
         else:
-            self._log.error("a request of {peer} failed: {what}", peer=peer, what=str(args))
+            self._log.error("a request of {peer} failed: {what}", peer=self._peer(), what=str(args))
 
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

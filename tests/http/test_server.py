@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from aiohttp import web
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.logger import Logger, formatEvent
 
 from netserve.http.server import HttpServer
 from netserve.plugin import Hosted
@@ -154,3 +156,26 @@ async def test_requests_that_are_sent_ahead_are_bounded() -> None:
     await until(lambda: made and not made[0].transport.is_reading(), reactor=reactor)
     await service.stop(drain=0.1)
     await client.closed
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"GARBAGE\r\n\r\n", "Invalid method encountered: b'GARBAGE'"),
+        (b"GET / HTTP/9.9\r\n\r\n", "Bad status line: Invalid HTTP version: b'GET / HTTP/9.9'"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "Received HTTPS traffic on an HTTP port"),
+        (b"G" * 5000 + b"\r\n\r\n", "Invalid method encountered: b'" + "G" * 170 + "..."),
+    ],
+    ids=["garbage", "version", "TLS", "long"],
+)
+@ensureDeferred
+async def test_what_is_not_http_is_told_in_one_line_and_answered(said: bytes, reason: str) -> None:
+    lines: list[str] = []
+    log = Logger(observer=lambda event: lines.append(formatEvent(event)))
+    service = await serve(Hosted(stream=HttpServer(answer, log=log)))
+    client = await connect(service.port)
+    client.write(said)
+    received = await client.closed
+    await service.stop()
+    assert received.startswith(b"HTTP/1.0 400 Bad Request\r\n")
+    assert lines == [f"a request of 127.0.0.1 is not HTTP: {reason}"]
