@@ -12,8 +12,12 @@ import os
 import pwd
 import signal
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from twisted.application.service import IProcess
 from twisted.logger import ILogObserver
@@ -31,6 +35,9 @@ from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
 from netserve.server.daemon import Component, Daemon, make_state_folder
 from netserve.server.descriptors import provide, wanted
+
+ONE_SIGNAL: Final = 0.5
+"""Seconds within which two signals are the same: `make` hands on what its whole group was sent."""
 
 
 def fail(error: NetserveError) -> NoReturn:
@@ -84,6 +91,7 @@ class TwistdDaemon(Daemon):
             )
             reactor.addSystemEventTrigger("after", "shutdown", self._observer.flush)
         self._user = find_user(configuration)
+        self._stop_from = inf  # monotonic seconds of the first signal
 
     def setServiceParent(self, parent: Any) -> None:
         """Give twistd's application our log, and the user that it shall become."""
@@ -132,7 +140,22 @@ class TwistdDaemon(Daemon):
         if file is not None:
             # logrotate moves the file away and sends USR1, as with twistd's own log.
             signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(self._reopen, file))
+        reactor.callWhenRunning(self._watch_signals)
         super().startService()
+
+    def _watch_signals(self) -> None:
+        """Take a second SIGINT or SIGTERM for impatience, where Twisted would log an error."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(stop := signal.getsignal(number)):
+                signal.signal(number, partial(self._signalled, stop))
+
+    def _signalled(self, stop: Callable[[int, Any], Any], number: int, frame: Any) -> None:
+        now = time.monotonic()
+        if self._stop_from == inf:
+            self._stop_from = now
+            stop(number, frame)
+        elif now > self._stop_from + ONE_SIGNAL:
+            reactor.callFromThread(self.hurry)
 
     def _reopen(self, file: LogFile) -> None:
         try:

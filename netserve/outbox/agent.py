@@ -191,15 +191,20 @@ class Agent:
         self._backlog.stop()
         if self._running:
             self._quiet = Deferred()
-            timer = self._reactor.callLater(patience, self._give_up)
+            timer = self._reactor.callLater(patience, self.give_up)
             await self._quiet
             if timer.active():
                 timer.cancel()
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """While it stops: wait no more for what is under way."""
         running = list(self._running.values())
+        if not running:
+            return
         self._running.clear()
-        self._log.info("{count} deliveries did not end in time", count=len(running))
+        self._log.info(
+            "deliveries that did not end in time, and stay queued: {count}", count=len(running)
+        )
         for deferred in running:
             deferred.cancel()
         self._check_quiet()

@@ -83,6 +83,8 @@ class Outbox:
         self._wall = wall
         self._services: dict[str, Attached] = {}
         self._parts: _Parts | None = None
+        self._stopping: Agent | None = None
+        self._patience = PATIENCE
         self._space = (float("-inf"), 0)
 
     def attach(self, service: str, courier: Courier, schedule: Schedule) -> None:
@@ -205,10 +207,17 @@ class Outbox:
         if self._parts is None:
             return
         parts, self._parts = self._parts, None
-        await parts.agent.stop(PATIENCE)
+        self._stopping = parts.agent
+        await parts.agent.stop(self._patience)
         parts.depth.stop()
         await deferToThreadPool(self._reactor, parts.readers, parts.store.close)
         parts.readers.stop()
+
+    def cut(self) -> None:
+        """Let `close`, under way or to come, wait for no delivery; they stay queued."""
+        self._patience = 0.0
+        if self._stopping is not None:
+            self._stopping.give_up()
 
     @property
     def broken(self) -> str | None:

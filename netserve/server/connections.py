@@ -95,10 +95,14 @@ class Connections:
             for gate in [gate for gate in untold & gates.open if not gate.traffic()]:
                 untold.discard(gate)
                 gate.close_quietly()
-        for gate in list(gates.open):
-            gate.transport.abortConnection()
+        self.cut()
         if gates.open:
             await self._wait_until_empty(QUIET)
+
+    def cut(self) -> None:
+        """Close what is open at once."""
+        for gate in list(self._gates.open):
+            gate.transport.abortConnection()
 
     def _wait_until_empty(self, seconds: float) -> Deferred[None]:
         empty: Deferred[None] = Deferred()

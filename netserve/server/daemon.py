@@ -69,6 +69,7 @@ class Daemon(Service):
         self._log = Logger(namespace="netserve")
         self._http = HttpClients(reactor=reactor, log=Logger(namespace="netserve.http"))
         self._starting: Deferred[None] | None = None
+        self._hurried = False
         self._warnings: list[tuple[Logger, str]] = []
         """Of the build, for the log, which begins with the start."""
 
@@ -229,6 +230,17 @@ class Daemon(Service):
         """Stop accepting, drain, close; see IService."""
         super().stopService()
         return ensure_deferred(self._stop())
+
+    def hurry(self) -> None:
+        """Cut what `stopService` still waits for: connections, and deliveries under way."""
+        if self._hurried:
+            return
+        self._hurried = True
+        self._log.info("stopping at once: what is not finished is cut")
+        for service in self.services.values():
+            service.cut()
+        if self.outbox is not None:
+            self.outbox.cut()
 
     async def _stop(self) -> None:
         if self._starting is not None:

@@ -206,6 +206,10 @@ class HostedService:
             self.hosted.drain()
         await self._connections.drain(seconds)
 
+    def cut(self) -> None:
+        """Close the connections that `drain` waits for."""
+        self._connections.cut()
+
     async def stop(self) -> None:
         """Stop what is hosted; after `drain`."""
         if self.hosted.stop is not None:

@@ -6,10 +6,13 @@ import json
 import os
 import pwd
 import signal
+import smtplib
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,20 @@ def write(folder: Path, services: str, process: str = "") -> Path:
 
 def echo(port: int) -> str:
     return f"  echo:\n    protocol: echo\n    listen: tcp:{port}:interface=127.0.0.1\n"
+
+
+ONE_SIGNAL = 0.5
+"""See netserve/app.py, which installs a reactor when it is imported."""
+
+SILENT = """\
+  mail:
+    protocol: smtp-relay
+    listen: tcp:{port}:interface=127.0.0.1
+    hostname: relay.example.org
+    routes:
+      - deliver: {{smarthost: "127.0.0.1:{silent}", tls: none}}
+"""
+"""A relay to a server that takes connections, and says nothing."""
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -55,6 +72,35 @@ def test_start_serve_stop(tmp_path: Path, command: tuple[str, ...], number: int)
         assert "stopped" in process.log()
     with pytest.raises(ConnectionRefusedError):
         converse(port, b"hi")
+
+
+def test_a_second_signal_cuts_what_the_first_one_waits_for(tmp_path: Path) -> None:
+    """Of connections and of deliveries. Two signals right after each other are one."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = write(
+            tmp_path, SILENT.format(port=port, silent=silent.getsockname()[1]), ", drain: 1m"
+        )
+        with running(config) as process, smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+            client.sendmail("a@example.org", ["b@example.org"], "Subject: x\r\n\r\nx\r\n")
+            process.wait_for("accepted")
+            client.docmd("MAIL FROM:<a@example.org>")
+            next_hop, _ = silent.accept()
+            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, signal.SIGTERM)
+            process.wait_for("stopping: ")
+            time.sleep(ONE_SIGNAL + 0.1)  # from now on it is another one
+            assert "at once" not in process.log()
+            assert client.docmd("NOOP")[0] == 250, "a transaction is under way"
+            assert process.stop(seconds=5) in {-signal.SIGINT, -signal.SIGTERM}
+            log = process.log()
+            with suppress(smtplib.SMTPServerDisconnected):
+                client.close()
+            next_hop.close()
+    assert log.count("stopping at once") == 1
+    assert "did not end in time, and stay queued: 1" in log
+    assert "Traceback" not in log
+    assert log.splitlines()[-1].endswith("stopped")
 
 
 def test_daemon_with_pidfile_and_logfile(tmp_path: Path) -> None:
@@ -331,7 +377,7 @@ def test_stop_drains(tmp_path: Path) -> None:
             process.wait_for("stopping")
             assert client.recv(100) == b"late but true\r\n"
         # twistd ends by the signal that it was stopped by.
-        assert process.process.wait(20) == -signal.SIGTERM
+        assert process.process.wait(20) in {-signal.SIGINT, -signal.SIGTERM}
         assert "stopped" in process.log()
 
 

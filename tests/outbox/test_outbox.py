@@ -385,6 +385,28 @@ async def test_a_shutdown_during_delivery_leaves_it_queued(tmp_path: Path) -> No
         assert [one for one, _, _ in q.courier.delivered] == [message]
 
 
+@pytest.mark.parametrize("under_way", [True, False])
+@ensureDeferred
+async def test_a_shutdown_in_a_hurry_waits_for_no_delivery(tmp_path: Path, under_way: bool) -> None:
+    """Whether it is told while the queue closes, or before."""
+    courier = Courier()
+    courier.waits = True
+    clock = SteeredReactor(reactor)
+    async with opened_queue(tmp_path, courier, reactor=clock) as outbox:
+        message = await put(outbox, "a@example.com")
+        if not under_way:
+            outbox.cut()
+        closing = ensure_deferred(outbox.close())
+        assert not closing.called
+        if under_way:
+            outbox.cut()
+        clock.advance(0)
+        await closing
+    async with queue(tmp_path) as q:
+        await q.until_empty()
+        assert [one for one, _, _ in q.courier.delivered] == [message]
+
+
 @ensureDeferred
 async def test_a_shutdown_waits_for_a_delivery_that_ends(tmp_path: Path) -> None:
     courier = Courier()
