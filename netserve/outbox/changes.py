@@ -287,30 +287,20 @@ SELECT id, in_file FROM message WHERE id IN (SELECT value FROM json_each(?))
 
 
 def delete_messages(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
-    """Delete messages with all that belongs to them but the files."""
-    chosen = (json_list(numbers),)
-    for statement in _DELETE:
-        connection.execute(statement, chosen)
+    """Delete messages with all that belongs to them but the files; see database.py."""
+    connection.execute(_DELETE, (json_list(numbers),))
 
 
-_DELETE: Final = (
-    "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))",
-    "DELETE FROM body WHERE id IN (SELECT value FROM json_each(?))",
-    "DELETE FROM recipient WHERE message IN (SELECT value FROM json_each(?))",
-    "DELETE FROM attempt WHERE message IN (SELECT value FROM json_each(?))",
-)
+_DELETE: Final = "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))"
+_ROWS_OF_A_STATEMENT: Final = 32
 
 
 def _insert(
     connection: sqlite3.Connection, into: str, width: int, rows: Sequence[Sequence[Any]]
 ) -> None:
-    """Insert rows by statements of 32, 16, 8, 4, 2 and 1 of them, which stay prepared."""
-    start, left = 0, len(rows)
+    """Insert rows by as few statements as can be; they stay prepared, one for each count."""
     row = f"({','.join('?' * width)})"
-    while left:
-        count = min(32, 1 << (left.bit_length() - 1))
-        values = ",".join([row] * count)
-        part = rows[start : start + count]
+    for start in range(0, len(rows), _ROWS_OF_A_STATEMENT):
+        part = rows[start : start + _ROWS_OF_A_STATEMENT]
+        values = ",".join([row] * len(part))
         connection.execute(f"{into} VALUES {values}", tuple(chain.from_iterable(part)))
-        start += count
-        left -= count

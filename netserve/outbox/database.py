@@ -97,6 +97,18 @@ PRAGMA temp_store = MEMORY;
 PRAGMA secure_delete = OFF;
 """
 
+BELONGING: Final = (
+    "DELETE FROM body WHERE id = OLD.id",
+    "DELETE FROM recipient WHERE message = OLD.id",
+    "DELETE FROM attempt WHERE message = OLD.id",
+)
+"""What is deleted with a message. A trigger does it, which is the writer's alone: each statement of
+Python's would let another thread have the interpreter, and may wait for it to come back."""
+_TRIGGER: Final = (
+    "CREATE TEMP TRIGGER message_deleted AFTER DELETE ON main.message BEGIN"
+    f" {'; '.join(BELONGING)}; END;"
+)
+
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes; a new database is made where there is none.
@@ -110,7 +122,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         try:
             _create_where_empty(connection, path)
             _upgrade(connection)
-            connection.executescript(_SETTINGS)
+            connection.executescript(_SETTINGS + _TRIGGER)
         except BaseException:
             connection.close()
             raise

@@ -10,7 +10,7 @@ from twisted.internet.defer import gatherResults
 
 from netserve.crossing import ensure_deferred
 from netserve.outbox import Filter, changes, due, query, verbs
-from netserve.outbox.database import open_writer
+from netserve.outbox.database import BELONGING, open_writer
 from netserve.testing.queue import (
     DEFERRED,
     WALL,
@@ -68,7 +68,8 @@ BY_KEY = "SEARCH recipient USING PRIMARY KEY (message=?"
         (verbs._RELEASE, BY_KEY),
         (changes._MARK, f"{BY_KEY} AND n=?)"),
         (changes._FINISHED, f"{BY_KEY})"),
-        *((statement, "=?)") for statement in changes._DELETE),
+        (changes._DELETE, "SEARCH message USING INTEGER PRIMARY KEY (rowid=?)"),
+        *((statement.replace("OLD.id", "?"), "=?)") for statement in BELONGING),
     ],
 )
 def test_a_statement_looks_only_at_what_it_needs(tmp_path: Path, statement: str, step: str) -> None:
