@@ -210,6 +210,7 @@ WORDS = (
     b"ping",
     b"say x",
     b"say nothing",
+    b"I say x",
     b"quiet",
     b"who",
     b"my name is Bob",
@@ -237,6 +238,7 @@ def test_many_at_once_get_what_each_gets(
 def test_when_many_are_answered_at_once() -> None:
     plain = make(*RULES, default="Hello, client!")
     assert plain.constants([b"ping", b"x", b"quiet"], 1000) == [b"pong", b"Hello, client!", b""]
+    assert plain.constants([b"I say x"], 1000) == [b"Hello, client!"], "not at its begin"
     assert plain.constants([b"ping", b"say x"], 1000) is None
     assert plain.constants([b"ping", b"who"], 1000) is None
     assert plain.constants([b"x"] * 10, 140) == [b"Hello, client!"] * 10
