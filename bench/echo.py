@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 
 def run(quick: bool) -> list[Row]:
     """Messages in clear, in TLS, handshakes, and idle connections."""
-    turns, seconds = (1, 0.5) if quick else (5, 0.8)
+    turns, seconds = (1, 0.5) if quick else (9, 0.8)
     with scratch() as folder:
         load = compiled("gcc", folder / "load", HERE / "load" / "echo.c")
         if load is None:

@@ -33,7 +33,7 @@ services:
 
 def run(quick: bool) -> list[Row]:
     """The service `hello` of the shipped config, one request at a time and pipelined."""
-    turns, seconds = (2, 0.6) if quick else (5, 1.0)
+    turns, seconds = (2, 0.6) if quick else (9, 1.0)
     port, peer_port = free_port(), free_port()
     command = [sys.executable, "-m", "bench.peers.line_uvloop", str(peer_port)]
     rows: list[Row] = []

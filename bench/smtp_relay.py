@@ -62,7 +62,7 @@ def run(quick: bool) -> list[Row]:
 
 def relayed(quick: bool) -> list[Row]:
     """Mails in and out, both durable, both free to use the same two cores."""
-    turns = 1 if quick else 3
+    turns = 1 if quick else 9
     rows: list[Row] = []
     no_postfix = postfix.why_not()
     with scratch() as folder, ExitStack() as stack:
@@ -133,7 +133,7 @@ def huge(quick: bool) -> list[Row]:
 
 def accepted(quick: bool) -> list[Row]:
     """256 KiB mails until the last 250; netserve throws them away afterwards, by its queue."""
-    turns = 1 if quick else 3
+    turns = 1 if quick else 7
     size = 256 * 1024
     work = f"accept 256 KiB mail, {SESSIONS} at a time, kept sessions"
     missing = importlib.util.find_spec("aiosmtpd") is None

@@ -206,7 +206,8 @@ class HttpClient:
         self, method: str, url: URL, headers: Mapping[str, str] | None, body: Body
     ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
-        deadline = asyncio.get_running_loop().time() + self.options.total_timeout
+        follows = self.options.redirects > 0
+        began = asyncio.get_running_loop().time() if follows else 0.0
         response = await session.request(
             method,
             url,
@@ -215,8 +216,9 @@ class HttpClient:
             allow_redirects=False,
             skip_auto_headers=None if body is None else _NO_GUESSES,
         )
-        if self.options.redirects and response.status in following.STATUSES:
+        if follows and response.status in following.STATUSES:
             hop = following.Hop(method, url, headers or {})
+            deadline = began + self.options.total_timeout
             return await self._follow(session, response, hop, body, deadline)
         return response
 
