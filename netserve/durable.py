@@ -1,13 +1,16 @@
-"""Folders that are there after a power loss: each made one is synced into the one above it."""
+"""Folders and files that are there after a power loss."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 
 def make_folders(path: Path) -> None:
     """Make a folder, and those above it that are missing, for the owner alone.
+
+    Each is synced into the one above it.
 
     Raises:
         OSError: one cannot be made, or not synced.
@@ -34,3 +37,26 @@ def sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file in the place of another, or of none, in one step, for the owner alone.
+
+    Raises:
+        OSError: it is not kept; what was there stays.
+    """
+    make_folders(path.parent)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

@@ -15,6 +15,7 @@ Anything else is a bug of ours: a temporary failure to the peer, the detail in t
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,3 +98,11 @@ class UpstreamError(NetserveError):
 
 class PluginError(NetserveError):
     """A protocol plugin is unknown, cannot be imported, or is none; the text is one line."""
+
+
+def with_place(error: Exception) -> str:
+    """An error of somebody's code with its class, and the line that it came from."""
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    if frames := traceback.extract_tb(error.__traceback__):
+        text += f" (in {frames[-1].filename}, line {frames[-1].lineno})"
+    return text

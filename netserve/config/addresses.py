@@ -47,7 +47,7 @@ def report_unknown_kinds(
         plugins: the kinds that plugins of Twisted add; asked only for what is not known here.
     """
     for way, listen in addresses:
-        kind = listen.inside.kind if listen.kind == "haproxy" else listen.kind
+        kind = listen.inside.kind
         if kind not in _KINDS:
             known = (*_KINDS, *sorted({plugin.lower() for plugin in plugins()} - {*_KINDS}))
             if kind not in known:
@@ -76,8 +76,7 @@ def report_clashes(document: Document, addresses: Iterable[tuple[Way, Listen]]) 
 
 def _socket(listen: Listen) -> _Socket | None:
     """The socket of an address; None where the kernel picks a free one."""
-    if listen.kind == "haproxy":
-        return _socket(listen.inside)
+    listen = listen.inside
     if listen.port is not None:
         if listen.port == 0:
             return None

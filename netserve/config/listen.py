@@ -33,7 +33,7 @@ class Listen:
         ValueError: it is not of that form.
     """
 
-    __slots__ = ("description", "kind", "values")
+    __slots__ = ("description", "inside", "kind", "values")
 
     DATAGRAM_KINDS: Final = frozenset({"udp", "unixgram"})
     TLS_KINDS: Final = frozenset({"tls", "tls6"})
@@ -44,6 +44,8 @@ class Listen:
     """The word before the first colon."""
     values: dict[str, str]
     """What stands behind it, by name, such as ``interface``."""
+    inside: Listen
+    """The address that stands behind ``haproxy:``; of all other kinds it is the address itself."""
 
     def __init__(self, description: str) -> None:
         self.description = description
@@ -59,16 +61,12 @@ class Listen:
             if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
                 raise ValueError(f"not a port: {port!r}; a port is a number from 0 to 65535")
         self.values = values_by_name(self.kind, rest)
+        self.inside = self
         if self.kind == "haproxy":
             if rest[0][1] not in INSIDE_HAPROXY:
                 known = ", ".join(f"{kind}:" for kind in INSIDE_HAPROXY)
                 raise ValueError(f"haproxy: stands before one of {known}")
-            self.inside  # noqa: B018 - it is checked as it is made
-
-    @property
-    def inside(self) -> Listen:
-        """The address that stands behind ``haproxy:``."""
-        return Listen(self.description.partition(":")[2])
+            self.inside = Listen(description.partition(":")[2])
 
     @property
     def is_datagram(self) -> bool:

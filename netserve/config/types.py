@@ -153,6 +153,8 @@ class Words:
     text: str
 
 
+TEXTS: Final = Words("text or list of texts")
+
 Duration: TypeAlias = Annotated[
     float,
     BeforeValidator(lambda value: value if isinstance(value, float) else parse_duration(value)),

@@ -6,12 +6,8 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from netserve.config.types import Words
+from netserve.config.types import TEXTS, json_one_or_many, one_or_many
 from netserve.http.guard import AddressGuard
-
-
-def _texts(value: object) -> object:
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _are_upstreams(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -19,13 +15,14 @@ def _are_upstreams(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-_ONE_OR_MANY = WithJsonSchema(
-    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-)
-_WORDS = Words("text or list of texts")
-Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts), _ONE_OR_MANY, _WORDS]
+_ONE_OR_MANY = WithJsonSchema(json_one_or_many({"type": "string"}))
+Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(one_or_many), _ONE_OR_MANY, TEXTS]
 """One text or a list of them."""
 Upstreams: TypeAlias = Annotated[
-    tuple[str, ...], BeforeValidator(_texts), AfterValidator(_are_upstreams), _ONE_OR_MANY, _WORDS
+    tuple[str, ...],
+    BeforeValidator(one_or_many),
+    AfterValidator(_are_upstreams),
+    _ONE_OR_MANY,
+    TEXTS,
 ]
 """What `AddressGuard.parse` takes: one entry or a list of them."""

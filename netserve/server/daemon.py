@@ -6,7 +6,6 @@ import datetime
 import gc
 import os
 import random
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from twisted.python.failure import Failure
 from netserve.config.load import Configuration, ServiceConfiguration
 from netserve.crossing import ensure_deferred
 from netserve.durable import make_folders
-from netserve.errors import ConfigError, NetserveError, OptionError, Problem, StartError
+from netserve.errors import ConfigError, NetserveError, OptionError, Problem, StartError, with_place
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
 from netserve.plugin import Context, Hosted, Metrics, Settings, Way
@@ -97,7 +96,7 @@ class Daemon(Service):
             except NetserveError:
                 raise
             except Exception as error:
-                what = f"its protocol cannot be built: {_with_place(error)}"
+                what = f"its protocol cannot be built: {with_place(error)}"
                 problems.append(self.configuration.problem(("services", service.name), what))
         if problems:
             raise ConfigError(problems)
@@ -268,13 +267,6 @@ class Daemon(Service):
             self._log.failure("{what} did not end as it should", failure, what=what)
 
         return maybeDeferred(end, *arguments).addErrback(failed)
-
-
-def _with_place(error: Exception) -> str:
-    """The error with its class, and the line that it came from."""
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
-    *_, frame = traceback.extract_tb(error.__traceback__)
-    return f"{text} (in {frame.filename}, line {frame.lineno})"
 
 
 def make_state_folder(folder: Path) -> None:

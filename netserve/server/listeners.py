@@ -141,11 +141,11 @@ def _quoted(value: str) -> str:
 
 def _explain(listen: Listen, error: BaseException) -> NoReturn:
     cause = error.socketError if isinstance(error, CannotListenError) else error
-    inside = listen.inside if listen.kind == "haproxy" else listen
-    if inside.kind == "systemd" and isinstance(cause, LookupError):
+    kind = listen.inside.kind
+    if kind == "systemd" and isinstance(cause, LookupError):
         reason = "systemd has not handed over such a socket ($LISTEN_FDS, $LISTEN_FDNAMES)"
     elif isinstance(cause, OSError):
-        reason = _reason(inside.kind, cause)
+        reason = _reason(kind, cause)
     else:
         reason = str(cause) or type(cause).__name__
     raise StartError(f"cannot listen on {listen.description}: {reason}") from error

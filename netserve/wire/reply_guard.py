@@ -89,3 +89,8 @@ class LogLimit:
         self._next = now + self._interval
         count, self._suppressed = self._suppressed, 0
         return count
+
+
+def times(count: int) -> str:
+    """What a line of the log ends with that stands for so many; nothing where it is only one."""
+    return f" ({count} times since the last such line)" if count > 1 else ""

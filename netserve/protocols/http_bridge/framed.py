@@ -16,17 +16,15 @@ from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
     IPushProducer,
-    ISSLTransport,
 )
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.lingering import close_lingering
 from netserve.protocols.http_bridge.bridge import Bridge, UnderWay
 from netserve.wire.framing import Delimiter, Event, Framing, Line
 
-LINGER: Final = 2.0
-"""Seconds that a client has to read the error reply to what broke its framing, and to stop."""
 _LINE_ENDS: Final = b"\r\n"
 
 
@@ -205,11 +203,7 @@ class FramedBridge(Protocol):
                 self.transport.pauseProducing()
 
     def _close(self) -> None:
-        """End the connection, behind what is still to be written.
-
-        To close while bytes of the peer are unread resets the connection, and the peer could lose
-        our last reply. So a broken stream is half-closed, and read to its end for a moment.
-        """
+        """End the connection, behind what is still to be written."""
         if self._closed:
             return
         self._closed = True
@@ -217,11 +211,9 @@ class FramedBridge(Protocol):
         if not self._broken or self._read_ended:
             self.transport.loseConnection()
             return
-        if not ISSLTransport.providedBy(self.transport):
-            self.transport.loseWriteConnection()
         if not self._reading:
             self.transport.resumeProducing()
-        self._pause = self.factory.clock.callLater(LINGER, self.transport.loseConnection)
+        self._pause = close_lingering(self.transport, self.factory.clock)
 
     def _wait_for_pause(self) -> None:
         if self._pause is not None and self._pause.active():

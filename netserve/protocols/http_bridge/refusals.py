@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netserve.plugin import Context
-from netserve.wire.reply_guard import LogLimit
+from netserve.wire.reply_guard import LogLimit, times
 
 _INTERVAL = 1.0
 
@@ -27,7 +27,7 @@ class Refusals:
                 "refused a request of {peer}: {reason}{more}",
                 peer=peer,
                 reason=reason,
-                more=_more(count),
+                more=times(count),
             )
 
     def answer(self, reason: str) -> None:
@@ -36,9 +36,5 @@ class Refusals:
             self._context.log.warn(
                 "an answer does not fit the framing: {reason}{more}",
                 reason=reason,
-                more=_more(count),
+                more=times(count),
             )
-
-
-def _more(count: int) -> str:
-    return f" ({count} times since the last such line)" if count > 1 else ""

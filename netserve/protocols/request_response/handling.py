@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from netserve.crossing import TimedOut, ensure_deferred
-from netserve.errors import PluginError
+from netserve.errors import PluginError, with_place
 from netserve.imports import import_object
 from netserve.plugin import Context
 from netserve.protocols.request_response.responder import (
@@ -20,7 +19,7 @@ from netserve.protocols.request_response.responder import (
     Pending,
     Responder,
 )
-from netserve.wire.reply_guard import LogLimit
+from netserve.wire.reply_guard import LogLimit, times
 
 __all__ = ["Reporter", "load_handler", "wait"]
 
@@ -136,15 +135,11 @@ class Reporter:
         if count is None:
             return
         log = self._context.log.error if kind == "handler" else self._context.log.warn
-        more = f" ({count} times since the last such line)" if count > 1 else ""
-        log(self._TEXTS[kind], peer=peer, reason=_reason(error), more=more)
+        log(self._TEXTS[kind], peer=peer, reason=_reason(error), more=times(count))
 
 
 def _reason(error: Exception | str) -> str:
     """The error in one line; with its class and place, where it came from a handler."""
     if isinstance(error, str) or error.__traceback__ is None:
         return str(error)
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
-    if frames := traceback.extract_tb(error.__traceback__):
-        text += f" (in {frames[-1].filename}, line {frames[-1].lineno})"
-    return text
+    return with_place(error)

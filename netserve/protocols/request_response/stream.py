@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.lingering import close_lingering
 from netserve.plugin import Metrics
 from netserve.protocols.request_response.handling import wait
 from netserve.protocols.request_response.ordered import ReplyQueue
@@ -26,8 +27,6 @@ from netserve.wire.framing import Event, Framing, FramingError
 BATCH: Final = 65536
 """Bytes of replies that are written at once, so that a peer that does not read is noticed."""
 _FRAMES: Final = {bytes}
-LINGER: Final = 2.0
-"""Seconds in which the rest of a broken stream is still read, so that the peer sees our reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,11 +212,7 @@ class Connection(Protocol):
             self.transport.resumeProducing()
 
     def _close(self) -> None:
-        """End the connection, behind what is still to be written.
-
-        To close while bytes of the peer are unread resets the connection, and the peer could lose
-        our last reply. So a broken stream is half-closed, and read to its end for a moment.
-        """
+        """End the connection, behind what is still to be written."""
         if self._closed:
             return
         self._closed = True
@@ -226,9 +221,7 @@ class Connection(Protocol):
         if not self._broken or self._read_ended:
             self.transport.loseConnection()
             return
-        if not ISSLTransport.providedBy(self.transport):
-            self.transport.loseWriteConnection()
-        self._timer = self._options.clock.callLater(LINGER, self.transport.loseConnection)
+        self._timer = close_lingering(self.transport, self._options.clock)
 
     def _wait_for_pause(self, seconds: float) -> None:
         if self._finishing:

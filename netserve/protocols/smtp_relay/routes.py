@@ -22,10 +22,10 @@ from pydantic import (
     BeforeValidator,
 )
 
-from netserve.config.types import Section
+from netserve.config.types import TEXTS, Section, one_or_many
 from netserve.mail.address import ascii_domain
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
-from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, TEXTS, not_empty, one_or_many
+from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty
 
 
 def _check_address_pattern(pattern: str) -> str:

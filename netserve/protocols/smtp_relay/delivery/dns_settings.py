@@ -9,8 +9,8 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from netserve.config.types import Duration, PositiveInt, Section, Words
-from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, one_or_many
+from netserve.config.types import Duration, PositiveInt, Section, Words, one_or_many
+from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS
 
 
 class NameServer:

@@ -23,7 +23,8 @@ class OwnAddresses:
     """
 
     def __init__(self, listens: Iterable[Listen], port: int) -> None:
-        interfaces = {listen.interface for listen in map(_inner, listens) if listen.port == port}
+        inner = [listen.inside for listen in listens]
+        interfaces = {listen.interface for listen in inner if listen.port == port}
         self._everywhere = bool(interfaces & _EVERYWHERE)
         self._some = frozenset(interfaces - _EVERYWHERE)
 
@@ -48,8 +49,3 @@ def is_of_this_machine(address: Address) -> bool:
             return ipaddress.ip_address(probe.getsockname()[0]) == address
     except OSError:  # no route, so it is not here
         return False
-
-
-def _inner(listen: Listen) -> Listen:
-    """The address inside of one behind a proxy (``haproxy:tcp:25``)."""
-    return listen.inside if listen.kind == "haproxy" else listen

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from netserve.durable import replace_file
 from netserve.mail.mta_sts import MAX_AGE, BadPolicy, Policy, parse_policy
 
 MAX_FILE: Final = 32 * 1024 * 1024
@@ -78,14 +78,7 @@ def save(path: Path, kept: Mapping[str, Kept]) -> None:
         }
         for domain, each in kept.items()
     }
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
-        json.dump(entries, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    replace_file(path, json.dumps(entries, indent=1).encode())
 
 
 def _policy(entry: Mapping[str, object]) -> Policy:

@@ -26,12 +26,13 @@ from netserve.config.types import (
     Secret,
     Section,
     Words,
+    one_or_many,
 )
 from netserve.http.options import Upstreams
 from netserve.protocols.smtp_relay.delivery.folders import check_template
 from netserve.protocols.smtp_relay.delivery.login_settings import Login
 from netserve.protocols.smtp_relay.delivery.outgoing_settings import DKIM, Rewrite, Signatures
-from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty, one_or_many
+from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty
 
 TLSLevel: TypeAlias = Literal["none", "may", "encrypt", "verify", "dane", "mta-sts", "dane+mta-sts"]
 

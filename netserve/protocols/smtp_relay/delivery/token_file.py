@@ -7,14 +7,13 @@ more. With another refresh token in the config the file does not count.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from netserve.config.types import Secret
+from netserve.durable import replace_file
 
 LARGEST: Final = 64 * 1024
 """Bytes of a file."""
@@ -58,28 +57,5 @@ class TokenFile:
         Raises:
             OSError: it is not kept.
         """
-        folder = self.path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".new")
-        content = json.dumps({"of": self._mark, "refresh_token": token.reveal()}).encode()
-        temporary.unlink(missing_ok=True)
-        try:
-            _write(temporary, content)
-            temporary.replace(self.path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _write(path: Path, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        kept = {"of": self._mark, "refresh_token": token.reveal()}
+        replace_file(self.path, json.dumps(kept).encode())

@@ -350,7 +350,7 @@ async def _in_thread(work: Callable[..., _T], *arguments: Any) -> _T:
 
 
 def _response(request: web.BaseRequest, status: int, answer: Mapping[str, Any]) -> web.Response:
-    response = web.json_response(answer, status=status, headers={"Server": "netserve"})
+    response = web.json_response(answer, status=status)
     if not request.content.is_eof():
         response.force_close()  # what stands behind it is not read
     return response

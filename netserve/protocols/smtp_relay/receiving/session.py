@@ -118,6 +118,7 @@ class SmtpSession(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The client is gone; a message that was not complete is given up."""
         self._machine.lost()
+        self._log_goodbye()
         self._taker.give_up()
         self.handshakeCompleted()
         if self._checking is not None:
@@ -205,14 +206,13 @@ class SmtpSession(Protocol):
         """
         if signal is Signal.CLOSED or (signal is Signal.NEED_DATA and self._half_closed):
             self._taker.give_up()
-            self._log_goodbye()
             self.transport.loseConnection()
         elif not self._blocked:
             self._read(signal is Signal.NEED_DATA or not self._machine.buffered)
 
     def _log_goodbye(self) -> None:
-        """Tell why a client was sent away, once."""
-        reply, self._machine.goodbye = self._machine.goodbye, None
+        """Tell why a client was sent away."""
+        reply = self._machine.goodbye
         if reply is not None and reply not in _SAID_ALREADY:
             self._shared.context.metrics.errors["sent_away"] += 1
             self._shared.context.log.info(

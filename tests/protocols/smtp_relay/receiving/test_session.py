@@ -21,6 +21,7 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.internet import reactor as _reactor
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.logger import Logger, formatEvent
 from zope.interface import implementer
@@ -629,6 +630,7 @@ def test_who_is_sent_away_is_logged_in_one_line(said: bytes, logged: list[str]) 
     made.dataReceived(said)
     made.dataReceived(said)
     assert made._machine.state is State.CLOSED
+    made.connectionLost(connectionDone)
     assert lines == logged
 
 
