@@ -5,13 +5,14 @@ BIN = $(VENV)/bin
 CONFIG ?= config.yaml
 TESTS ?= tests
 
-.PHONY: help run test check bench docs clean
+.PHONY: help run test check bench soak docs clean
 
 help:
 	@echo "make run      run config.yaml in the foreground"
 	@echo "make test     run all tests"
 	@echo "make check    linters, types, import rules, documentation"
 	@echo "make bench    measure beside the peers that are installed"
+	@echo "make soak     nine minutes of mixed load with kills, and a verdict (SOAK=--minutes=60)"
 	@echo "make docs     build the documentation into docs/_build/html"
 
 # One stamp a set of extras, so that `make run` does not install what only tests need.
@@ -39,6 +40,9 @@ check: $(VENV)/test
 
 bench: $(VENV)/test
 	$(BIN)/python -m bench
+
+soak: $(VENV)/test
+	$(BIN)/python -m tests.soak $(SOAK)
 
 docs: $(VENV)/test
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
