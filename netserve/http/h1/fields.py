@@ -1,0 +1,143 @@
+r"""Field lines (header and trailer fields), kept byte for byte (RFC 9110, 5; RFC 9112, 5).
+
+A `Field` exists only for a line that may be sent: `read_field` makes one from a line that was
+received, `make_field` from a name and a value. So whatever holds fields can be written out
+without another look, as the very bytes that came.
+
+Most lines of real traffic come again and again (``Host``, ``User-Agent``, ``Accept``, ``Server``).
+So the lines that were checked are remembered, up to `_MOST_REMEMBERED` of them, and a line that
+is known costs one look into a dictionary: less than httptools or one regular expression over the
+whole head (``python -m bench.http_heads`` measures them). Lines that may hold a secret are not
+remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, NoReturn
+
+from netserve.http.h1.violations import violated
+
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_FIELD_LINE: Final = re.compile(rb"(" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)").fullmatch
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
+is_token: Final = re.compile(_TOKEN).fullmatch
+"""Whether bytes are a token (RFC 9110, 5.6.2); None where they are not."""
+
+_MOST_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 160
+_SECRET: Final = frozenset(
+    {b"authorization", b"cookie", b"proxy-authorization", b"set-cookie", b"x-api-key"}
+)
+
+
+class Field(NamedTuple):
+    """One field line.
+
+    Arguments:
+        name: as it came.
+        value: without the whitespace around it.
+        key: the name in lower case.
+        line: the whole line as it came, without its CRLF.
+    """
+
+    name: bytes
+    value: bytes
+    key: bytes
+    line: bytes
+
+
+_known: Final[dict[bytes, Field]] = {}
+known: Final = _known.get
+"""The field of a line that was checked before, or None."""
+
+
+def read_field(line: bytes) -> Field:
+    """The field of a line that was received.
+
+    Arguments:
+        line: without its CRLF.
+
+    Raises:
+        Violated: the line is not a field line (RFC 9112, 5).
+    """
+    match = _FIELD_LINE(line)
+    if match is None:
+        _explain(line)
+    name, value = match.groups()
+    field = Field(name, value.strip(b" \t"), name.lower(), line)
+    if len(line) <= _LONGEST_REMEMBERED and field.key not in _SECRET:
+        if len(_known) >= _MOST_REMEMBERED:
+            _known.clear()
+        _known[line] = field
+    return field
+
+
+def make_field(name: bytes, value: bytes) -> Field:
+    """A field of our own.
+
+    Raises:
+        ValueError: the name is not a token, or the value holds a control character (RFC 9110, 5.5)
+            or whitespace at an end.
+    """
+    if not is_token(name):
+        raise ValueError(f"not a field name: {name!r}")
+    if not _VALUE(value) or value != value.strip(b" \t"):
+        raise ValueError(f"the value of {name.decode()} cannot stand in a field")
+    return Field(name, value, name.lower(), b"%b: %b" % (name, value))
+
+
+def _explain(line: bytes) -> NoReturn:
+    """Raise what is wrong with a line that is not a field line."""
+    name, colon, _ = line.partition(b":")
+    if line[:1] in {b" ", b"\t"}:
+        violated("a folded field line", line)
+    if b"\r" in line:
+        violated("a CR without its LF", line)
+    if not colon:
+        violated("a field line without a colon", line)
+    if not name:
+        violated("a field without a name", line)
+    if name[-1:] in {b" ", b"\t"}:
+        violated("whitespace between a field name and its colon", line)
+    if not is_token(name):
+        violated("an invalid character in a field name", line)
+    # The value may be a secret: only its field is named.
+    violated("an invalid character in a field value", name)
+
+
+# Looking fields up.
+
+
+def find(fields: Iterable[Field], key: bytes) -> bytes | None:
+    """The value of the first field with this name.
+
+    Arguments:
+        fields: where to look.
+        key: the name in lower case.
+    """
+    for field in fields:
+        if field.key == key:
+            return field.value
+    return None
+
+
+def find_all(fields: Iterable[Field], key: bytes) -> list[bytes]:
+    """The values of all fields with this name, in order."""
+    return [field.value for field in fields if field.key == key]
+
+
+def members(values: Iterable[bytes]) -> list[bytes]:
+    """The members of a comma-separated list over any number of lines, in lower case.
+
+    See RFC 9110, 5.6.1. Quoted strings are not looked at: the lists that are read here (Connection,
+    Transfer-Encoding, Upgrade, Expect) have none, or are refused.
+    """
+    found = [member.strip(b" \t").lower() for value in values for member in value.split(b",")]
+    return [member for member in found if member]
+
+
+def without(fields: Sequence[Field], keys: frozenset[bytes] | set[bytes]) -> list[Field]:
+    """The fields whose names, in lower case, are not among the keys."""
+    return [field for field in fields if field.key not in keys]

@@ -1,0 +1,195 @@
+"""What came and was not read yet, and how lines are read from it, whole or in pieces.
+
+A verdict never depends on how the network cut the input: the first byte that breaks a rule or
+passes a limit decides, whether its line is complete by then or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from netserve.http.h1.fields import Field, known, read_field
+from netserve.http.h1.violations import Violated, too_large, violated
+
+T = TypeVar("T")
+
+INCOMPLETE: Final = -1
+TOO_LONG: Final = -2
+BARE_LF: Final = -3
+
+_CR: Final = 13
+
+
+class Input:
+    """Bytes that came, up to where they have been read."""
+
+    __slots__ = ("at", "data")
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.at = 0
+
+    def add(self, data: bytes) -> None:
+        """More came."""
+        self.data = self.data[self.at :] + data if self.at < len(self.data) else data
+        self.at = 0
+
+    def __len__(self) -> int:
+        return len(self.data) - self.at
+
+    def take(self) -> bytes:
+        """All that is left; a piece that was not touched is given as it is."""
+        data = self.data[self.at :] if self.at else self.data
+        self.data, self.at = b"", 0
+        return data
+
+
+def find_line(data: bytes, at: int, allowed: int) -> int:
+    """Where the LF of the line is that begins at an offset.
+
+    Arguments:
+        data: what came.
+        at: the beginning of the line.
+        allowed: the most bytes that it may have, without its CRLF.
+
+    Returns:
+        The offset, or INCOMPLETE, TOO_LONG or BARE_LF.
+    """
+    end = data.find(b"\n", at, at + allowed + 2)
+    if end < 0:
+        length = len(data) - at
+        if length > allowed and (length > allowed + 1 or data[-1] != _CR):
+            return TOO_LONG
+        return INCOMPLETE
+    if end == at or data[end - 1] != _CR:
+        return TOO_LONG if end - at > allowed else BARE_LF
+    return end
+
+
+class Section(Generic[T]):
+    """Reads a head or a trailer section: field lines up to an empty line.
+
+    Arguments:
+        most: the most bytes of all lines with their CRLFs.
+        most_fields: the most field lines.
+        longest_field: the most bytes of one field line.
+        longest_first: the most bytes of the first line.
+        read_first: reads the first line; None: a trailer section, which has none.
+        check_start: is given the beginning of a first line that is not complete, and may refuse it.
+        first_too_long: the reason and the status for a first line that is too long.
+        empty_lines: how many empty lines may come before the first line (RFC 9112, 2.2).
+    """
+
+    __slots__ = (
+        "_check_start", "_empty_left", "_empty_lines", "_first_too_long", "_longest_field",
+        "_longest_first", "_most", "_most_fields", "_read_first", "_size", "_small", "fields",
+        "first",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        most: int,
+        most_fields: int,
+        longest_field: int,
+        longest_first: int = 0,
+        read_first: Callable[[bytes], T] | None = None,
+        check_start: Callable[[bytes], None] | None = None,
+        first_too_long: tuple[str, int] = ("", 0),
+        empty_lines: int = 0,
+    ) -> None:
+        self._most = most
+        self._most_fields = most_fields
+        self._longest_field = longest_field
+        self._longest_first = longest_first
+        self._read_first = read_first
+        self._check_start = check_start
+        self._first_too_long = first_too_long
+        self._empty_lines = empty_lines
+        # A head of this size can pass no limit on sizes.
+        self._small = min(most - 4, longest_field, longest_first)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin again, for the next head."""
+        self.first: T | None = None
+        self.fields: list[Field] = []
+        self._size = 0
+        self._empty_left = self._empty_lines
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a line of it has been read."""
+        return self._size > 0
+
+    def read(self, source: Input) -> bool:
+        """Read on.
+
+        Returns:
+            Whether it is complete: `first` and `fields` hold it then.
+
+        Raises:
+            Violated: it breaks a rule or a limit.
+        """
+        data, at = source.data, source.at
+        if not self._size and self._read_first is not None:
+            # Nearly every head comes in one piece.
+            end = data.find(b"\r\n\r\n", at, at + self._small)
+            if end > at:
+                lines = data[at:end].split(b"\r\n")
+                if len(lines) - 1 <= self._most_fields:
+                    try:
+                        first = self._read_first(lines[0])
+                        del lines[0]
+                        fields = [known(line) or read_field(line) for line in lines]
+                    except Violated:
+                        pass  # the slower way finds what comes first
+                    else:
+                        self.first, self.fields = first, fields
+                        source.at = end + 4
+                        return True
+        return self._read_lines(source)
+
+    def _read_lines(self, source: Input) -> bool:
+        data = source.data
+        while True:
+            at = source.at
+            first = self.first is None and self._read_first is not None
+            longest = self._longest_first if first else self._longest_field
+            room = max(self._most - self._size - 2, 0)
+            end = find_line(data, at, min(longest, room))
+            if end < 0:
+                if first and self._check_start is not None and at < len(data):
+                    self._check_start(data[at:])
+                if end == TOO_LONG:
+                    self._refuse_length(first=first, line=longest <= room)
+                if end == BARE_LF:
+                    violated("a line that ends without CR", data[at : data.index(b"\n", at) + 1])
+                return False
+            line = data[at : end - 1]
+            if line or (first and not self._empty_left):
+                self._take(line, first=first)
+                self._size += len(line) + 2
+                source.at = end + 1
+            else:
+                source.at = end + 1
+                if not first:
+                    return True
+                self._empty_left -= 1
+
+    def _take(self, line: bytes, *, first: bool) -> None:
+        if first:
+            assert self._read_first is not None  # noqa: S101 - `first` says so
+            self.first = self._read_first(line)
+            return
+        if len(self.fields) >= self._most_fields:
+            too_large("too many fields", 431)
+        self.fields.append(known(line) or read_field(line))
+
+    def _refuse_length(self, *, first: bool, line: bool) -> None:
+        if not line:
+            too_large("a head that is too large" if self._read_first else "too large trailers", 431)
+        if first:
+            too_large(*self._first_too_long)
+        too_large("a field line that is too long", 431)
