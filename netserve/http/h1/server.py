@@ -28,7 +28,6 @@ that must not be sent (RFC 9110, 8.6; RFC 9112, 6.1), and chunks to HTTP/1.0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Final
 
 from netserve.http.h1.bodies import (
@@ -54,13 +53,11 @@ from netserve.http.h1.framing import (
 )
 from netserve.http.h1.limits import DEFAULTS, Limits
 from netserve.http.h1.lines import Input, Section
+from netserve.http.h1.reasons import USUAL
 from netserve.http.h1.request_line import RequestLine, check_start, read_request_line
 from netserve.http.h1.states import REQUEST, RESPONSE, State
 from netserve.http.h1.status_line import is_reason
 from netserve.http.h1.violations import Kind, Unsendable, Violated, Violation
-
-REASONS: Final = frozenset(status.phrase.encode() for status in HTTPStatus)
-"""The usual reasons, which need no look at their bytes."""
 
 _NO_REQUEST: Final = Request(b"", b"", (), keep_alive=False)
 """What a response answers where the request could not be read."""
@@ -75,12 +72,14 @@ class ServerMachine:
 
     __slots__ = (
         "_began", "_closing", "_continued", "_eof", "_head", "_keeps", "_limits", "_reader",
-        "_request", "_source", "_writer", "request_state", "response_state",
+        "_request", "_source", "_writer", "has_left_unread", "request_state", "response_state",
     )  # fmt: skip
 
     def __init__(self, limits: Limits = DEFAULTS) -> None:
         self.request_state = State.IDLE
         self.response_state = State.IDLE
+        self.has_left_unread = False
+        "Whether it has ended before the request was complete: the client may still send."
         self._limits = limits
         self._source = Input()
         self._head: Section[RequestLine] = Section(
@@ -115,6 +114,16 @@ class ServerMachine:
         return (
             self.request_state is State.IDLE and not self._head.has_begun and not len(self._source)
         )
+
+    @property
+    def is_bodiless(self) -> bool:
+        """Whether the response that has begun ends with its head, as one to HEAD does."""
+        return self._request.method == b"HEAD"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the client sends no more."""
+        return self._eof
 
     def receive(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -237,7 +246,7 @@ class ServerMachine:
         """
         if self.response_state is not State.HEAD:
             raise Unsendable("there is no request to respond to")
-        if reason not in REASONS:
+        if reason not in USUAL:  # which need no look
             _check_reason(reason)
         request = self._request
         values = values_of(fields, OF_RESPONSES)
@@ -327,8 +336,14 @@ class ServerMachine:
             if self.request_state is State.DONE:
                 self._next()
             elif not self._keeps:
+                self.has_left_unread = True
                 self._close()
         return data
+
+    def give_up(self) -> None:
+        """Read no more: the rest of the request has taken too long."""
+        if self.request_state in {State.IDLE, State.BODY}:
+            self._break(Violation(408, "it took too long", Kind.INCOMPLETE))
 
     def end_after_response(self) -> None:
         """Take no further request after the one under way."""

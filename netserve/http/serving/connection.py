@@ -1,0 +1,386 @@
+"""The driver of `ServerMachine`: one connection on a transport of the reactor.
+
+The machine knows HTTP, the handler knows what to answer; here are the transport, the time and the
+pauses. What is bounded here: events in one turn of the reactor, bytes that are held of further
+requests, bytes that wait for the client, and each wait for the client (see `ServerOptions`).
+
+How a connection ends:
+
+==============================  =======================================================
+what happened                   how
+==============================  =======================================================
+all is said                     closed, when everything is sent
+the client may still send       half-closed, and read over for a moment, so that the
+                                client sees the response and no reset
+the response broke off          reset: nobody takes it for complete
+nothing moved in time           408 for a request that has begun, else closed
+==============================  =======================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netserve.http.deadlines import NEVER
+from netserve.http.h1 import End, Kind, Request, ServerMachine, Signal, State, Violation
+from netserve.http.serving.exchange import IGNORED, Exchange
+from netserve.lingering import close_lingering
+
+if TYPE_CHECKING:
+    from netserve.http.serving.factory import HttpServerFactory
+
+_TIMED_OUT: Final = Violation(408, "it took too long", Kind.INCOMPLETE)
+_INTERNAL: Final = Violation(500, "internal error")
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class ServerConnection(Protocol):
+    """See the module.
+
+    Arguments:
+        factory: what the connections of one server share.
+    """
+
+    transport: Any
+    factory: HttpServerFactory
+
+    __slots__ = ("_body_paused", "_closing", "_discarded", "_exchange", "_in_head", "_linger",
+                 "_read_paused", "_running", "_scheduled", "_stalled", "connected", "deadline",
+                 "factory", "is_full", "machine", "transport")  # fmt: skip
+
+    def __init__(self, factory: HttpServerFactory) -> None:
+        self.factory = factory
+        self.machine = ServerMachine(factory.options.limits)
+        self.deadline = NEVER
+        self.is_full = False
+        "Whether the client has not yet taken what was written."
+        self._exchange: Exchange | None = None
+        self._in_head = False  # a head has begun, and its deadline is set
+        self._body_paused = False  # whoever gets the body is slow
+        self._read_paused = False  # and so the transport does not read
+        self._running = False
+        self._scheduled = False
+        self._closing = False
+        self._discarded = 0
+        self._linger: Any = None
+        self._stalled = NEVER  # the deadline from before the client was slow
+
+    # What the transport calls.
+
+    def connectionMade(self) -> None:
+        """A client is there."""
+        factory = self.factory
+        factory.connections.add(self)
+        self.transport.registerProducer(self, True)
+        self.deadline = factory.deadlines.now + factory.options.keep_alive
+        factory.deadlines.watch(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Something came."""
+        if self._closing:
+            return
+        machine = self.machine
+        machine.receive(data)
+        if self._running or self._scheduled:
+            self._hold_back()
+        else:
+            self._run()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more."""
+        if self._closing:
+            self.transport.loseConnection()
+            return
+        self.machine.receive_eof()
+        if self._exchange is not None and self.factory.options.gives_up:
+            self.abort("it closed its side")
+        elif not (self._running or self._scheduled or self._body_paused):
+            self._run()
+
+    def writeConnectionLost(self) -> None:
+        """We have closed our side."""
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """The client is gone."""
+        self._closing = True
+        self.factory.connections.discard(self)
+        self.factory.deadlines.forget(self)
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
+        self._leave(reason.getErrorMessage())
+
+    # The transport's producer: its buffer is full, or has drained.
+
+    def pauseProducing(self) -> None:
+        """The client is slow."""
+        if not self.is_full:
+            self.is_full = True
+            self._stalled = self.deadline
+            self.deadline = self.factory.deadlines.now + self.factory.options.send_timeout
+            if self._exchange is not None:
+                self._exchange.receiver.pause_response()
+
+    def resumeProducing(self) -> None:
+        """The client has taken what was sent."""
+        if self.is_full:
+            self.is_full = False
+            self.deadline = self._stalled
+            if self._exchange is not None:
+                self._exchange.receiver.resume_response()
+            elif not (self._closing or self._running):
+                self._run_soon()
+
+    def stopProducing(self) -> None:
+        """The connection is lost; `connectionLost` tells."""
+
+    # The loop over the machine's events.
+
+    def _run(self) -> None:
+        """Handle events, as many as one turn may have."""
+        self._running = True
+        next_event = self.machine.next_event
+        left = self.factory.options.turn
+        try:
+            while self._may_go_on():
+                if not left:
+                    self._run_soon()
+                    return
+                left -= 1
+                event = next_event()
+                kind = event.__class__
+                if kind is Request:
+                    self._begin(event)  # type: ignore[arg-type]  # it is one
+                elif kind is bytes:
+                    self._take(event)  # type: ignore[arg-type]  # it is one
+                elif kind is End:
+                    self._end(event)  # type: ignore[arg-type]  # it is one
+                elif kind is Signal:
+                    self._wait(event)  # type: ignore[arg-type]  # it is one
+                    return
+                else:
+                    self._refuse(event)  # type: ignore[arg-type]  # it is a violation
+        except Exception:
+            self._fail()
+        finally:
+            self._running = False
+            self._hold_back()
+
+    def _may_go_on(self) -> bool:
+        """Whether another event may be handled: what was answered has to be taken first."""
+        return not (self._closing or self._body_paused or (self.is_full and not self._exchange))
+
+    def _begin(self, request: Request) -> None:
+        factory = self.factory
+        self._in_head = False
+        self._discarded = 0
+        self.deadline = (
+            NEVER if request.length == 0 else factory.deadlines.now + factory.options.body_timeout
+        )
+        self._exchange = exchange = Exchange(self, request)
+        factory.requests += 1
+        factory.handler(exchange)
+
+    def _take(self, data: bytes) -> None:
+        options = self.factory.options
+        raw = self.machine.request_state is State.RAW
+        self._set_deadline(options.tunnel_timeout if raw else options.body_timeout)
+        if self._exchange is not None:
+            self._exchange.receiver.request_data(data)
+            return
+        # The response is complete; so long as it is not much, the connection is worth it.
+        self._discarded += len(data)
+        if self._discarded > options.discarded:
+            self._close(linger=True)
+
+    def _end(self, end: End) -> None:
+        exchange = self._exchange
+        if exchange is not None:
+            if self.machine.request_state is State.DONE:
+                self._set_deadline(NEVER)
+            exchange.receiver.request_end(end.trailers)
+
+    def _wait(self, signal: Signal) -> None:
+        """There is no event: see what is waited for."""
+        machine = self.machine
+        if signal is Signal.NEED_DATA:
+            if machine.request_state is State.IDLE and not (self._in_head or machine.is_idle):
+                self._in_head = True
+                self._set_deadline(self.factory.options.head_timeout)
+        elif signal is Signal.CLOSED and machine.response_state is State.CLOSED:
+            self._leave("")
+            self._close(linger=machine.has_left_unread or machine.buffered > 0)
+
+    def _refuse(self, violation: Violation) -> None:
+        """Say what is wrong, if that can still be said, and end the connection."""
+        self.factory.refused(self, violation)
+        self._leave(str(violation), told=True)
+        self._end_with(violation)
+
+    def _end_with(self, violation: Violation) -> None:
+        machine = self.machine
+        if machine.response_state is State.HEAD:
+            reason, fields, body = self.factory.error_page(violation)
+            write = self.transport.write
+            write(machine.send_response(violation.status, reason, fields))
+            if not machine.is_bodiless:
+                for piece in machine.send_data(body):
+                    write(piece)
+                write(machine.send_end())
+            self._close(linger=True)
+        elif machine.response_state is State.CLOSED:
+            self._close(linger=True)
+        else:
+            self.abort()
+
+    def _fail(self) -> None:
+        """A bug of ours, in the handler or below it; called where the exception is handled."""
+        self.factory.failed(self)
+        try:
+            self._leave("internal error", told=True)
+        except Exception:
+            self.factory.failed(self)
+        self.machine.give_up()
+        if not self._closing:
+            self._end_with(_INTERNAL)
+
+    def _run_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self.factory.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._scheduled = False
+        if not (self._closing or self._running):
+            self._run()
+
+    def _hold_back(self) -> None:
+        """Have the transport read, or not, as there is room."""
+        if self._closing:
+            return
+        full = self._body_paused or self.machine.buffered > self.factory.options.pipelined
+        if full != self._read_paused:
+            self._read_paused = full
+            if full:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    # What the exchange calls.
+
+    def pause_body(self) -> None:
+        """Whoever gets the body is slow."""
+        self._body_paused = True
+        self._set_deadline(NEVER)
+        if not self._running:
+            self._hold_back()
+
+    def resume_body(self) -> None:
+        """Whoever gets the body is ready for more."""
+        if self._body_paused:
+            self._body_paused = False
+            self._set_deadline(self.factory.options.body_timeout)
+            if not self._running:
+                self._run_soon()
+
+    def responded(self) -> None:
+        """The head of a final response was sent."""
+        if self.machine.response_state is State.RAW:
+            self._set_deadline(self.factory.options.tunnel_timeout)
+            if not self._running:
+                self._run_soon()
+
+    def response_ended(self) -> None:
+        """The response was sent; what comes next is another request, or the end."""
+        machine = self.machine
+        if machine.response_state is State.CLOSED and machine.request_state is State.RAW:
+            self._half_close()
+            return
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close()
+        self._body_paused = False
+        options = self.factory.options
+        idle = machine.request_state is State.IDLE
+        self._set_deadline(options.keep_alive if idle else options.body_timeout)
+        if not self._running and (machine.buffered or machine.has_ended or not idle):
+            self._run_soon()
+
+    def _half_close(self) -> None:
+        """We say no more, after a switch of protocols; the client may."""
+        self.transport.unregisterProducer()
+        self.transport.loseWriteConnection()
+
+    def abort(self, reason: str = "") -> None:
+        """End the connection at once."""
+        self._closing = True
+        self._leave(reason)
+        self.transport.abortConnection()
+
+    def _leave(self, reason: str, *, told: bool = False) -> None:
+        """Let go of the exchange; whoever still answers learns that there is nobody to answer to.
+
+        Arguments:
+            reason: empty where that is known.
+            told: whether the log has it.
+        """
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close()
+            receiver, exchange.receiver = exchange.receiver, IGNORED
+            if reason:
+                if not told:
+                    self.factory.left(self, exchange.request, reason)
+                receiver.client_gone(reason)
+
+    def _close(self, *, linger: bool) -> None:
+        self._closing = True
+        self.deadline = self.factory.deadlines.now + self.factory.options.send_timeout
+        self.transport.unregisterProducer()
+        if linger:
+            if self._read_paused:
+                self._read_paused = False
+                self.transport.resumeProducing()
+            self._linger = close_lingering(self.transport, self.factory.reactor)
+        else:
+            self.transport.loseConnection()
+
+    # Time.
+
+    def _set_deadline(self, seconds: float) -> None:
+        deadline = self.factory.deadlines.now + seconds
+        if self.is_full:
+            self._stalled = deadline
+        else:
+            self.deadline = deadline
+
+    def deadline_passed(self) -> None:
+        """Nothing has moved in time."""
+        if self._closing or self.is_full:
+            self.abort("it does not read")
+        elif self.machine.request_state is State.RAW:
+            self.abort("nothing moved for too long")
+        elif self.machine.request_state is State.IDLE and self.machine.is_idle:
+            self._close(linger=False)
+        else:
+            self.machine.give_up()
+            self._refuse(_TIMED_OUT)
+
+    # What the hosting layer calls.
+
+    def drain(self) -> None:
+        """Take no further request; end as soon as there is nothing under way."""
+        self.machine.end_after_response()
+        if self._exchange is None and not (self._closing or self._running):
+            self._close(linger=False)
+
+    def timed_out(self) -> None:
+        """The hosting layer's own idle timeout."""
+        if self._exchange is None and not self._closing:
+            self._close(linger=False)
+        else:
+            self.abort("nothing moved for too long")

@@ -1,0 +1,413 @@
+"""The driver of `ClientMachine`: one connection to an upstream, used by one request after another.
+
+The pool owns it and gives it requests (`begin`); it tells the pool when it is ready, free, or gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netserve.http.deadlines import NEVER
+from netserve.http.errors import HttpError, HttpTimedOut, ReadTimedOut, TotalTimedOut
+from netserve.http.h1 import (
+    ClientMachine,
+    End,
+    Field,
+    Informational,
+    Response,
+    Signal,
+    State,
+    Unsendable,
+    Violation,
+    find,
+)
+from netserve.http.upstream.acknowledged import acknowledged
+from netserve.http.upstream.errors import (
+    CannotSend,
+    InternalError,
+    PoolClosed,
+    lost_error,
+    violation_error,
+)
+from netserve.http.upstream.outgoing import IDEMPOTENT, Outgoing
+
+if TYPE_CHECKING:
+    from netserve.http.upstream.pool import Upstream
+
+_MARGIN = 1.0
+"""Seconds before an upstream's own keep-alive time at which an idle connection is closed."""
+
+
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
+class ClientConnection(Protocol):
+    """See the module.
+
+    Arguments:
+        upstream: the share of the pool that it belongs to.
+    """
+
+    transport: Any
+
+    __slots__ = ("_acknowledged", "_gone", "_outgoing", "_paused", "_running", "_scheduled",
+                 "_upstream", "connected", "deadline", "is_full", "is_ready", "keep_alive",
+                 "machine", "requests", "socket", "transport")  # fmt: skip
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        options = upstream.pool.options
+        self.machine = ClientMachine(options.limits)
+        self.deadline = NEVER
+        self.keep_alive = options.keep_alive
+        "Seconds that it may be idle."
+        self.is_ready = False
+        "Whether it may be used: connected, and inside TLS where that is wanted."
+        self.is_full = False
+        self.requests = 0
+        "How many were sent on it."
+        self._outgoing: Outgoing | None = None
+        self._paused = False
+        self._running = False
+        self._scheduled = False
+        self._gone = False
+        self._acknowledged: int | None = None  # of our bytes, before the last request
+
+    # What the transport calls.
+
+    def connectionMade(self) -> None:
+        """Connected; where TLS is wanted, its handshake follows."""
+        origin = self._upstream.origin
+        self.socket = self.transport.getHandle()
+        if origin.preface:
+            self.transport.write(origin.preface)
+        if origin.tls is not None:
+            self.transport.startTLS(origin.tls.for_host(origin.host))
+        else:
+            self._ready()
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there, and the certificate is the upstream's."""
+        if not self._gone:
+            self._ready()
+
+    def _ready(self) -> None:
+        self.is_ready = True
+        self.transport.registerProducer(self, True)
+        self._upstream.ready(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Something came."""
+        if self._gone:
+            return
+        self.machine.receive(data)
+        if self._running or self._scheduled or self._paused:
+            return
+        self._run()
+
+    def readConnectionLost(self) -> None:
+        """The upstream sends no more."""
+        self.machine.receive_eof()
+        if not (self._running or self._scheduled or self._paused or self._gone):
+            self._run()
+        if self.machine.request_state is not State.RAW and not self._paused:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """We have closed our side."""
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """The connection is gone."""
+        outgoing = self._outgoing
+        if outgoing is not None and reason.check(ConnectionDone) and not self._running:
+            # It may be the end of a body that has no other.
+            self._paused = False
+            self.machine.receive_eof()
+            while self._outgoing is outgoing and not self._gone:
+                self._run()
+        if self._outgoing is not None:
+            self._fail(lost_error(str(self._upstream.origin), reason))
+        self._leave_pool(reason)
+
+    def pauseProducing(self) -> None:
+        """The upstream is slow."""
+        self.is_full = True
+        if self._outgoing is not None:
+            self._set_deadline(self._upstream.pool.options.idle_timeout)
+            self._outgoing.receiver.pause_request()
+
+    def resumeProducing(self) -> None:
+        """The upstream has taken what was sent."""
+        self.is_full = False
+        if self._outgoing is not None:
+            self._await_response()
+            self._outgoing.receiver.resume_request()
+
+    def stopProducing(self) -> None:
+        """The connection is lost; `connectionLost` tells."""
+
+    # The request.
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the next request may be sent on it."""
+        return not self._gone and self.machine.is_idle
+
+    def begin(self, outgoing: Outgoing) -> None:
+        """Send a request, as far as it is there."""
+        machine = self.machine
+        try:
+            data = [machine.send_request(outgoing.method, outgoing.target, outgoing.fields)]
+            outgoing.attach(self)
+            self._outgoing = outgoing
+            for piece in outgoing.body:
+                data += machine.send_data(piece)
+            if outgoing.is_complete:
+                data.append(machine.send_end(outgoing.trailers))
+        except Unsendable as error:
+            self._cannot_send(outgoing, error)
+            return
+        if self.requests and outgoing.method not in IDEMPOTENT:
+            self._acknowledged = acknowledged(self.socket)
+        self.requests += 1
+        self.transport.write(data[0] if len(data) == 1 else b"".join(data))
+        self._await_response()
+        if not outgoing.is_complete and outgoing.body and not self.is_full:
+            outgoing.receiver.resume_request()
+
+    def _cannot_send(self, outgoing: Outgoing, error: Unsendable) -> None:
+        self._outgoing = None
+        outgoing.fail(CannotSend(f"{self._upstream.origin}: {error}"))
+        if self.machine.is_idle:
+            self._upstream.free(self)
+        else:
+            self.close()
+
+    def send_data(self, data: bytes) -> None:
+        """A piece of the body."""
+        write = self.transport.write
+        for piece in self.machine.send_data(data):
+            write(piece)
+        if self.machine.request_state is State.RAW:
+            self._set_deadline(self._upstream.pool.options.tunnel_timeout)
+
+    def send_end(self, trailers: Sequence[Field]) -> None:
+        """The end of the request."""
+        raw = self.machine.request_state is State.RAW
+        try:
+            data = self.machine.send_end(trailers)
+        except Unsendable:
+            self.abandon()
+            raise
+        if data:
+            self.transport.write(data)
+        if raw:
+            self.transport.unregisterProducer()
+            self.transport.loseWriteConnection()
+        else:
+            self._await_response()
+
+    # The response.
+
+    def pause_response(self) -> None:
+        """Whoever gets the response is slow."""
+        if not self._paused:
+            self._paused = True
+            self.deadline = NEVER if self._outgoing is None else self._outgoing.total_deadline
+            self.transport.pauseProducing()
+
+    def resume_response(self) -> None:
+        """Whoever gets the response is ready for more."""
+        if self._paused:
+            self._paused = False
+            self._set_deadline(self._upstream.pool.options.idle_timeout)
+            self.transport.resumeProducing()
+            if not self._running:
+                self._run_soon()
+
+    def _run(self) -> None:
+        """Handle events, as many as one turn may have."""
+        self._running = True
+        next_event = self.machine.next_event
+        left = self._upstream.pool.options.turn
+        try:
+            while not (self._paused or self._gone):
+                if not left:
+                    self._run_soon()
+                    return
+                left -= 1
+                event = next_event()
+                kind = event.__class__
+                if kind is bytes:
+                    self._take(event)  # type: ignore[arg-type]  # it is one
+                elif kind is Response:
+                    self._start(event)  # type: ignore[arg-type]  # it is one
+                elif kind is End:
+                    self._end(event)  # type: ignore[arg-type]  # it is one
+                elif kind is Signal:
+                    if event is Signal.CLOSED:
+                        self.close()
+                    return
+                else:
+                    self._take_other(event)  # type: ignore[arg-type]  # it is one of two
+        except Exception:
+            self._upstream.pool.log.failure(
+                "a response of {origin} failed", origin=str(self._upstream.origin)
+            )
+            self._fail(InternalError("an internal error; the log has it above"))
+        finally:
+            self._running = False
+
+    def _start(self, response: Response) -> None:
+        outgoing = self._outgoing
+        if outgoing is None:
+            return
+        options = self._upstream.pool.options
+        self._set_deadline(options.tunnel_timeout if response.switched else options.idle_timeout)
+        kept = find(response.fields, b"keep-alive")
+        if kept is not None:
+            self.keep_alive = _keep_alive(kept, options.keep_alive)
+        outgoing.receiver.response_started(response)
+
+    def _take(self, data: bytes) -> None:
+        outgoing = self._outgoing
+        if outgoing is not None:
+            options = self._upstream.pool.options
+            raw = self.machine.response_state is State.RAW
+            self._set_deadline(options.tunnel_timeout if raw else options.idle_timeout)
+            outgoing.receiver.response_data(data)
+
+    def _end(self, end: End) -> None:
+        outgoing = self._outgoing
+        if outgoing is None:
+            return
+        if self.machine.request_state is State.RAW:
+            outgoing.receiver.response_end(end.trailers)
+            return
+        self._outgoing = None
+        outgoing.finish()
+        if self.machine.is_idle:
+            self._upstream.free(self)  # first, as the next request may come of what follows
+        else:
+            self.close()
+        outgoing.receiver.response_end(end.trailers)
+
+    def _take_other(self, event: Informational | Violation) -> None:
+        outgoing = self._outgoing
+        if isinstance(event, Violation):
+            self._fail(violation_error(str(self._upstream.origin), event))
+        elif outgoing is not None:
+            self._await_response()
+            outgoing.receiver.response_informed(event)
+
+    def _run_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._upstream.pool.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._scheduled = False
+        if not (self._running or self._gone or self._paused):
+            self._run()
+
+    # Its end.
+
+    def close(self) -> None:
+        """Close it when all is sent."""
+        if not self._gone:
+            self._leave_pool(None)
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def shut_down(self) -> None:
+        """The pool is closed: so is this, and its request has failed."""
+        outgoing, self._outgoing = self._outgoing, None
+        self.abort()
+        if outgoing is not None:
+            outgoing.fail(PoolClosed("the pool is closed"))
+
+    def abandon(self) -> None:
+        """Whoever asked does not want the response any more."""
+        self._outgoing = None
+        self.abort()
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._leave_pool(None)
+        self.transport.abortConnection()
+
+    def _fail(self, error: HttpError) -> None:
+        outgoing, self._outgoing = self._outgoing, None
+        self.abort()
+        if outgoing is not None:
+            outgoing.detach()
+            self._upstream.failed(outgoing, error, was_unseen=self._was_unseen(outgoing))
+
+    def _was_unseen(self, outgoing: Outgoing) -> bool:
+        """Whether the upstream cannot have acted on the request, or may as well act on it twice.
+
+        A kept connection may be closed by the upstream just as the next request is on its way. If
+        the request is idempotent it is sent once more (RFC 9110, 9.2.2); if it is not, only where
+        the upstream's kernel has not acknowledged a single byte of it.
+        """
+        if self.requests < 2 or self.machine.has_answer_begun:
+            return False
+        if outgoing.method in IDEMPOTENT:
+            return True
+        return self._acknowledged is not None and self._acknowledged == acknowledged(self.socket)
+
+    def _leave_pool(self, reason: Failure | None) -> None:
+        if not self._gone:
+            self._gone = True
+            self._upstream.gone(self, reason)
+
+    # Time.
+
+    def wait_idle(self) -> None:
+        """It is free: for how long."""
+        self.deadline = self._upstream.pool.deadlines.now + self.keep_alive
+
+    def _await_response(self) -> None:
+        """The upstream has its time from the end of the request on."""
+        if self.machine.request_state is State.BODY and not self.is_full:
+            self._set_deadline(NEVER)
+        elif self.machine.response_state is State.HEAD:
+            self._set_deadline(self._upstream.pool.options.response_timeout)
+
+    def _set_deadline(self, seconds: float) -> None:
+        deadline = self._upstream.pool.deadlines.now + seconds
+        if self._outgoing is not None and self._outgoing.total_deadline < deadline:
+            deadline = self._outgoing.total_deadline
+        self.deadline = deadline
+
+    def deadline_passed(self) -> None:
+        """Nothing has moved in time."""
+        outgoing = self._outgoing
+        if outgoing is None:
+            self.close()
+            self.deadline = self._upstream.pool.deadlines.now + self.keep_alive
+            return
+        where = self._upstream.origin
+        error: HttpTimedOut
+        if outgoing.total_deadline <= self.deadline:
+            error = TotalTimedOut(f"{where}: the exchange took too long")
+        else:
+            error = ReadTimedOut(f"{where}: nothing moved for too long")
+        self._outgoing = None
+        self.abort()
+        outgoing.fail(error)
+
+
+def _keep_alive(value: bytes, ours: float) -> float:
+    """The time of an idle connection: ours, or less where the upstream's is shorter."""
+    for option in value.lower().split(b","):
+        name, _, seconds = option.strip().partition(b"=")
+        if name == b"timeout" and seconds.isdigit() and len(seconds) < 10:
+            return min(ours, max(int(seconds) - _MARGIN, 0.0))
+    return ours
