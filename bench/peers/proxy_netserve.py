@@ -13,22 +13,10 @@ from typing import Any
 from twisted.logger import Logger
 
 from netserve.http import AddressGuard, HttpError
-from netserve.http.h1 import Field, Informational, Response, Unsendable, find_all, members
+from netserve.http.h1 import Field, Informational, Response, Unsendable
 from netserve.http.serving import Exchange, HttpServerFactory
 from netserve.http.upstream import Origin, Pool, PoolOptions, Upstream
 from netserve.reactor import install
-
-HOP = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"proxy-authenticate"}
-)
-"""What concerns one connection only (RFC 9110, 7.6.1); Transfer-Encoding is the machine's."""
-
-
-def end_to_end(fields: Sequence[Field]) -> Sequence[Field]:
-    """The fields that are passed on."""
-    named = find_all(fields, b"connection")
-    dropped = HOP.union(members(named)) if named else HOP
-    return [field for field in fields if field.key not in dropped]
 
 
 class Relay:
@@ -42,7 +30,7 @@ class Relay:
         request = exchange.request
         body = b"" if request.length == 0 else None
         self.outgoing = upstream.send(
-            request.method, request.target, end_to_end(request.fields), self, body=body
+            request.method, request.target, request.fields.end_to_end, self, body=body
         )
 
     # From the client.
@@ -52,6 +40,9 @@ class Relay:
 
     def request_end(self, trailers: Sequence[Field]) -> None:
         self.outgoing.end(trailers)
+
+    def request_flush(self) -> None:
+        self.outgoing.flush()
 
     def client_gone(self, reason: str) -> None:
         self.outgoing.cancel()
@@ -65,11 +56,11 @@ class Relay:
     # From the upstream.
 
     def response_informed(self, response: Informational) -> None:
-        self.exchange.inform(response.status, response.reason, end_to_end(response.fields))
+        self.exchange.inform(response.status, response.reason, response.fields.end_to_end)
 
     def response_started(self, response: Response) -> None:
         try:
-            self.exchange.respond(response.status, response.reason, end_to_end(response.fields))
+            self.exchange.respond(response.status, response.reason, response.fields.end_to_end)
         except Unsendable:
             self.outgoing.cancel()
             self.exchange.reply(502, b"Bad Gateway", (), b"")
@@ -79,6 +70,9 @@ class Relay:
 
     def response_end(self, trailers: Sequence[Field]) -> None:
         self.exchange.end(trailers)
+
+    def response_flush(self) -> None:
+        self.exchange.flush()
 
     def request_failed(self, error: HttpError) -> None:
         try:

@@ -14,7 +14,7 @@ The tour, from the outside in:
 `request_line`  the request line, its target, Host
 `status_line`   the status line
 `reasons`       the usual reasons behind a status
-`fields`        `Field`: a field line that was checked, kept byte for byte
+`fields`        `Field`: a field line that was checked, kept byte for byte; `Fields` of a message
 `framing`       what the fields say: where the body ends, whether the connection lives on
 `bodies`        readers and writers of bodies: sized, chunked, until the connection ends, raw
 ==============  ===================================================================================
@@ -35,7 +35,7 @@ from netserve.http.h1.events import (
     ServerEvent,
     Signal,
 )
-from netserve.http.h1.fields import Field, find, find_all, make_field, members, without
+from netserve.http.h1.fields import Field, Fields, find, find_all, make_field, members, without
 from netserve.http.h1.limits import Limits
 from netserve.http.h1.server import ServerMachine
 from netserve.http.h1.states import State
@@ -47,6 +47,7 @@ __all__ = [
     "ClientMachine",
     "End",
     "Field",
+    "Fields",
     "Informational",
     "Kind",
     "Limits",

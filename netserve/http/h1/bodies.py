@@ -86,7 +86,7 @@ class UntilCloseReader:
 
     def read(self, source: Input) -> bytes | End | None:
         """The next piece, or None."""
-        have = len(source)
+        have = len(source.data) - source.at
         if not have:
             return None
         if self._left is not None:
@@ -231,7 +231,7 @@ class RawReader:
 
     def read(self, source: Input) -> bytes | End | None:
         """The next piece, or None."""
-        return source.take() if len(source) else None
+        return source.take() if source.at < len(source.data) else None
 
     def at_eof(self) -> End:
         """The sender has closed its side."""
@@ -312,7 +312,8 @@ class UnframedWriter:
         return b""
 
 
+NO_BODY: Final = SizedWriter(0)
 Writer: TypeAlias = SizedWriter | ChunkedWriter | UnframedWriter
 CHUNKED: Final = ChunkedWriter()
 UNFRAMED: Final = UnframedWriter()
-RAW: Final = RawReader()
+RAW_READER: Final = RawReader()

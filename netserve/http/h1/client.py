@@ -25,8 +25,9 @@ from typing import Final
 
 from netserve.http.h1.bodies import (
     CHUNKED,
+    NO_BODY,
     NOTHING,
-    RAW,
+    RAW_READER,
     UNFRAMED,
     ChunkedReader,
     Reader,
@@ -36,20 +37,40 @@ from netserve.http.h1.bodies import (
     Writer,
 )
 from netserve.http.h1.events import (
+    NEED_DATA,
+    NOTHING_FOLLOWS,
+    PAUSED,
     ClientEvent,
     End,
     Informational,
     Response,
-    Signal,
 )
-from netserve.http.h1.fields import Field, is_token, members
-from netserve.http.h1.framing import OF_REQUESTS, read_response, sent_length, values_of
+from netserve.http.h1.fields import Field, Fields, as_fields, is_token
+from netserve.http.h1.framing import read_response, sent_length
 from netserve.http.h1.limits import DEFAULTS, Limits
 from netserve.http.h1.lines import Input, Section
 from netserve.http.h1.request_line import is_target
-from netserve.http.h1.states import REQUEST, RESPONSE, State
+from netserve.http.h1.states import (
+    BODY,
+    CLOSED,
+    DONE,
+    HEAD,
+    IDLE,
+    RAW,
+    REQUEST,
+    RESPONSE,
+)
 from netserve.http.h1.status_line import StatusLine, check_start, read_status_line
 from netserve.http.h1.violations import Kind, Unsendable, Violated, Violation
+
+# The ways that every exchange goes, looked up once.
+_REQUEST_BEGUN: Final = REQUEST[IDLE]["head"]
+_REQUEST_ENDED: Final = REQUEST[BODY]["end"]
+_NEXT_REQUEST: Final = REQUEST[DONE]["next"]
+_RESPONSE_WANTED: Final = RESPONSE[IDLE]["request"]
+_RESPONSE_BEGUN: Final = RESPONSE[HEAD]["head"]
+_RESPONSE_ENDED: Final = RESPONSE[BODY]["end"]
+_NEXT_RESPONSE: Final = RESPONSE[DONE]["next"]
 
 _METHODS: Final = frozenset(
     {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE"}
@@ -70,8 +91,8 @@ class ClientMachine:
     )  # fmt: skip
 
     def __init__(self, limits: Limits = DEFAULTS) -> None:
-        self.request_state = State.IDLE
-        self.response_state = State.IDLE
+        self.request_state = IDLE
+        self.response_state = IDLE
         self.spoiled = ""
         "Why the connection cannot be used again, where the server has sent what nobody asked for."
         self.has_answer_begun = False
@@ -101,10 +122,10 @@ class ClientMachine:
     def is_idle(self) -> bool:
         """Whether a request may be sent."""
         return (
-            self.request_state is State.IDLE
-            and self.response_state is State.IDLE
-            and not len(self._source)
+            self.request_state is IDLE
+            and self.response_state is IDLE
             and not self._eof
+            and self._source.at >= len(self._source.data)
         )
 
     def send_request(self, method: bytes, target: bytes, fields: Sequence[Field]) -> bytes:
@@ -124,24 +145,24 @@ class ClientMachine:
             raise Unsendable("the method is not a token")
         if not is_target(target):
             raise Unsendable("the request target holds what it must not")
-        values = values_of(fields, OF_REQUESTS)
+        fields = as_fields(fields)
+        values = fields.values
         if len(values.get(b"host", ())) != 1:
             raise Unsendable("a request has one Host")
         length = sent_length(values)
         if length is None:
             self._writer = CHUNKED
         else:
-            self._writer = SizedWriter(max(length, 0))
-        options = members(values[b"connection"]) if b"connection" in values else ()
+            self._writer = SizedWriter(length) if length > 0 else NO_BODY
+        options = fields.options
         self._keeps = b"close" not in options
         self._upgrades = b"upgrade" in options and b"upgrade" in values
         self._method = method
         self._informational = 0
         self.has_answer_begun = False
-        self.request_state = REQUEST[State.IDLE]["head"]
-        self.response_state = RESPONSE[State.IDLE]["request"]
-        lines = [field.line for field in fields]
-        return b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *lines, b"", b""])
+        self.request_state = _REQUEST_BEGUN
+        self.response_state = _RESPONSE_WANTED
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, fields.block)
 
     def send_data(self, data: bytes) -> tuple[bytes, ...]:
         """A piece of the body, or of what follows a switch, in the pieces that are to be written.
@@ -149,7 +170,7 @@ class ClientMachine:
         Raises:
             Unsendable: there is no body, or it is longer than was announced.
         """
-        if self.request_state is not State.BODY and self.request_state is not State.RAW:
+        if self.request_state is not BODY and self.request_state is not RAW:
             raise Unsendable("there is no request under way")
         return self._writer.write(data)
 
@@ -159,14 +180,16 @@ class ClientMachine:
         Raises:
             Unsendable: the body is shorter than was announced; the connection has to be aborted.
         """
-        if self.request_state is not State.BODY and self.request_state is not State.RAW:
+        if self.request_state is not BODY and self.request_state is not RAW:
             raise Unsendable("there is no request under way")
         data = self._writer.end(trailers)
-        self.request_state = REQUEST[self.request_state]["end"]
-        if self.request_state is State.DONE:
-            if self.response_state is State.RAW:
+        if self.request_state is RAW:
+            self.request_state = REQUEST[RAW]["end"]
+        else:
+            self.request_state = _REQUEST_ENDED
+            if self.response_state is RAW:
                 self._switch()
-            elif self.response_state is State.DONE:
+            elif self.response_state is DONE:
                 self._next()
         return data
 
@@ -189,23 +212,23 @@ class ClientMachine:
     def next_event(self) -> ClientEvent:
         """What happened next, or a signal of what is to be done first."""
         state = self.response_state
-        if state is State.HEAD:
+        if state is HEAD:
             return self._read_head()
-        if state is State.BODY or state is State.RAW:
+        if state is BODY or state is RAW:
             return self._read_body()
-        if state is State.DONE:
-            return Signal.PAUSED
-        if state is State.IDLE:
+        if state is DONE:
+            return PAUSED
+        if state is IDLE:
             return self._await_nothing()
-        return Signal.CLOSED
+        return NOTHING_FOLLOWS
 
     def _await_nothing(self) -> ClientEvent:
         if len(self._source):
             self.spoiled = "bytes that nobody asked for"
         elif not self._eof:
-            return Signal.NEED_DATA
+            return NEED_DATA
         self._close()
-        return Signal.CLOSED
+        return NOTHING_FOLLOWS
 
     def _read_head(self) -> ClientEvent:
         head = self._head
@@ -232,27 +255,27 @@ class ClientMachine:
     def _begin_body(self, response: Response) -> None:
         if not response.keep_alive:
             self._keeps = False
-        self.response_state = RESPONSE[State.HEAD]["head"]
+        self.response_state = _RESPONSE_BEGUN
         length = response.length
         if length == 0:
             self._reader = NOTHING
         elif length is not None:
             self._reader = SizedReader(length)
-        elif any(field.key == b"transfer-encoding" for field in response.fields):
+        elif b"transfer-encoding" in response.fields.values:
             self._reader = ChunkedReader(self._limits)
         else:
             self._reader = UntilCloseReader(self._limits.body)
 
-    def _take_informational(self, line: StatusLine, fields: Sequence[Field]) -> ClientEvent:
+    def _take_informational(self, line: StatusLine, fields: Fields) -> ClientEvent:
         self._informational += 1
         if self._informational > self._limits.informational:
             return self._break(Violation(502, "too many informational responses", Kind.TOO_LARGE))
-        self.response_state = RESPONSE[State.HEAD]["informational"]
+        self.response_state = RESPONSE[HEAD]["informational"]
         return Informational(line.status, line.reason, fields)
 
     def _await_head(self) -> ClientEvent:
         if not self._eof:
-            return Signal.NEED_DATA
+            return NEED_DATA
         begun = self._head.has_begun or len(self._source)
         reason = "it ended in its head" if begun else "it ended without a response"
         return self._break(Violation(502, reason, Kind.INCOMPLETE))
@@ -262,14 +285,17 @@ class ClientMachine:
             event = self._reader.read(self._source)
             if event is None:
                 if not self._eof:
-                    return Signal.NEED_DATA
+                    return NEED_DATA
                 event = self._reader.at_eof()
         except Violated as error:
             return self._break(error.violation)
         if event.__class__ is End:
-            self.response_state = RESPONSE[self.response_state]["end"]
-            if self.response_state is State.DONE and self.request_state is State.DONE:
-                self._next()
+            if self.response_state is RAW:
+                self.response_state = RESPONSE[RAW]["end"]
+            else:
+                self.response_state = _RESPONSE_ENDED
+                if self.request_state is DONE:
+                    self._next()
         return event
 
     def _break(self, violation: Violation) -> Violation:
@@ -284,23 +310,23 @@ class ClientMachine:
         if len(self._source):
             self.spoiled = "bytes behind the response"
         if self._keeps and not self.spoiled and not self._eof:
-            self.request_state = REQUEST[State.DONE]["next"]
-            self.response_state = RESPONSE[State.DONE]["next"]
+            self.request_state = _NEXT_REQUEST
+            self.response_state = _NEXT_RESPONSE
         else:
             self._close()
 
     def _begin_raw(self) -> None:
-        self.response_state = RESPONSE[State.HEAD]["switched"]
-        self._reader = RAW
-        if self.request_state is State.DONE:
+        self.response_state = RESPONSE[HEAD]["switched"]
+        self._reader = RAW_READER
+        if self.request_state is DONE:
             self._switch()
 
     def _switch(self) -> None:
-        self.request_state = REQUEST[State.DONE]["switched"]
+        self.request_state = REQUEST[DONE]["switched"]
         self._writer = UNFRAMED
 
     def _close(self) -> None:
-        if self.request_state is not State.CLOSED:
+        if self.request_state is not CLOSED:
             self.request_state = REQUEST[self.request_state]["closed"]
-        if self.response_state is not State.CLOSED:
+        if self.response_state is not CLOSED:
             self.response_state = RESPONSE[self.response_state]["closed"]

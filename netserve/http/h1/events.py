@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
-from netserve.http.h1.fields import Field
+from netserve.http.h1.fields import Field, Fields
 from netserve.http.h1.violations import Violation
 
 
@@ -27,6 +27,11 @@ class Signal(Enum):
     CLOSED = "closed"
 
     __hash__ = object.__hash__
+
+
+NEED_DATA: Final = Signal.NEED_DATA
+PAUSED: Final = Signal.PAUSED
+NOTHING_FOLLOWS: Final = Signal.CLOSED
 
 
 @dataclass(slots=True)
@@ -49,7 +54,7 @@ class Request:
 
     method: bytes
     target: bytes
-    fields: Sequence[Field]
+    fields: Fields
     minor: int = 1
     authority: bytes = b""
     path: bytes = b""
@@ -71,7 +76,7 @@ class Informational:
 
     status: int
     reason: bytes
-    fields: Sequence[Field]
+    fields: Fields
 
 
 @dataclass(slots=True)
@@ -90,7 +95,7 @@ class Response:
 
     status: int
     reason: bytes
-    fields: Sequence[Field]
+    fields: Fields
     minor: int = 1
     length: int | None = 0
     keep_alive: bool = True

@@ -14,7 +14,7 @@ remembered.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, NoReturn
 
 from netserve.http.h1.violations import violated
@@ -105,6 +105,85 @@ def _explain(line: bytes) -> NoReturn:
         violated("an invalid character in a field name", line)
     # The value may be a secret: only its field is named.
     violated("an invalid character in a field value", name)
+
+
+class Fields(list[Field]):
+    """The field lines of one message, in order; not to be changed once they are here.
+
+    What is found out about them is kept with them: a machine gives the same object again where a
+    peer sends the same lines again, as nearly every client does on its connection, and whoever
+    sends the same object again has it written out already.
+
+    Arguments:
+        fields: the lines.
+        block: all of them as they came, each with its CRLF, where that is at hand.
+    """
+
+    __slots__ = ("_block", "_end_to_end", "_options", "_values")
+
+    def __init__(self, fields: Iterable[Field] = (), block: bytes | None = None) -> None:
+        super().__init__(fields)
+        self._block = block
+        self._end_to_end: Fields | None = None
+        self._options: Sequence[bytes] | None = None
+        self._values: Mapping[bytes, Sequence[bytes]] | None = None
+
+    @property
+    def block(self) -> bytes:
+        """All lines as they are sent, each with its CRLF."""
+        if self._block is None:
+            self._block = b"".join([field.line + b"\r\n" for field in self])
+        return self._block
+
+    @property
+    def values(self) -> Mapping[bytes, Sequence[bytes]]:
+        """The values of the fields that say how the message is framed and what becomes of the
+        connection (`SPECIAL`), in order, by the name in lower case.
+        """
+        if self._values is None:
+            values: dict[bytes, list[bytes]] = {}
+            for field in [field for field in self if field.key in SPECIAL]:
+                values.setdefault(field.key, []).append(field.value)
+            self._values = values
+        return self._values
+
+    @property
+    def options(self) -> Sequence[bytes]:
+        """The options of Connection, in lower case (RFC 9110, 7.6.1)."""
+        if self._options is None:
+            self._options = members(self.values.get(b"connection", ()))
+        return self._options
+
+    @property
+    def end_to_end(self) -> Fields:
+        """The fields that a gateway passes on (RFC 9110, 7.6.1): without those that concern the
+        connection, and those that Connection names.
+
+        Host and the fields of framing stay, even where Connection names them: they are not its to
+        take away. Transfer-Encoding stays since the machine on the other side goes by it.
+        """
+        if self._end_to_end is None:
+            dropped = (HOP_BY_HOP.union(self.options)) - _KEPT
+            passed = [field for field in self if field.key not in dropped]
+            self._end_to_end = self if len(passed) == len(self) else Fields(passed)
+        return self._end_to_end
+
+
+SPECIAL: Final = frozenset(
+    {b"connection", b"content-length", b"expect", b"host", b"keep-alive", b"transfer-encoding",
+     b"upgrade"}
+)  # fmt: skip
+"""Fields that the machines go by."""
+HOP_BY_HOP: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"}
+)
+"""Fields of one connection; a gateway does not pass them on as they are."""
+_KEPT: Final = frozenset({b"content-length", b"host", b"transfer-encoding"})
+
+
+def as_fields(fields: Sequence[Field]) -> Fields:
+    """The same as `Fields`."""
+    return fields if isinstance(fields, Fields) else Fields(fields)
 
 
 # Looking fields up.

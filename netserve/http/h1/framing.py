@@ -9,54 +9,46 @@ Transfer-Encoding in HTTP/1.0, and every transfer coding but ``chunked`` alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from netserve.http.h1.events import Request, Response
-from netserve.http.h1.fields import Field, members
+from netserve.http.h1.fields import Fields, members
 from netserve.http.h1.limits import Limits
 from netserve.http.h1.request_line import RequestLine, is_authority
 from netserve.http.h1.status_line import StatusLine
 from netserve.http.h1.violations import Kind, Unsendable, Violated, too_large, violated
 
-OF_REQUESTS: Final = frozenset(
-    {b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"}
-)
-OF_RESPONSES: Final = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 _DIGITS: Final = re.compile(rb"[0-9]+").fullmatch
 _MOST_DIGITS: Final = 18
 """Of a Content-Length; longer ones are past every limit, and past what others can count to."""
 
-Values: TypeAlias = dict[bytes, list[bytes]]
+_MOST_HOSTS: Final = 256
+_LONGEST_HOST: Final = 255
+_hosts: Final[set[bytes]] = set()
+"""Values of Host that were checked: most requests of a server have the same few."""
+
+Values: TypeAlias = Mapping[bytes, Sequence[bytes]]
 
 
-def values_of(fields: Iterable[Field], keys: frozenset[bytes]) -> Values:
-    """The values of the fields with these names, in order, by the name in lower case."""
-    values: Values = {}
-    for field in fields:
-        if field.key in keys:
-            values.setdefault(field.key, []).append(field.value)
-    return values
-
-
-def read_request(line: RequestLine, fields: Sequence[Field], limits: Limits) -> Request:
+def read_request(line: RequestLine, fields: Fields, limits: Limits) -> Request:
     """The request of a head that came.
 
     Raises:
         Violated: it is none that can be answered.
     """
     method, target, minor, path, authority = line
-    values = values_of(fields, OF_REQUESTS)
-    host = _read_host(values.pop(b"host", None), minor)
+    values = fields.values
+    host = _read_host(values.get(b"host"), minor)
     request = Request(method, target, fields, minor, authority or host, path, 0, minor > 0)
-    if values:
-        _read_more(request, values, limits)
+    if len(values) > 1 or not host:
+        _read_more(request, fields, limits)
     return request
 
 
-def _read_host(hosts: list[bytes] | None, minor: int) -> bytes:
+def _read_host(hosts: Sequence[bytes] | None, minor: int) -> bytes:
     """The value of Host (RFC 9112, 3.2)."""
     if hosts is None:
         if minor > 0:
@@ -65,21 +57,25 @@ def _read_host(hosts: list[bytes] | None, minor: int) -> bytes:
     if len(hosts) > 1:
         violated("more than one Host")
     host = hosts[0]
-    if not is_authority(host):
-        violated("an invalid Host", host)
+    if host not in _hosts:
+        if not is_authority(host):
+            violated("an invalid Host", host)
+        if len(_hosts) >= _MOST_HOSTS:
+            _hosts.clear()
+        if len(host) <= _LONGEST_HOST:
+            _hosts.add(host)
     return host
 
 
-def _read_more(request: Request, values: Values, limits: Limits) -> None:
+def _read_more(request: Request, fields: Fields, limits: Limits) -> None:
     """What else of the fields matters to a request."""
-    minor = request.minor
+    minor, values, options = request.minor, fields.values, fields.options
     request.length = length = read_length(values, minor)
     if length is None:
         if limits.length_required:
             violated("a body of unknown length", status=411, kind=Kind.UNSUPPORTED)
     elif limits.body is not None and length > limits.body:
         too_large("a body that is too large", 413)
-    options = members(values.get(b"connection", ()))
     request.keep_alive = keeps_alive(options, minor)
     # In HTTP/1.0 there is neither Expect nor Upgrade (RFC 9110, 10.1.1 and 7.8).
     if minor > 0:
@@ -91,9 +87,7 @@ def _read_more(request: Request, values: Values, limits: Limits) -> None:
             request.upgrade = b", ".join(values[b"upgrade"])
 
 
-def read_response(
-    line: StatusLine, fields: Sequence[Field], limits: Limits, *, method: bytes
-) -> Response:
+def read_response(line: StatusLine, fields: Fields, limits: Limits, *, method: bytes) -> Response:
     """The response of a head that came, for any status but 1xx, or of 101.
 
     Arguments:
@@ -106,12 +100,12 @@ def read_response(
         Violated: nobody can say where it ends, or it is larger than the limit.
     """
     minor, status, reason = line
-    values = values_of(fields, OF_RESPONSES)
+    values = fields.values
     response = Response(status, reason, fields, minor)
     if status == 101 or (method == b"CONNECT" and 200 <= status <= 299):
         response.switched = True
         return response
-    response.keep_alive = keeps_alive(members(values.get(b"connection", ())), minor)
+    response.keep_alive = keeps_alive(fields.options, minor)
     length = read_length(values, minor)
     if has_no_body(status, method):
         return response
@@ -157,7 +151,7 @@ def read_length(values: Values, minor: int) -> int | None:
     return int(lengths[0])
 
 
-def _check_codings(values: list[bytes]) -> None:
+def _check_codings(values: Sequence[bytes]) -> None:
     """Take ``chunked``, and nothing else (RFC 9112, 6.1)."""
     if len(values) == 1 and values[0].lower() == b"chunked":
         return
@@ -172,7 +166,7 @@ def _check_codings(values: list[bytes]) -> None:
     violated("an invalid Transfer-Encoding", b", ".join(values))
 
 
-def keeps_alive(options: list[bytes], minor: int) -> bool:
+def keeps_alive(options: Sequence[bytes], minor: int) -> bool:
     """Whether the connection may live on, by the options of Connection (RFC 9112, 9.3)."""
     if minor > 0:
         return b"close" not in options
@@ -185,7 +179,7 @@ def sent_length(values: Values) -> int | None:
     Raises:
         Unsendable: they contradict each other.
     """
-    if not (FRAMING & values.keys()):
+    if b"content-length" not in values and b"transfer-encoding" not in values:
         return -1
     try:
         return read_length(values, 1)

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from netserve.http.h1.fields import Field, known, read_field
+from netserve.http.h1.fields import Field, Fields, known, read_field
 from netserve.http.h1.violations import Violated, too_large, violated
 
 T = TypeVar("T")
+
+NO_FIELDS: Final = Fields()
 
 INCOMPLETE: Final = -1
 TOO_LONG: Final = -2
 BARE_LF: Final = -3
 
 _CR: Final = 13
+_REMEMBERED: Final = 2048
+"""Bytes of field lines up to which a section remembers the last ones."""
 
 
 class Input:
@@ -32,7 +36,9 @@ class Input:
 
     def add(self, data: bytes) -> None:
         """More came."""
-        self.data = self.data[self.at :] + data if self.at < len(self.data) else data
+        if self.at < len(self.data):
+            data = self.data[self.at :] + data
+        self.data = data
         self.at = 0
 
     def __len__(self) -> int:
@@ -82,9 +88,9 @@ class Section(Generic[T]):
     """
 
     __slots__ = (
-        "_check_start", "_empty_left", "_empty_lines", "_first_too_long", "_longest_field",
-        "_longest_first", "_most", "_most_fields", "_read_first", "_size", "_small", "fields",
-        "first",
+        "_check_start", "_empty_left", "_empty_lines", "_first_too_long", "_last", "_last_block",
+        "_longest_field", "_longest_first", "_most", "_most_fields", "_read_first", "_size",
+        "_small", "_taken", "fields", "first",
     )  # fmt: skip
 
     def __init__(
@@ -109,12 +115,16 @@ class Section(Generic[T]):
         self._empty_lines = empty_lines
         # A head of this size can pass no limit on sizes.
         self._small = min(most - 4, longest_field, longest_first)
+        # Those of the head before this one: most peers send the same with each message.
+        self._last_block = b""
+        self._last = Fields()
         self.clear()
 
     def clear(self) -> None:
         """Begin again, for the next head."""
         self.first: T | None = None
-        self.fields: list[Field] = []
+        self.fields = NO_FIELDS
+        self._taken: list[Field] = []
         self._size = 0
         self._empty_left = self._empty_lines
 
@@ -132,24 +142,34 @@ class Section(Generic[T]):
         Raises:
             Violated: it breaks a rule or a limit.
         """
+        if self._size or self._read_first is None:
+            return self._read_lines(source)
+        # Nearly every head comes in one piece.
         data, at = source.data, source.at
-        if not self._size and self._read_first is not None:
-            # Nearly every head comes in one piece.
-            end = data.find(b"\r\n\r\n", at, at + self._small)
-            if end > at:
-                lines = data[at:end].split(b"\r\n")
-                if len(lines) - 1 <= self._most_fields:
-                    try:
-                        first = self._read_first(lines[0])
-                        del lines[0]
-                        fields = [known(line) or read_field(line) for line in lines]
-                    except Violated:
-                        pass  # the slower way finds what comes first
-                    else:
-                        self.first, self.fields = first, fields
-                        source.at = end + 4
-                        return True
-        return self._read_lines(source)
+        end = data.find(b"\r\n\r\n", at, at + self._small)
+        if end <= at:
+            return self._read_lines(source)
+        begin = data.find(b"\r\n", at, end + 2)
+        block = data[begin + 2 : end + 2]
+        try:
+            self.first = self._read_first(data[at:begin])
+            self.fields = self._last if block == self._last_block else self._read_block(block)
+        except Violated:
+            self.first = None
+            return self._read_lines(source)  # which finds what comes first
+        source.at = end + 4
+        return True
+
+    def _read_block(self, block: bytes) -> Fields:
+        """The fields of a whole block of lines, each with its CRLF."""
+        lines = block.split(b"\r\n")
+        lines.pop()
+        if len(lines) > self._most_fields:
+            too_large("too many fields", 431)
+        fields = Fields([known(line) or read_field(line) for line in lines], block)
+        if len(block) <= _REMEMBERED:
+            self._last_block, self._last = block, fields
+        return fields
 
     def _read_lines(self, source: Input) -> bool:
         data = source.data
@@ -175,6 +195,7 @@ class Section(Generic[T]):
             else:
                 source.at = end + 1
                 if not first:
+                    self.fields = Fields(self._taken)
                     return True
                 self._empty_left -= 1
 
@@ -183,9 +204,9 @@ class Section(Generic[T]):
             assert self._read_first is not None  # noqa: S101 - `first` says so
             self.first = self._read_first(line)
             return
-        if len(self.fields) >= self._most_fields:
+        if len(self._taken) >= self._most_fields:
             too_large("too many fields", 431)
-        self.fields.append(known(line) or read_field(line))
+        self._taken.append(known(line) or read_field(line))
 
     def _refuse_length(self, *, first: bool, line: bool) -> None:
         if not line:

@@ -32,8 +32,9 @@ from typing import Final
 
 from netserve.http.h1.bodies import (
     CHUNKED,
+    NO_BODY,
     NOTHING,
-    RAW,
+    RAW_READER,
     UNFRAMED,
     ChunkedReader,
     Reader,
@@ -41,25 +42,48 @@ from netserve.http.h1.bodies import (
     SizedWriter,
     Writer,
 )
-from netserve.http.h1.events import End, Request, ServerEvent, Signal
-from netserve.http.h1.fields import Field, members, without
+from netserve.http.h1.events import (
+    NEED_DATA,
+    NOTHING_FOLLOWS,
+    PAUSED,
+    End,
+    Request,
+    ServerEvent,
+)
+from netserve.http.h1.fields import Field, Fields, as_fields, without
 from netserve.http.h1.framing import (
     FRAMING,
-    OF_RESPONSES,
     has_no_body,
     read_request,
     sent_length,
-    values_of,
 )
 from netserve.http.h1.limits import DEFAULTS, Limits
 from netserve.http.h1.lines import Input, Section
 from netserve.http.h1.reasons import USUAL
 from netserve.http.h1.request_line import RequestLine, check_start, read_request_line
-from netserve.http.h1.states import REQUEST, RESPONSE, State
+from netserve.http.h1.states import (
+    BODY,
+    CLOSED,
+    DONE,
+    HEAD,
+    IDLE,
+    RAW,
+    REQUEST,
+    RESPONSE,
+)
 from netserve.http.h1.status_line import is_reason
 from netserve.http.h1.violations import Kind, Unsendable, Violated, Violation
 
-_NO_REQUEST: Final = Request(b"", b"", (), keep_alive=False)
+# The ways that every exchange goes, looked up once.
+_REQUEST_BEGUN: Final = REQUEST[IDLE]["head"]
+_REQUEST_ENDED: Final = REQUEST[BODY]["end"]
+_NEXT_REQUEST: Final = REQUEST[DONE]["next"]
+_RESPONSE_WANTED: Final = RESPONSE[IDLE]["request"]
+_RESPONSE_BEGUN: Final = RESPONSE[HEAD]["head"]
+_RESPONSE_ENDED: Final = RESPONSE[BODY]["end"]
+_NEXT_RESPONSE: Final = RESPONSE[DONE]["next"]
+
+_NO_REQUEST: Final = Request(b"", b"", Fields(), keep_alive=False)
 """What a response answers where the request could not be read."""
 
 
@@ -76,8 +100,8 @@ class ServerMachine:
     )  # fmt: skip
 
     def __init__(self, limits: Limits = DEFAULTS) -> None:
-        self.request_state = State.IDLE
-        self.response_state = State.IDLE
+        self.request_state = IDLE
+        self.response_state = IDLE
         self.has_left_unread = False
         "Whether it has ended before the request was complete: the client may still send."
         self._limits = limits
@@ -111,9 +135,7 @@ class ServerMachine:
     @property
     def is_idle(self) -> bool:
         """Whether it is between two requests, and nothing of the next one has come."""
-        return (
-            self.request_state is State.IDLE and not self._head.has_begun and not len(self._source)
-        )
+        return self.request_state is IDLE and not self._head.has_begun and not len(self._source)
 
     @property
     def is_bodiless(self) -> bool:
@@ -136,16 +158,16 @@ class ServerMachine:
     def next_event(self) -> ServerEvent:
         """What happened next, or a signal of what is to be done first."""
         state = self.request_state
-        if state is State.IDLE:
+        if state is IDLE:
             return self._read_head()
-        if state is State.BODY or state is State.RAW:
+        if state is BODY or state is RAW:
             return self._read_body()
-        return Signal.PAUSED if state is State.DONE else Signal.CLOSED
+        return PAUSED if state is DONE else NOTHING_FOLLOWS
 
     def _read_head(self) -> ServerEvent:
         if self._closing:
             self._close()
-            return Signal.CLOSED
+            return NOTHING_FOLLOWS
         head = self._head
         try:
             if not head.read(self._source):
@@ -155,8 +177,8 @@ class ServerMachine:
         except Violated as error:
             return self._break(error.violation)
         head.clear()
-        self.request_state = REQUEST[State.IDLE]["head"]
-        self.response_state = RESPONSE[State.IDLE]["request"]
+        self.request_state = _REQUEST_BEGUN
+        self.response_state = _RESPONSE_WANTED
         self._request = request
         self._keeps = request.keep_alive
         length = request.length
@@ -171,18 +193,18 @@ class ServerMachine:
 
     def _await_head(self) -> ServerEvent:
         if not self._eof:
-            return Signal.NEED_DATA
+            return NEED_DATA
         if self._head.has_begun or len(self._source):
             return self._break(Violation(400, "it ended in its head", Kind.INCOMPLETE))
         self._close()
-        return Signal.CLOSED
+        return NOTHING_FOLLOWS
 
     def _read_body(self) -> ServerEvent:
         try:
             event = self._reader.read(self._source)
             if event is None:
                 if not self._eof:
-                    return Signal.NEED_DATA
+                    return NEED_DATA
                 event = self._reader.at_eof()
         except Violated as error:
             return self._break(error.violation)
@@ -193,21 +215,23 @@ class ServerMachine:
         return event
 
     def _end_request(self) -> None:
-        self.request_state = REQUEST[self.request_state]["end"]
-        if self.request_state is State.DONE:
-            if self.response_state is State.RAW:
+        if self.request_state is RAW:
+            self.request_state = REQUEST[RAW]["end"]
+        else:
+            self.request_state = _REQUEST_ENDED
+            if self.response_state is RAW:
                 self._switch()
-            elif self.response_state is State.DONE:
+            elif self.response_state is DONE:
                 self._next()
 
     def _break(self, violation: Violation) -> Violation:
         """Read no more; there is a response to be sent, unless one has begun."""
-        if self.request_state is State.IDLE:
+        if self.request_state is IDLE:
             self._request = _NO_REQUEST
             self.response_state = RESPONSE[self.response_state]["request"]
         self.request_state = REQUEST[self.request_state]["violation"]
         self._keeps = False
-        if self.response_state is State.DONE:
+        if self.response_state is DONE:
             self._close()
         return violation
 
@@ -222,15 +246,15 @@ class ServerMachine:
         Raises:
             Unsendable: it is none, or not the time for it.
         """
-        if self.response_state is not State.HEAD or not 100 <= status <= 199 or status == 101:
+        if self.response_state is not HEAD or not 100 <= status <= 199 or status == 101:
             raise Unsendable(f"a response with the status {status} cannot be sent now")
         _check_reason(reason)
-        self.response_state = RESPONSE[State.HEAD]["informational"]
+        self.response_state = RESPONSE[HEAD]["informational"]
         if self._request.minor == 0 or self._request is _NO_REQUEST:
             return b""
         if status == 100:
             self._continued = True
-        return _head(status, reason, [field.line for field in without(fields, FRAMING)])
+        return _head(status, reason, _unframed(as_fields(fields)).block)
 
     def send_response(self, status: int, reason: bytes, fields: Sequence[Field] = ()) -> bytes:
         """The head of the final response, or of 101 to a request with Upgrade.
@@ -244,56 +268,53 @@ class ServerMachine:
         Raises:
             Unsendable: it is none, or not the time for it.
         """
-        if self.response_state is not State.HEAD:
+        if self.response_state is not HEAD:
             raise Unsendable("there is no request to respond to")
         if reason not in USUAL:  # which need no look
             _check_reason(reason)
         request = self._request
-        values = values_of(fields, OF_RESPONSES)
+        fields = as_fields(fields)
         if status < 200 or status > 999:
             self._check_switch(status)
         if status == 101 or (request.method == b"CONNECT" and status <= 299):
-            kept = without(fields, FRAMING) if status != 101 and values else fields
             self._writer = UNFRAMED
-            self.response_state = RESPONSE[State.HEAD]["switched"]
-            if self.request_state is State.DONE:
+            self.response_state = RESPONSE[HEAD]["switched"]
+            if self.request_state is DONE:
                 self._switch()
-            return _head(status, reason, [field.line for field in kept])
-        lines = self._frame(status, fields, values)
-        options = members(values[b"connection"]) if b"connection" in values else ()
+            kept = fields if status == 101 else _unframed(fields)
+            return _head(status, reason, kept.block)
+        block = self._frame(status, fields)
+        options = fields.options
         if b"close" in options or self._must_close():
             self._keeps = False
         if not self._keeps:
             if b"close" not in options:
-                lines.append(b"Connection: close")
+                block += b"Connection: close\r\n"
         elif request.minor == 0 and b"keep-alive" not in options:
-            lines.append(b"Connection: keep-alive")
-        self.response_state = RESPONSE[State.HEAD]["head"]
-        return _head(status, reason, lines)
+            block += b"Connection: keep-alive\r\n"
+        self.response_state = _RESPONSE_BEGUN
+        return _head(status, reason, block)
 
-    def _frame(
-        self, status: int, fields: Sequence[Field], values: dict[bytes, list[bytes]]
-    ) -> list[bytes]:
+    def _frame(self, status: int, fields: Fields) -> bytes:
         """Choose the writer; the lines of the fields that go with it."""
         request = self._request
-        length = sent_length(values)
+        length = sent_length(fields.values)
         chunks = request.minor > 0
         if has_no_body(status, request.method):
-            self._writer = SizedWriter(0)
+            self._writer = NO_BODY
             if status == 204 or (length is None and not chunks):
-                fields = without(fields, FRAMING)
-            return [field.line for field in fields]
-        if length is not None and length >= 0:
+                fields = _unframed(fields)
+        elif length is not None and length >= 0:
             self._writer = SizedWriter(length)
         elif chunks:
             self._writer = CHUNKED
             if length is not None:
-                return [*(field.line for field in fields), b"Transfer-Encoding: chunked"]
+                return fields.block + b"Transfer-Encoding: chunked\r\n"
         else:
             self._writer = UNFRAMED
             self._keeps = False
-            fields = without(fields, FRAMING)
-        return [field.line for field in fields]
+            fields = _unframed(fields)
+        return fields.block
 
     def _check_switch(self, status: int) -> None:
         if status != 101:
@@ -308,7 +329,7 @@ class ServerMachine:
         return (
             self._request.expects_continue
             and not (self._continued or self._began or len(self._source))
-            and self.request_state is State.BODY
+            and self.request_state is BODY
         )
 
     def send_data(self, data: bytes) -> tuple[bytes, ...]:
@@ -317,7 +338,7 @@ class ServerMachine:
         Raises:
             Unsendable: there is no body, or it is longer than was announced.
         """
-        if self.response_state is not State.BODY and self.response_state is not State.RAW:
+        if self.response_state is not BODY and self.response_state is not RAW:
             raise Unsendable("there is no response under way")
         return self._writer.write(data)
 
@@ -328,12 +349,14 @@ class ServerMachine:
             Unsendable: the body is shorter than was announced; the connection has to be aborted, so
                 that nobody takes it for complete.
         """
-        if self.response_state is not State.BODY and self.response_state is not State.RAW:
+        if self.response_state is not BODY and self.response_state is not RAW:
             raise Unsendable("there is no response under way")
         data = self._writer.end(trailers)
-        self.response_state = RESPONSE[self.response_state]["end"]
-        if self.response_state is State.DONE:
-            if self.request_state is State.DONE:
+        if self.response_state is RAW:
+            self.response_state = RESPONSE[RAW]["end"]
+        else:
+            self.response_state = _RESPONSE_ENDED
+            if self.request_state is DONE:
                 self._next()
             elif not self._keeps:
                 self.has_left_unread = True
@@ -342,7 +365,7 @@ class ServerMachine:
 
     def give_up(self) -> None:
         """Read no more: the rest of the request has taken too long."""
-        if self.request_state in {State.IDLE, State.BODY}:
+        if self.request_state in {IDLE, BODY}:
             self._break(Violation(408, "it took too long", Kind.INCOMPLETE))
 
     def end_after_response(self) -> None:
@@ -354,19 +377,19 @@ class ServerMachine:
     def _next(self) -> None:
         """Both halves are done."""
         if self._keeps and not self._closing:
-            self.request_state = REQUEST[State.DONE]["next"]
-            self.response_state = RESPONSE[State.DONE]["next"]
+            self.request_state = _NEXT_REQUEST
+            self.response_state = _NEXT_RESPONSE
         else:
             self._close()
 
     def _switch(self) -> None:
-        self.request_state = REQUEST[State.DONE]["switched"]
-        self._reader = RAW
+        self.request_state = REQUEST[DONE]["switched"]
+        self._reader = RAW_READER
 
     def _close(self) -> None:
-        if self.request_state is not State.CLOSED:
+        if self.request_state is not CLOSED:
             self.request_state = REQUEST[self.request_state]["closed"]
-        if self.response_state is not State.CLOSED:
+        if self.response_state is not CLOSED:
             self.response_state = RESPONSE[self.response_state]["closed"]
 
 
@@ -375,5 +398,10 @@ def _check_reason(reason: bytes) -> None:
         raise Unsendable("a reason with a control character in it")
 
 
-def _head(status: int, reason: bytes, lines: Sequence[bytes]) -> bytes:
-    return b"\r\n".join([b"HTTP/1.1 %d %b" % (status, reason), *lines, b"", b""])
+def _head(status: int, reason: bytes, block: bytes) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, block)
+
+
+def _unframed(fields: Fields) -> Fields:
+    """Without the fields of framing."""
+    return Fields(without(fields, FRAMING))

@@ -40,6 +40,15 @@ class State(Enum):
     __hash__ = object.__hash__  # by identity; Enum's own is a Python function
 
 
+# By these names the machines and drivers know them: an access through the class is slow (3.11).
+IDLE: Final = State.IDLE
+HEAD: Final = State.HEAD
+BODY: Final = State.BODY
+DONE: Final = State.DONE
+RAW: Final = State.RAW
+BROKEN: Final = State.BROKEN
+CLOSED: Final = State.CLOSED
+
 REQUEST: Final[Mapping[State, Mapping[str, State]]] = {
     State.IDLE: {"head": State.BODY, "violation": State.BROKEN, "closed": State.CLOSED},
     State.BODY: {"end": State.DONE, "violation": State.BROKEN, "closed": State.CLOSED},

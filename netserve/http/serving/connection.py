@@ -26,6 +26,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.http.corked import Corked
 from netserve.http.deadlines import NEVER
 from netserve.http.h1 import End, Kind, Request, ServerMachine, Signal, State, Violation
 from netserve.http.serving.exchange import IGNORED, Exchange
@@ -39,7 +40,7 @@ _INTERNAL: Final = Violation(500, "internal error")
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class ServerConnection(Protocol):
+class ServerConnection(Corked, Protocol):
     """See the module.
 
     Arguments:
@@ -49,11 +50,14 @@ class ServerConnection(Protocol):
     transport: Any
     factory: HttpServerFactory
 
-    __slots__ = ("_body_paused", "_closing", "_discarded", "_exchange", "_in_head", "_linger",
-                 "_read_paused", "_running", "_scheduled", "_stalled", "connected", "deadline",
-                 "factory", "is_full", "machine", "transport")  # fmt: skip
+    __slots__ = (
+        "_body_paused", "_closing", "_discarded", "_exchange", "_in_head", "_linger",
+        "_read_paused", "_running", "_scheduled", "_stalled", "connected", "deadline", "factory",
+        "is_full", "machine", "transport",
+    )  # fmt: skip
 
     def __init__(self, factory: HttpServerFactory) -> None:
+        super().__init__()
         self.factory = factory
         self.machine = ServerMachine(factory.options.limits)
         self.deadline = NEVER
@@ -169,6 +173,9 @@ class ServerConnection(Protocol):
         finally:
             self._running = False
             self._hold_back()
+            exchange = self._exchange
+            if exchange is not None and (exchange.request.length != 0 or exchange.is_raw):
+                exchange.receiver.request_flush()
 
     def _may_go_on(self) -> bool:
         """Whether another event may be handled: what was answered has to be taken first."""
@@ -225,12 +232,11 @@ class ServerConnection(Protocol):
         machine = self.machine
         if machine.response_state is State.HEAD:
             reason, fields, body = self.factory.error_page(violation)
-            write = self.transport.write
-            write(machine.send_response(violation.status, reason, fields))
+            self.put(machine.send_response(violation.status, reason, fields))
             if not machine.is_bodiless:
                 for piece in machine.send_data(body):
-                    write(piece)
-                write(machine.send_end())
+                    self.put(piece)
+                self.put(machine.send_end())
             self._close(linger=True)
         elif machine.response_state is State.CLOSED:
             self._close(linger=True)
@@ -288,14 +294,18 @@ class ServerConnection(Protocol):
                 self._run_soon()
 
     def responded(self) -> None:
-        """The head of a final response was sent."""
+        """The head of a final response was put."""
         if self.machine.response_state is State.RAW:
+            if self._exchange is not None:
+                self._exchange.is_raw = True
+            self.flush()
             self._set_deadline(self.factory.options.tunnel_timeout)
             if not self._running:
                 self._run_soon()
 
     def response_ended(self) -> None:
         """The response was sent; what comes next is another request, or the end."""
+        self.flush()
         machine = self.machine
         if machine.response_state is State.CLOSED and machine.request_state is State.RAW:
             self._half_close()
@@ -312,6 +322,7 @@ class ServerConnection(Protocol):
 
     def _half_close(self) -> None:
         """We say no more, after a switch of protocols; the client may."""
+        self.flush()
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
 
@@ -338,6 +349,7 @@ class ServerConnection(Protocol):
                 receiver.client_gone(reason)
 
     def _close(self, *, linger: bool) -> None:
+        self.flush()
         self._closing = True
         self.deadline = self.factory.deadlines.now + self.factory.options.send_timeout
         self.transport.unregisterProducer()

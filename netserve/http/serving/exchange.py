@@ -24,6 +24,9 @@ class RequestReceiver(Protocol):
     def request_end(self, trailers: Sequence[Field]) -> None:
         """The body is complete; after a switch, the client sends no more."""
 
+    def request_flush(self) -> None:
+        """No more came for now: what was passed on of it may go out."""
+
     def client_gone(self, reason: str) -> None:
         """There is nobody to respond to any more, or the rest of the body will never come.
 
@@ -47,6 +50,9 @@ class _Ignored:
     def request_end(self, trailers: Sequence[Field]) -> None:
         """Nothing."""
 
+    def request_flush(self) -> None:
+        """Nothing."""
+
     def client_gone(self, reason: str) -> None:
         """Nothing."""
 
@@ -68,12 +74,14 @@ class Exchange:
         request: the head that came.
     """
 
-    __slots__ = ("_connection", "receiver", "request")
+    __slots__ = ("_connection", "is_raw", "receiver", "request")
 
     def __init__(self, connection: ServerConnection, request: Request) -> None:
         self._connection: ServerConnection | None = connection
         self.request = request
         self.receiver: RequestReceiver = IGNORED
+        self.is_raw = False
+        "Whether the protocol was switched."
 
     @property
     def is_open(self) -> bool:
@@ -114,17 +122,25 @@ class Exchange:
         if connection is not None:
             data = connection.machine.send_informational(status, reason, fields)
             if data:
-                connection.transport.write(data)
+                connection.put(data)
+                connection.flush()
+
+    def flush(self) -> None:
+        """Send what waits: a head, and small pieces, wait for what follows them, up to the end."""
+        if self._connection is not None:
+            self._connection.flush()
 
     def respond(self, status: int, reason: bytes, fields: Sequence[Field]) -> None:
         """Send the head of the response; see `ServerMachine.send_response` for what is added.
+
+        It waits for the first large piece of the body, for the end, or for `flush`.
 
         Raises:
             Unsendable: it cannot be sent; another one may be.
         """
         connection = self._connection
         if connection is not None:
-            connection.transport.write(connection.machine.send_response(status, reason, fields))
+            connection.put(connection.machine.send_response(status, reason, fields))
             connection.responded()
 
     def write(self, data: bytes) -> None:
@@ -135,9 +151,8 @@ class Exchange:
         """
         connection = self._connection
         if connection is not None:
-            write = connection.transport.write
             for piece in connection.machine.send_data(data):
-                write(piece)
+                connection.put(piece)
 
     def end(self, trailers: Sequence[Field] = ()) -> None:
         """The response is complete.
@@ -154,7 +169,7 @@ class Exchange:
                 connection.abort()
                 raise
             if data:
-                connection.transport.write(data)
+                connection.put(data)
             connection.response_ended()
 
     def reply(self, status: int, reason: bytes, fields: Sequence[Field], body: bytes) -> None:

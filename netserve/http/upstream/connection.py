@@ -14,6 +14,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.http.corked import Corked
 from netserve.http.deadlines import NEVER
 from netserve.http.errors import HttpError, HttpTimedOut, ReadTimedOut, TotalTimedOut
 from netserve.http.h1 import (
@@ -26,7 +27,6 @@ from netserve.http.h1 import (
     State,
     Unsendable,
     Violation,
-    find,
 )
 from netserve.http.upstream.acknowledged import acknowledged
 from netserve.http.upstream.errors import (
@@ -46,7 +46,7 @@ _MARGIN = 1.0
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
-class ClientConnection(Protocol):
+class ClientConnection(Corked, Protocol):
     """See the module.
 
     Arguments:
@@ -55,11 +55,14 @@ class ClientConnection(Protocol):
 
     transport: Any
 
-    __slots__ = ("_acknowledged", "_gone", "_outgoing", "_paused", "_running", "_scheduled",
-                 "_upstream", "connected", "deadline", "is_full", "is_ready", "keep_alive",
-                 "machine", "requests", "socket", "transport")  # fmt: skip
+    __slots__ = (
+        "_acknowledged", "_gone", "_outgoing", "_paused", "_running", "_scheduled", "_upstream",
+        "connected", "deadline", "is_full", "is_ready", "keep_alive", "machine", "requests",
+        "socket", "transport",
+    )  # fmt: skip
 
     def __init__(self, upstream: Upstream) -> None:
+        super().__init__()
         self._upstream = upstream
         options = upstream.pool.options
         self.machine = ClientMachine(options.limits)
@@ -160,7 +163,7 @@ class ClientConnection(Protocol):
         return not self._gone and self.machine.is_idle
 
     def begin(self, outgoing: Outgoing) -> None:
-        """Send a request, as far as it is there."""
+        """Send a request, as far as it is there; one that is not complete waits for `flush`."""
         machine = self.machine
         try:
             data = [machine.send_request(outgoing.method, outgoing.target, outgoing.fields)]
@@ -176,7 +179,10 @@ class ClientConnection(Protocol):
         if self.requests and outgoing.method not in IDEMPOTENT:
             self._acknowledged = acknowledged(self.socket)
         self.requests += 1
-        self.transport.write(data[0] if len(data) == 1 else b"".join(data))
+        for one in data:
+            self.put(one)
+        if outgoing.is_complete:
+            self.flush()
         self._await_response()
         if not outgoing.is_complete and outgoing.body and not self.is_full:
             outgoing.receiver.resume_request()
@@ -191,9 +197,8 @@ class ClientConnection(Protocol):
 
     def send_data(self, data: bytes) -> None:
         """A piece of the body."""
-        write = self.transport.write
         for piece in self.machine.send_data(data):
-            write(piece)
+            self.put(piece)
         if self.machine.request_state is State.RAW:
             self._set_deadline(self._upstream.pool.options.tunnel_timeout)
 
@@ -206,7 +211,8 @@ class ClientConnection(Protocol):
             self.abandon()
             raise
         if data:
-            self.transport.write(data)
+            self.put(data)
+        self.flush()
         if raw:
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()
@@ -263,6 +269,8 @@ class ClientConnection(Protocol):
             self._fail(InternalError("an internal error; the log has it above"))
         finally:
             self._running = False
+            if self._outgoing is not None:
+                self._outgoing.receiver.response_flush()
 
     def _start(self, response: Response) -> None:
         outgoing = self._outgoing
@@ -270,9 +278,9 @@ class ClientConnection(Protocol):
             return
         options = self._upstream.pool.options
         self._set_deadline(options.tunnel_timeout if response.switched else options.idle_timeout)
-        kept = find(response.fields, b"keep-alive")
+        kept = response.fields.values.get(b"keep-alive")
         if kept is not None:
-            self.keep_alive = _keep_alive(kept, options.keep_alive)
+            self.keep_alive = _keep_alive(kept[0], options.keep_alive)
         outgoing.receiver.response_started(response)
 
     def _take(self, data: bytes) -> None:

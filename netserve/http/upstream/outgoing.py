@@ -36,6 +36,9 @@ class ResponseReceiver(Protocol):
     def response_end(self, trailers: Sequence[Field]) -> None:
         """The response is complete; after a switch, the upstream sends no more."""
 
+    def response_flush(self) -> None:
+        """No more came for now: what was passed on of it may go out."""
+
     def request_failed(self, error: HttpError) -> None:
         """There is no response, or no more of it. Nothing follows."""
 
@@ -102,6 +105,11 @@ class Outgoing:
             self._connection.send_data(data)
         else:
             self.receiver.pause_request()
+
+    def flush(self) -> None:
+        """Send what waits: a head, and small pieces, wait for what follows them, up to the end."""
+        if self._connection is not None:
+            self._connection.flush()
 
     def end(self, trailers: Sequence[Field] = ()) -> None:
         """The request is complete.

@@ -156,7 +156,7 @@ class Upstream:
             target: as it is to stand in the request line.
             fields: with one Host; they say how long the body is, see `ClientMachine`.
             receiver: gets the response, or `request_failed`, also before this returns.
-            body: all of it; None: it is written to what is returned, and ended there.
+            body: all of it; None: it is written to what is returned, flushed and ended there.
         """
         outgoing = Outgoing(self, method, target, fields, receiver)
         pool = self.pool
@@ -251,6 +251,7 @@ class Upstream:
             self.pool.deadlines.forget(outgoing)
             if not outgoing.is_over:
                 connection.begin(outgoing)
+                connection.flush()
                 return
         connection.wait_idle()
         self.idle.append(connection)

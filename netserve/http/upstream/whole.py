@@ -119,6 +119,9 @@ class _Collector:
                 WholeResponse(response.status, response.reason, response.fields, body)
             )
 
+    def response_flush(self) -> None:
+        """It is held as a whole."""
+
     def request_failed(self, error: HttpError) -> None:
         if not self.result.called:
             self.result.errback(error)
