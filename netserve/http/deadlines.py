@@ -1,17 +1,16 @@
 """Deadlines of many connections, watched by one timer.
 
-A timer for each message would cost more than the message. So a connection only notes when its time
-is over, and one call goes over all of them from tick to tick. The time is read at each tick, and
-not by the connections: a deadline passes up to two ticks late, and never early.
+A timer for each message would cost more than the message. So a connection only notes when
+something has moved, and one call asks all of them from tick to tick whether they have waited for
+too long. The time is read at each tick, and not by the connections: a deadline passes up to two
+ticks late, and never early.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-NEVER: Final = math.inf
 BATCH: Final = 500
 """Connections that are looked at in one turn of the reactor."""
 
@@ -19,13 +18,13 @@ _SHORTEST, _LONGEST = 0.02, 1.0
 
 
 class Watched(Protocol):
-    """What has a deadline."""
+    """What may wait for too long."""
 
-    deadline: float
-    "On the clock of `Deadlines`; `NEVER` where there is none."
+    def is_overdue(self, now: float) -> bool:
+        """Whether it has, on the clock of the reactor."""
 
-    def deadline_passed(self) -> None:
-        """It is over; a deadline that is left as it is passes again at the next tick."""
+    def give_up(self) -> None:
+        """It has; if it is overdue still, this is called again at the next tick."""
 
 
 class Deadlines:
@@ -43,7 +42,7 @@ class Deadlines:
         self._watched: set[Watched] = set()
         self._call: Any = None
         self.now = clock.seconds() + self.tick
-        "The time as of the last tick, and a tick more, so that nothing passes early."
+        "What is noted as the present time: as of the last tick, and a tick more."
 
     def watch(self, thing: Watched) -> None:
         """Begin to watch it."""
@@ -65,7 +64,7 @@ class Deadlines:
 
     def _look_at(self, things: list[Watched], now: float) -> None:
         for thing in things[:BATCH]:
-            if thing.deadline <= now and thing in self._watched:
-                thing.deadline_passed()
+            if thing.is_overdue(now) and thing in self._watched:
+                thing.give_up()
         if len(things) > BATCH:
             self._clock.callLater(0, self._look_at, things[BATCH:], now)

@@ -23,6 +23,8 @@ BARE_LF: Final = -3
 _CR: Final = 13
 _REMEMBERED: Final = 2048
 """Bytes of field lines up to which a section remembers the last ones."""
+_REMEMBERED_LINE: Final = 256
+"""The same for a first line."""
 
 
 class Input:
@@ -89,8 +91,8 @@ class Section(Generic[T]):
 
     __slots__ = (
         "_check_start", "_empty_left", "_empty_lines", "_first_too_long", "_last", "_last_block",
-        "_longest_field", "_longest_first", "_most", "_most_fields", "_read_first", "_size",
-        "_small", "_taken", "fields", "first",
+        "_last_first", "_last_line", "_longest_field", "_longest_first", "_most", "_most_fields",
+        "_read_first", "_size", "_small", "_taken", "fields", "first",
     )  # fmt: skip
 
     def __init__(
@@ -118,6 +120,8 @@ class Section(Generic[T]):
         # Those of the head before this one: most peers send the same with each message.
         self._last_block = b""
         self._last = Fields()
+        self._last_line = b""
+        self._last_first: T | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -152,7 +156,13 @@ class Section(Generic[T]):
         begin = data.find(b"\r\n", at, end + 2)
         block = data[begin + 2 : end + 2]
         try:
-            self.first = self._read_first(data[at:begin])
+            line = data[at:begin]
+            if line == self._last_line:
+                self.first = self._last_first
+            else:
+                self.first = self._read_first(line)
+                if len(line) <= _REMEMBERED_LINE:
+                    self._last_line, self._last_first = line, self.first
             self.fields = self._last if block == self._last_block else self._read_block(block)
         except Violated:
             self.first = None

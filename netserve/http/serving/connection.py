@@ -27,9 +27,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netserve.http.corked import Corked
-from netserve.http.deadlines import NEVER
-from netserve.http.h1 import End, Kind, Request, ServerMachine, Signal, State, Violation
-from netserve.http.serving.exchange import IGNORED, Exchange
+from netserve.http.h1 import End, Kind, Request, ServerMachine, Violation
+from netserve.http.h1.events import NEED_DATA, NOTHING_FOLLOWS, PAUSED
+from netserve.http.h1.states import BODY, CLOSED, DONE, HEAD, IDLE, RAW
+from netserve.http.serving.exchange import Exchange
 from netserve.lingering import close_lingering
 
 if TYPE_CHECKING:
@@ -48,23 +49,22 @@ class ServerConnection(Corked, Protocol):
     """
 
     transport: Any
-    factory: HttpServerFactory
 
     __slots__ = (
-        "_body_paused", "_closing", "_discarded", "_exchange", "_in_head", "_linger",
-        "_read_paused", "_running", "_scheduled", "_stalled", "connected", "deadline", "factory",
-        "is_full", "machine", "transport",
+        "_body_paused", "_closing", "_deadlines", "_discarded", "_exchange", "_factory",
+        "_full_since", "_in_head", "_linger", "_moved", "_options", "_read_paused", "_running",
+        "_scheduled", "connected", "is_full", "machine", "transport",
     )  # fmt: skip
 
     def __init__(self, factory: HttpServerFactory) -> None:
         super().__init__()
-        self.factory = factory
+        self._factory = factory
+        self._options = factory.options
+        self._deadlines = factory.deadlines
         self.machine = ServerMachine(factory.options.limits)
-        self.deadline = NEVER
         self.is_full = False
         "Whether the client has not yet taken what was written."
         self._exchange: Exchange | None = None
-        self._in_head = False  # a head has begun, and its deadline is set
         self._body_paused = False  # whoever gets the body is slow
         self._read_paused = False  # and so the transport does not read
         self._running = False
@@ -72,24 +72,26 @@ class ServerConnection(Corked, Protocol):
         self._closing = False
         self._discarded = 0
         self._linger: Any = None
-        self._stalled = NEVER  # the deadline from before the client was slow
+        self._in_head = False  # a head has begun
+        self._moved = 0.0  # when something has come, or the head begun that is coming
+        self._full_since = 0.0
 
     # What the transport calls.
 
     def connectionMade(self) -> None:
         """A client is there."""
-        factory = self.factory
-        factory.connections.add(self)
+        self._factory.connections.add(self)
         self.transport.registerProducer(self, True)
-        self.deadline = factory.deadlines.now + factory.options.keep_alive
-        factory.deadlines.watch(self)
+        self._deadlines.watch(self)
+        self._moved = self._deadlines.now
 
     def dataReceived(self, data: bytes) -> None:
         """Something came."""
         if self._closing:
             return
-        machine = self.machine
-        machine.receive(data)
+        if not self._in_head:
+            self._moved = self._deadlines.now
+        self.machine.receive(data)
         if self._running or self._scheduled:
             self._hold_back()
         else:
@@ -101,7 +103,7 @@ class ServerConnection(Corked, Protocol):
             self.transport.loseConnection()
             return
         self.machine.receive_eof()
-        if self._exchange is not None and self.factory.options.gives_up:
+        if self._exchange is not None and self._options.gives_up:
             self.abort("it closed its side")
         elif not (self._running or self._scheduled or self._body_paused):
             self._run()
@@ -112,8 +114,8 @@ class ServerConnection(Corked, Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The client is gone."""
         self._closing = True
-        self.factory.connections.discard(self)
-        self.factory.deadlines.forget(self)
+        self._factory.connections.discard(self)
+        self._deadlines.forget(self)
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         self._leave(reason.getErrorMessage())
@@ -124,8 +126,7 @@ class ServerConnection(Corked, Protocol):
         """The client is slow."""
         if not self.is_full:
             self.is_full = True
-            self._stalled = self.deadline
-            self.deadline = self.factory.deadlines.now + self.factory.options.send_timeout
+            self._full_since = self._deadlines.now
             if self._exchange is not None:
                 self._exchange.receiver.pause_response()
 
@@ -133,7 +134,7 @@ class ServerConnection(Corked, Protocol):
         """The client has taken what was sent."""
         if self.is_full:
             self.is_full = False
-            self.deadline = self._stalled
+            self._moved = self._deadlines.now
             if self._exchange is not None:
                 self._exchange.receiver.resume_response()
             elif not (self._closing or self._running):
@@ -147,109 +148,103 @@ class ServerConnection(Corked, Protocol):
     def _run(self) -> None:
         """Handle events, as many as one turn may have."""
         self._running = True
-        next_event = self.machine.next_event
-        left = self.factory.options.turn
         try:
-            while self._may_go_on():
-                if not left:
-                    self._run_soon()
-                    return
-                left -= 1
-                event = next_event()
-                kind = event.__class__
-                if kind is Request:
-                    self._begin(event)  # type: ignore[arg-type]  # it is one
-                elif kind is bytes:
-                    self._take(event)  # type: ignore[arg-type]  # it is one
-                elif kind is End:
-                    self._end(event)  # type: ignore[arg-type]  # it is one
-                elif kind is Signal:
-                    self._wait(event)  # type: ignore[arg-type]  # it is one
-                    return
-                else:
-                    self._refuse(event)  # type: ignore[arg-type]  # it is a violation
+            self._handle_events()
         except Exception:
             self._fail()
         finally:
             self._running = False
+        exchange = self._exchange
+        if exchange is not None and (exchange.is_raw or exchange.request.length != 0):
+            exchange.receiver.request_flush()
+        if self._body_paused or self._read_paused or self.machine.buffered:
             self._hold_back()
-            exchange = self._exchange
-            if exchange is not None and (exchange.request.length != 0 or exchange.is_raw):
-                exchange.receiver.request_flush()
 
-    def _may_go_on(self) -> bool:
-        """Whether another event may be handled: what was answered has to be taken first."""
-        return not (self._closing or self._body_paused or (self.is_full and not self._exchange))
+    def _handle_events(self) -> None:
+        machine, left = self.machine, self._options.turn
+        while left:
+            left -= 1
+            event = machine.next_event()
+            kind = event.__class__
+            if kind is Request:
+                self._begin(event)  # type: ignore[arg-type]  # it is one
+            elif kind is End:
+                self._end(event)  # type: ignore[arg-type]  # it is one
+                if self._exchange is not None and machine.request_state is DONE:
+                    return  # its response has to come first
+            elif kind is bytes:
+                self._take(event)  # type: ignore[arg-type]  # it is one
+            elif event is NEED_DATA:
+                self._in_head = machine.request_state is IDLE and not machine.is_idle
+                return
+            elif event is NOTHING_FOLLOWS:
+                self._end_connection()
+                return
+            elif event is PAUSED:
+                return
+            else:
+                self._refuse(event)  # type: ignore[arg-type]  # it is a violation
+                return
+            if self._closing or self._body_paused or (self.is_full and self._exchange is None):
+                return  # what was answered has to be taken, before more is
+        self._run_soon()
 
     def _begin(self, request: Request) -> None:
-        factory = self.factory
         self._in_head = False
+        self._moved = self._deadlines.now
         self._discarded = 0
-        self.deadline = (
-            NEVER if request.length == 0 else factory.deadlines.now + factory.options.body_timeout
-        )
         self._exchange = exchange = Exchange(self, request)
-        factory.requests += 1
-        factory.handler(exchange)
+        self._factory.requests += 1
+        self._factory.handler(exchange)
 
     def _take(self, data: bytes) -> None:
-        options = self.factory.options
-        raw = self.machine.request_state is State.RAW
-        self._set_deadline(options.tunnel_timeout if raw else options.body_timeout)
         if self._exchange is not None:
             self._exchange.receiver.request_data(data)
             return
         # The response is complete; so long as it is not much, the connection is worth it.
         self._discarded += len(data)
-        if self._discarded > options.discarded:
+        if self._discarded > self._options.discarded:
             self._close(linger=True)
 
     def _end(self, end: End) -> None:
-        exchange = self._exchange
-        if exchange is not None:
-            if self.machine.request_state is State.DONE:
-                self._set_deadline(NEVER)
-            exchange.receiver.request_end(end.trailers)
+        if self._exchange is not None:
+            self._exchange.receiver.request_end(end.trailers)
 
-    def _wait(self, signal: Signal) -> None:
-        """There is no event: see what is waited for."""
+    def _end_connection(self) -> None:
+        """No event will come any more: close, unless there is something to be sent still."""
         machine = self.machine
-        if signal is Signal.NEED_DATA:
-            if machine.request_state is State.IDLE and not (self._in_head or machine.is_idle):
-                self._in_head = True
-                self._set_deadline(self.factory.options.head_timeout)
-        elif signal is Signal.CLOSED and machine.response_state is State.CLOSED:
+        if machine.response_state is CLOSED:
             self._leave("")
             self._close(linger=machine.has_left_unread or machine.buffered > 0)
 
     def _refuse(self, violation: Violation) -> None:
         """Say what is wrong, if that can still be said, and end the connection."""
-        self.factory.refused(self, violation)
+        self._factory.refused(self, violation)
         self._leave(str(violation), told=True)
         self._end_with(violation)
 
     def _end_with(self, violation: Violation) -> None:
         machine = self.machine
-        if machine.response_state is State.HEAD:
-            reason, fields, body = self.factory.error_page(violation)
+        if machine.response_state is HEAD:
+            reason, fields, body = self._factory.error_page(violation)
             self.put(machine.send_response(violation.status, reason, fields))
             if not machine.is_bodiless:
                 for piece in machine.send_data(body):
                     self.put(piece)
                 self.put(machine.send_end())
             self._close(linger=True)
-        elif machine.response_state is State.CLOSED:
+        elif machine.response_state is CLOSED:
             self._close(linger=True)
         else:
             self.abort()
 
     def _fail(self) -> None:
         """A bug of ours, in the handler or below it; called where the exception is handled."""
-        self.factory.failed(self)
+        self._factory.failed(self)
         try:
             self._leave("internal error", told=True)
         except Exception:
-            self.factory.failed(self)
+            self._factory.failed(self)
         self.machine.give_up()
         if not self._closing:
             self._end_with(_INTERNAL)
@@ -257,18 +252,18 @@ class ServerConnection(Corked, Protocol):
     def _run_soon(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self.factory.call_soon(self._go_on)
+            self._factory.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._scheduled = False
-        if not (self._closing or self._running):
+        if not (self._closing or self._running or self._body_paused):
             self._run()
 
     def _hold_back(self) -> None:
         """Have the transport read, or not, as there is room."""
         if self._closing:
             return
-        full = self._body_paused or self.machine.buffered > self.factory.options.pipelined
+        full = self._body_paused or self.machine.buffered > self._options.pipelined
         if full != self._read_paused:
             self._read_paused = full
             if full:
@@ -281,7 +276,6 @@ class ServerConnection(Corked, Protocol):
     def pause_body(self) -> None:
         """Whoever gets the body is slow."""
         self._body_paused = True
-        self._set_deadline(NEVER)
         if not self._running:
             self._hold_back()
 
@@ -289,17 +283,21 @@ class ServerConnection(Corked, Protocol):
         """Whoever gets the body is ready for more."""
         if self._body_paused:
             self._body_paused = False
-            self._set_deadline(self.factory.options.body_timeout)
+            self._moved = self._deadlines.now
             if not self._running:
                 self._run_soon()
 
+    def touch(self) -> None:
+        """Something has moved, after a switch of protocols."""
+        self._moved = self._deadlines.now
+
     def responded(self) -> None:
         """The head of a final response was put."""
-        if self.machine.response_state is State.RAW:
+        if self.machine.response_state is RAW:
             if self._exchange is not None:
                 self._exchange.is_raw = True
             self.flush()
-            self._set_deadline(self.factory.options.tunnel_timeout)
+            self.touch()
             if not self._running:
                 self._run_soon()
 
@@ -307,22 +305,19 @@ class ServerConnection(Corked, Protocol):
         """The response was sent; what comes next is another request, or the end."""
         self.flush()
         machine = self.machine
-        if machine.response_state is State.CLOSED and machine.request_state is State.RAW:
+        if machine.response_state is CLOSED and machine.request_state is RAW:
             self._half_close()
             return
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.close()
         self._body_paused = False
-        options = self.factory.options
-        idle = machine.request_state is State.IDLE
-        self._set_deadline(options.keep_alive if idle else options.body_timeout)
-        if not self._running and (machine.buffered or machine.has_ended or not idle):
+        self._moved = self._deadlines.now
+        if not (self._running or machine.is_idle) or machine.has_ended or self._read_paused:
             self._run_soon()
 
     def _half_close(self) -> None:
         """We say no more, after a switch of protocols; the client may."""
-        self.flush()
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
 
@@ -341,42 +336,48 @@ class ServerConnection(Corked, Protocol):
         """
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
+            receiver = exchange.receiver
             exchange.close()
-            receiver, exchange.receiver = exchange.receiver, IGNORED
             if reason:
                 if not told:
-                    self.factory.left(self, exchange.request, reason)
+                    self._factory.left(self, exchange.request, reason)
                 receiver.client_gone(reason)
 
     def _close(self, *, linger: bool) -> None:
         self.flush()
         self._closing = True
-        self.deadline = self.factory.deadlines.now + self.factory.options.send_timeout
+        self._full_since = self._deadlines.now
         self.transport.unregisterProducer()
         if linger:
             if self._read_paused:
                 self._read_paused = False
                 self.transport.resumeProducing()
-            self._linger = close_lingering(self.transport, self.factory.reactor)
+            self._linger = close_lingering(self.transport, self._factory.reactor)
         else:
             self.transport.loseConnection()
 
     # Time.
 
-    def _set_deadline(self, seconds: float) -> None:
-        deadline = self.factory.deadlines.now + seconds
-        if self.is_full:
-            self._stalled = deadline
-        else:
-            self.deadline = deadline
+    def is_overdue(self, now: float) -> bool:
+        """Whether the client has kept us waiting for too long."""
+        options = self._options
+        if self.is_full or self._closing:
+            return now - self._full_since >= options.send_timeout
+        state, waited = self.machine.request_state, now - self._moved
+        if state is IDLE:
+            return waited >= (options.head_timeout if self._in_head else options.keep_alive)
+        if state is BODY:
+            return waited >= options.body_timeout and not self._body_paused
+        return state is RAW and waited >= options.tunnel_timeout
 
-    def deadline_passed(self) -> None:
-        """Nothing has moved in time."""
+    def give_up(self) -> None:
+        """It has."""
+        state = self.machine.request_state
         if self._closing or self.is_full:
             self.abort("it does not read")
-        elif self.machine.request_state is State.RAW:
+        elif state is RAW:
             self.abort("nothing moved for too long")
-        elif self.machine.request_state is State.IDLE and self.machine.is_idle:
+        elif state is IDLE and not self._in_head:
             self._close(linger=False)
         else:
             self.machine.give_up()

@@ -153,6 +153,8 @@ class Exchange:
         if connection is not None:
             for piece in connection.machine.send_data(data):
                 connection.put(piece)
+            if self.is_raw:
+                connection.touch()
 
     def end(self, trailers: Sequence[Field] = ()) -> None:
         """The response is complete.
@@ -191,6 +193,7 @@ class Exchange:
     def close(self) -> None:
         """Called by the connection: it is over."""
         self._connection = None
+        self.receiver = IGNORED  # which may refer to this
 
 
 Handler: TypeAlias = Callable[[Exchange], None]

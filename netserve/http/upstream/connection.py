@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netserve.http.corked import Corked
-from netserve.http.deadlines import NEVER
 from netserve.http.errors import HttpError, HttpTimedOut, ReadTimedOut, TotalTimedOut
 from netserve.http.h1 import (
     ClientMachine,
@@ -23,11 +22,11 @@ from netserve.http.h1 import (
     Field,
     Informational,
     Response,
-    Signal,
-    State,
     Unsendable,
     Violation,
 )
+from netserve.http.h1.events import NEED_DATA, NOTHING_FOLLOWS, PAUSED
+from netserve.http.h1.states import BODY, HEAD, RAW
 from netserve.http.upstream.acknowledged import acknowledged
 from netserve.http.upstream.errors import (
     CannotSend,
@@ -56,30 +55,33 @@ class ClientConnection(Corked, Protocol):
     transport: Any
 
     __slots__ = (
-        "_acknowledged", "_gone", "_outgoing", "_paused", "_running", "_scheduled", "_upstream",
-        "connected", "deadline", "is_full", "is_ready", "keep_alive", "machine", "requests",
-        "socket", "transport",
+        "_acknowledged", "_deadlines", "_full_since", "_gone", "_moved", "_options", "_outgoing",
+        "_paused", "_running", "_scheduled", "_upstream", "connected", "is_full", "is_ready",
+        "keep_alive", "machine", "requests", "socket", "transport",
     )  # fmt: skip
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__()
         self._upstream = upstream
-        options = upstream.pool.options
+        self._options = options = upstream.pool.options
+        self._deadlines = upstream.pool.deadlines
         self.machine = ClientMachine(options.limits)
-        self.deadline = NEVER
         self.keep_alive = options.keep_alive
         "Seconds that it may be idle."
         self.is_ready = False
         "Whether it may be used: connected, and inside TLS where that is wanted."
         self.is_full = False
+        "Whether the upstream has not yet taken what was written."
         self.requests = 0
         "How many were sent on it."
         self._outgoing: Outgoing | None = None
-        self._paused = False
+        self._paused = False  # whoever gets the response is slow
         self._running = False
         self._scheduled = False
         self._gone = False
         self._acknowledged: int | None = None  # of our bytes, before the last request
+        self._moved = 0.0
+        self._full_since = 0.0
 
     # What the transport calls.
 
@@ -108,6 +110,7 @@ class ClientConnection(Corked, Protocol):
         """Something came."""
         if self._gone:
             return
+        self._moved = self._deadlines.now
         self.machine.receive(data)
         if self._running or self._scheduled or self._paused:
             return
@@ -118,7 +121,7 @@ class ClientConnection(Corked, Protocol):
         self.machine.receive_eof()
         if not (self._running or self._scheduled or self._paused or self._gone):
             self._run()
-        if self.machine.request_state is not State.RAW and not self._paused:
+        if self.machine.request_state is not RAW and not self._paused:
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -140,17 +143,19 @@ class ClientConnection(Corked, Protocol):
 
     def pauseProducing(self) -> None:
         """The upstream is slow."""
-        self.is_full = True
-        if self._outgoing is not None:
-            self._set_deadline(self._upstream.pool.options.idle_timeout)
-            self._outgoing.receiver.pause_request()
+        if not self.is_full:
+            self.is_full = True
+            self._full_since = self._deadlines.now
+            if self._outgoing is not None:
+                self._outgoing.receiver.pause_request()
 
     def resumeProducing(self) -> None:
         """The upstream has taken what was sent."""
-        self.is_full = False
-        if self._outgoing is not None:
-            self._await_response()
-            self._outgoing.receiver.resume_request()
+        if self.is_full:
+            self.is_full = False
+            self._moved = self._deadlines.now
+            if self._outgoing is not None:
+                self._outgoing.receiver.resume_request()
 
     def stopProducing(self) -> None:
         """The connection is lost; `connectionLost` tells."""
@@ -179,11 +184,11 @@ class ClientConnection(Corked, Protocol):
         if self.requests and outgoing.method not in IDEMPOTENT:
             self._acknowledged = acknowledged(self.socket)
         self.requests += 1
+        self._moved = self._deadlines.now
         for one in data:
             self.put(one)
         if outgoing.is_complete:
             self.flush()
-        self._await_response()
         if not outgoing.is_complete and outgoing.body and not self.is_full:
             outgoing.receiver.resume_request()
 
@@ -199,12 +204,11 @@ class ClientConnection(Corked, Protocol):
         """A piece of the body."""
         for piece in self.machine.send_data(data):
             self.put(piece)
-        if self.machine.request_state is State.RAW:
-            self._set_deadline(self._upstream.pool.options.tunnel_timeout)
+        self._moved = self._deadlines.now
 
     def send_end(self, trailers: Sequence[Field]) -> None:
         """The end of the request."""
-        raw = self.machine.request_state is State.RAW
+        raw = self.machine.request_state is RAW
         try:
             data = self.machine.send_end(trailers)
         except Unsendable:
@@ -213,11 +217,10 @@ class ClientConnection(Corked, Protocol):
         if data:
             self.put(data)
         self.flush()
+        self._moved = self._deadlines.now
         if raw:
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()
-        else:
-            self._await_response()
 
     # The response.
 
@@ -225,14 +228,13 @@ class ClientConnection(Corked, Protocol):
         """Whoever gets the response is slow."""
         if not self._paused:
             self._paused = True
-            self.deadline = NEVER if self._outgoing is None else self._outgoing.total_deadline
             self.transport.pauseProducing()
 
     def resume_response(self) -> None:
         """Whoever gets the response is ready for more."""
         if self._paused:
             self._paused = False
-            self._set_deadline(self._upstream.pool.options.idle_timeout)
+            self._moved = self._deadlines.now
             self.transport.resumeProducing()
             if not self._running:
                 self._run_soon()
@@ -240,28 +242,8 @@ class ClientConnection(Corked, Protocol):
     def _run(self) -> None:
         """Handle events, as many as one turn may have."""
         self._running = True
-        next_event = self.machine.next_event
-        left = self._upstream.pool.options.turn
         try:
-            while not (self._paused or self._gone):
-                if not left:
-                    self._run_soon()
-                    return
-                left -= 1
-                event = next_event()
-                kind = event.__class__
-                if kind is bytes:
-                    self._take(event)  # type: ignore[arg-type]  # it is one
-                elif kind is Response:
-                    self._start(event)  # type: ignore[arg-type]  # it is one
-                elif kind is End:
-                    self._end(event)  # type: ignore[arg-type]  # it is one
-                elif kind is Signal:
-                    if event is Signal.CLOSED:
-                        self.close()
-                    return
-                else:
-                    self._take_other(event)  # type: ignore[arg-type]  # it is one of two
+            self._handle_events()
         except Exception:
             self._upstream.pool.log.failure(
                 "a response of {origin} failed", origin=str(self._upstream.origin)
@@ -269,49 +251,59 @@ class ClientConnection(Corked, Protocol):
             self._fail(InternalError("an internal error; the log has it above"))
         finally:
             self._running = False
-            if self._outgoing is not None:
-                self._outgoing.receiver.response_flush()
+        if self._outgoing is not None:
+            self._outgoing.receiver.response_flush()
+
+    def _handle_events(self) -> None:
+        machine, left = self.machine, self._options.turn
+        while left and not (self._paused or self._gone):
+            left -= 1
+            event = machine.next_event()
+            kind = event.__class__
+            if kind is bytes:
+                if self._outgoing is not None:
+                    self._outgoing.receiver.response_data(event)  # type: ignore[arg-type]  # it is
+            elif kind is Response:
+                self._start(event)  # type: ignore[arg-type]  # it is one
+            elif kind is End:
+                self._end(event)  # type: ignore[arg-type]  # it is one
+                return
+            elif event is NEED_DATA or event is PAUSED:
+                return
+            elif event is NOTHING_FOLLOWS:
+                self.close()
+                return
+            else:
+                self._take_other(event)  # type: ignore[arg-type]  # it is one of two
+        if not left:
+            self._run_soon()
 
     def _start(self, response: Response) -> None:
-        outgoing = self._outgoing
-        if outgoing is None:
-            return
-        options = self._upstream.pool.options
-        self._set_deadline(options.tunnel_timeout if response.switched else options.idle_timeout)
         kept = response.fields.values.get(b"keep-alive")
         if kept is not None:
-            self.keep_alive = _keep_alive(kept[0], options.keep_alive)
-        outgoing.receiver.response_started(response)
-
-    def _take(self, data: bytes) -> None:
-        outgoing = self._outgoing
-        if outgoing is not None:
-            options = self._upstream.pool.options
-            raw = self.machine.response_state is State.RAW
-            self._set_deadline(options.tunnel_timeout if raw else options.idle_timeout)
-            outgoing.receiver.response_data(data)
+            self.keep_alive = _keep_alive(kept[0], self._options.keep_alive)
+        if self._outgoing is not None:
+            self._outgoing.receiver.response_started(response)
 
     def _end(self, end: End) -> None:
         outgoing = self._outgoing
         if outgoing is None:
             return
-        if self.machine.request_state is State.RAW:
-            outgoing.receiver.response_end(end.trailers)
-            return
-        self._outgoing = None
-        outgoing.finish()
-        if self.machine.is_idle:
-            self._upstream.free(self)  # first, as the next request may come of what follows
-        else:
-            self.close()
-        outgoing.receiver.response_end(end.trailers)
+        receiver = outgoing.receiver
+        if self.machine.request_state is not RAW:
+            self._outgoing = None
+            outgoing.finish()
+            if self.machine.is_idle:
+                self._upstream.free(self)  # first, as the next request may come of what follows
+            else:
+                self.close()
+        receiver.response_end(end.trailers)
 
     def _take_other(self, event: Informational | Violation) -> None:
         outgoing = self._outgoing
         if isinstance(event, Violation):
             self._fail(violation_error(str(self._upstream.origin), event))
         elif outgoing is not None:
-            self._await_response()
             outgoing.receiver.response_informed(event)
 
     def _run_soon(self) -> None:
@@ -378,36 +370,37 @@ class ClientConnection(Corked, Protocol):
     # Time.
 
     def wait_idle(self) -> None:
-        """It is free: for how long."""
-        self.deadline = self._upstream.pool.deadlines.now + self.keep_alive
+        """It is free from now on."""
+        self._moved = self._deadlines.now
 
-    def _await_response(self) -> None:
-        """The upstream has its time from the end of the request on."""
-        if self.machine.request_state is State.BODY and not self.is_full:
-            self._set_deadline(NEVER)
-        elif self.machine.response_state is State.HEAD:
-            self._set_deadline(self._upstream.pool.options.response_timeout)
+    def is_overdue(self, now: float) -> bool:
+        """Whether the upstream has kept us waiting for too long, or nobody has a use for it."""
+        options, outgoing, waited = self._options, self._outgoing, now - self._moved
+        if outgoing is None:
+            return waited >= self.keep_alive
+        if now >= outgoing.total_deadline:
+            return True
+        if self.is_full:
+            return now - self._full_since >= options.idle_timeout
+        if self._paused or self.machine.request_state is BODY:
+            return False
+        state = self.machine.response_state
+        if state is HEAD:
+            return waited >= options.response_timeout
+        return waited >= (options.tunnel_timeout if state is RAW else options.idle_timeout)
 
-    def _set_deadline(self, seconds: float) -> None:
-        deadline = self._upstream.pool.deadlines.now + seconds
-        if self._outgoing is not None and self._outgoing.total_deadline < deadline:
-            deadline = self._outgoing.total_deadline
-        self.deadline = deadline
-
-    def deadline_passed(self) -> None:
-        """Nothing has moved in time."""
-        outgoing = self._outgoing
+    def give_up(self) -> None:
+        """It has."""
+        outgoing, self._outgoing = self._outgoing, None
         if outgoing is None:
             self.close()
-            self.deadline = self._upstream.pool.deadlines.now + self.keep_alive
             return
         where = self._upstream.origin
         error: HttpTimedOut
-        if outgoing.total_deadline <= self.deadline:
+        if outgoing.total_deadline <= self._deadlines.now - self._deadlines.tick:
             error = TotalTimedOut(f"{where}: the exchange took too long")
         else:
             error = ReadTimedOut(f"{where}: nothing moved for too long")
-        self._outgoing = None
         self.abort()
         outgoing.fail(error)
 

@@ -6,10 +6,10 @@ receiver what comes back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from netserve.http.deadlines import NEVER
 from netserve.http.errors import HttpError
 from netserve.http.h1 import Field, Informational, Response
 
@@ -47,6 +47,37 @@ class ResponseReceiver(Protocol):
 
     def resume_request(self) -> None:
         """The upstream has taken what was written."""
+
+
+class _Ignored:
+    """Stands for a receiver that is told nothing more."""
+
+    def response_informed(self, response: Informational) -> None:
+        """Nothing."""
+
+    def response_started(self, response: Response) -> None:
+        """Nothing."""
+
+    def response_data(self, data: bytes) -> None:
+        """Nothing."""
+
+    def response_end(self, trailers: Sequence[Field]) -> None:
+        """Nothing."""
+
+    def response_flush(self) -> None:
+        """Nothing."""
+
+    def request_failed(self, error: HttpError) -> None:
+        """Nothing."""
+
+    def pause_request(self) -> None:
+        """Nothing."""
+
+    def resume_request(self) -> None:
+        """Nothing."""
+
+
+IGNORED: Final = _Ignored()
 
 
 class Outgoing:
@@ -87,8 +118,8 @@ class Outgoing:
         self.is_over = False
         self.tries = 0
         "How often it was sent, or begun to be."
-        self.deadline = NEVER  # of waiting for a connection
-        self.total_deadline = NEVER
+        self.deadline = math.inf  # of waiting for a connection
+        self.total_deadline = math.inf
 
     # What the caller calls.
 
@@ -137,8 +168,8 @@ class Outgoing:
     def cancel(self) -> None:
         """Nobody wants the response any more; its connection is closed."""
         if not self.is_over:
-            self.is_over = True
-            connection, self._connection = self._connection, None
+            connection = self._connection
+            self.finish()
             if connection is not None:
                 connection.abandon()
             else:
@@ -183,13 +214,19 @@ class Outgoing:
         """The exchange is over."""
         self.is_over = True
         self._connection = None
+        self.receiver = IGNORED  # which may refer to this
 
     def fail(self, error: HttpError) -> None:
         """There will be no response."""
         if not self.is_over:
+            receiver = self.receiver
             self.finish()
-            self.receiver.request_failed(error)
+            receiver.request_failed(error)
 
-    def deadline_passed(self) -> None:
-        """It has waited for a connection for too long."""
+    def is_overdue(self, now: float) -> bool:
+        """Whether it has waited for a connection for too long."""
+        return now >= self.deadline
+
+    def give_up(self) -> None:
+        """It has."""
         self._upstream.waited_too_long(self)
