@@ -10,7 +10,6 @@
 `resolving`     names to addresses that the guard lets pass
 `tls`           `UpstreamTLS`: authorities, our certificate, the name that is checked
 `proxy_header`  HAProxy's PROXY header, outward
-`acknowledged`  what the peer's kernel has taken, to know whether a request was seen
 `options`       `PoolOptions`: time, connections, bytes, addresses
 `errors`        what goes wrong, in the words of `netserve.http.errors`
 ==============  ==================================================================================

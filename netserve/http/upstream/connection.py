@@ -5,8 +5,9 @@ The pool owns it and gives it requests (`begin`); it tells the pool when it is r
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
@@ -27,7 +28,6 @@ from netserve.http.h1 import (
 )
 from netserve.http.h1.events import NEED_DATA, NOTHING_FOLLOWS, PAUSED
 from netserve.http.h1.states import BODY, HEAD, RAW
-from netserve.http.upstream.acknowledged import acknowledged
 from netserve.http.upstream.errors import (
     CannotSend,
     InternalError,
@@ -40,7 +40,8 @@ from netserve.http.upstream.outgoing import IDEMPOTENT, Outgoing
 if TYPE_CHECKING:
     from netserve.http.upstream.pool import Upstream
 
-_MARGIN = 1.0
+_PEEK: Final = socket.MSG_PEEK | socket.MSG_DONTWAIT
+_MARGIN: Final = 1.0
 """Seconds before an upstream's own keep-alive time at which an idle connection is closed."""
 
 
@@ -55,7 +56,7 @@ class ClientConnection(Corked, Protocol):
     transport: Any
 
     __slots__ = (
-        "_acknowledged", "_deadlines", "_full_since", "_gone", "_moved", "_options", "_outgoing",
+        "_deadlines", "_full_since", "_gone", "_moved", "_options", "_outgoing",
         "_paused", "_running", "_scheduled", "_upstream", "connected", "is_full", "is_ready",
         "keep_alive", "machine", "requests", "socket", "transport",
     )  # fmt: skip
@@ -79,7 +80,6 @@ class ClientConnection(Corked, Protocol):
         self._running = False
         self._scheduled = False
         self._gone = False
-        self._acknowledged: int | None = None  # of our bytes, before the last request
         self._moved = 0.0
         self._full_since = 0.0
 
@@ -167,6 +167,19 @@ class ClientConnection(Corked, Protocol):
         """Whether the next request may be sent on it."""
         return not self._gone and self.machine.is_idle
 
+    def has_ended(self) -> bool:
+        """Whether the upstream has closed it, or spoken, and the loop has not told us yet.
+
+        One call of the system, for a request that must not be sent in vain.
+        """
+        try:
+            self.socket.recv(1, _PEEK)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+        return True
+
     def begin(self, outgoing: Outgoing) -> None:
         """Send a request, as far as it is there; one that is not complete waits for `flush`."""
         machine = self.machine
@@ -181,8 +194,6 @@ class ClientConnection(Corked, Protocol):
         except Unsendable as error:
             self._cannot_send(outgoing, error)
             return
-        if self.requests and outgoing.method not in IDEMPOTENT:
-            self._acknowledged = acknowledged(self.socket)
         self.requests += 1
         self._moved = self._deadlines.now
         for one in data:
@@ -194,11 +205,11 @@ class ClientConnection(Corked, Protocol):
 
     def _cannot_send(self, outgoing: Outgoing, error: Unsendable) -> None:
         self._outgoing = None
-        outgoing.fail(CannotSend(f"{self._upstream.origin}: {error}"))
         if self.machine.is_idle:
             self._upstream.free(self)
         else:
             self.close()
+        outgoing.fail(CannotSend(f"{self._upstream.origin}: {error}"))
 
     def send_data(self, data: bytes) -> None:
         """A piece of the body."""
@@ -290,7 +301,9 @@ class ClientConnection(Corked, Protocol):
         if outgoing is None:
             return
         receiver = outgoing.receiver
-        if self.machine.request_state is not RAW:
+        if self.machine.request_state is RAW:
+            outgoing.is_answered = True
+        else:
             self._outgoing = None
             outgoing.finish()
             if self.machine.is_idle:
@@ -347,20 +360,20 @@ class ClientConnection(Corked, Protocol):
         self.abort()
         if outgoing is not None:
             outgoing.detach()
-            self._upstream.failed(outgoing, error, was_unseen=self._was_unseen(outgoing))
+            self._upstream.failed(outgoing, error, again=self._may_go_again(outgoing))
 
-    def _was_unseen(self, outgoing: Outgoing) -> bool:
-        """Whether the upstream cannot have acted on the request, or may as well act on it twice.
+    def _may_go_again(self, outgoing: Outgoing) -> bool:
+        """Whether the request may be sent once more (RFC 9110, 9.2.2).
 
-        A kept connection may be closed by the upstream just as the next request is on its way. If
-        the request is idempotent it is sent once more (RFC 9110, 9.2.2); if it is not, only where
-        the upstream's kernel has not acknowledged a single byte of it.
+        An upstream may close a kept connection just as the next request is on its way. Nobody can
+        say whether it has seen that one, so it has to be one that may arrive twice. The others are
+        not sent on a connection that may be at its end, see `has_ended`.
         """
-        if self.requests < 2 or self.machine.has_answer_begun:
-            return False
-        if outgoing.method in IDEMPOTENT:
-            return True
-        return self._acknowledged is not None and self._acknowledged == acknowledged(self.socket)
+        return (
+            self.requests > 1
+            and not self.machine.has_answer_begun
+            and outgoing.method in IDEMPOTENT
+        )
 
     def _leave_pool(self, reason: Failure | None) -> None:
         if not self._gone:

@@ -92,8 +92,9 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_connection", "_pieces", "_size", "_upstream", "deadline", "fields", "is_complete",
-        "is_over", "method", "receiver", "target", "total_deadline", "trailers", "tries",
+        "_connection", "_pieces", "_size", "_upstream", "deadline", "fields", "is_answered",
+        "is_complete", "is_over", "method", "receiver", "target", "total_deadline", "trailers",
+        "tries",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +116,8 @@ class Outgoing:
         self.trailers: Sequence[Field] = ()
         self.is_complete = False
         "Whether the whole body was given."
+        self.is_answered = False
+        "Whether the upstream has said all, after a switch of protocols."
         self.is_over = False
         self.tries = 0
         "How often it was sent, or begun to be."
@@ -221,7 +224,8 @@ class Outgoing:
         if not self.is_over:
             receiver = self.receiver
             self.finish()
-            receiver.request_failed(error)
+            if not self.is_answered:
+                receiver.request_failed(error)
 
     def is_overdue(self, now: float) -> bool:
         """Whether it has waited for a connection for too long."""

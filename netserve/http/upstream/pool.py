@@ -23,7 +23,7 @@ from netserve.http.upstream.dialing import Dialer
 from netserve.http.upstream.errors import PoolBusy, PoolClosed, connect_error
 from netserve.http.upstream.options import PoolOptions
 from netserve.http.upstream.origin import Origin
-from netserve.http.upstream.outgoing import Outgoing, ResponseReceiver
+from netserve.http.upstream.outgoing import IDEMPOTENT, Outgoing, ResponseReceiver
 from netserve.http.upstream.resolving import Lookup, Resolver
 
 
@@ -111,9 +111,9 @@ class Pool:
             return True
         for other in self._upstreams.values():
             if other is not upstream and other.idle and not other.waiting:
-                other.idle[0].close()
-                return True
-        return False
+                other.idle[0].close()  # whoever waits for a place may take this one at once
+                break
+        return self.connections < self.options.connections
 
     def has_room(self) -> None:
         """A connection is gone: others may have waited for its place."""
@@ -172,7 +172,7 @@ class Upstream:
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if connection.is_usable:
+            if connection.is_usable and (method in IDEMPOTENT or not connection.has_ended()):
                 connection.begin(outgoing)
                 return outgoing
             connection.close()
@@ -213,10 +213,10 @@ class Upstream:
         if len(self._dialing) < len(self.waiting):
             self.connect()
 
-    def failed(self, outgoing: Outgoing, error: HttpError, *, was_unseen: bool) -> None:
+    def failed(self, outgoing: Outgoing, error: HttpError, *, again: bool) -> None:
         """A request has broken with its connection: it is sent once more, or has failed."""
-        again = was_unseen and outgoing.is_replayable and outgoing.tries < self.pool.options.tries
-        if again and not self.pool.is_closed:
+        left = self.pool.options.tries - outgoing.tries
+        if again and left > 0 and outgoing.is_replayable and not self.pool.is_closed:
             self._enqueue(outgoing, first=True)
         else:
             outgoing.fail(error)
