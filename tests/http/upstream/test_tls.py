@@ -9,6 +9,8 @@ import pytest
 import trustme
 from OpenSSL import SSL
 from pytest_twisted import ensureDeferred
+from twisted.internet.interfaces import IOpenSSLContextFactory
+from zope.interface import implementer
 
 from netserve.http import errors as wrong
 from netserve.http.upstream import UpstreamTLS
@@ -34,6 +36,7 @@ class Authority:
         return chain, key
 
 
+@implementer(IOpenSSLContextFactory)
 class Context:
     """The server's side; `names` is what clients asked for."""
 
