@@ -157,7 +157,7 @@ class Section(Generic[T]):
         block = data[begin + 2 : end + 2]
         try:
             line = data[at:begin]
-            if line == self._last_line:
+            if line == self._last_line and self._last_first is not None:
                 self.first = self._last_first
             else:
                 self.first = self._read_first(line)

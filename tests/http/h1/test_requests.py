@@ -331,3 +331,9 @@ def test_how_the_input_is_cut_never_matters(parts: list[bytes], data: st.DataObj
     stream = b"".join(parts)
     pieces = data.draw(chunkings(stream))
     assert compared(feed_all(Answering(LIMITS), pieces)) == compared(Answering(LIMITS).feed(stream))
+
+
+def test_an_empty_first_line_is_not_the_one_before() -> None:
+    """Found by fuzzing, where the last head was remembered."""
+    for data in (b"\r\nX: y\r\n\r\n", b"\r\n\r\nX: y\r\n\r\n"):
+        assert isinstance(three_ways(Answering, data)[0], Violation)
