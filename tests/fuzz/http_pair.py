@@ -28,7 +28,7 @@ from netserve.http.h1 import (
 NAME: Final = "http_pair"
 
 _METHODS: Final = (b"GET", b"HEAD", b"POST", b"OPTIONS", b"M-X")
-_TARGETS: Final = (b"/", b"/a%2F..//\xff?b=%zz", b"http://b:1/c", b"*", b"/?x={}|\"")
+_TARGETS: Final = (b"/", b"/a%2F..//\xff?b=%zz", b"http://b:1/c", b"*", b'/?x={}|"')
 _FIELDS: Final = (
     (), (make_field(b"X-a", b"1"),),
     (make_field(b"A", b""), make_field(b"a", b"r\xf4le \xff"), make_field(b"A", b"2")),

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+TOKEN: Final = frozenset(
+    b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
 HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 DIGITS: Final = frozenset(b"0123456789")
 NAME: Final = TOKEN - frozenset(b"#^`|%.") | frozenset(b"(),;=$&'!*+~_-")

@@ -70,8 +70,12 @@ def seeds() -> list[bytes]:
     return [
         encode([0, 9, WORDS[2], WORDS[3], WORDS[0], WORDS[14]], WORDS),
         encode([1, 9, WORDS[4], WORDS[3], WORDS[5], WORDS[0], WORDS[6], WORDS[14]], WORDS),
-        encode([2, 9, WORDS[4], WORDS[3], WORDS[7], WORDS[0], WORDS[8], WORDS[38], WORDS[9]], WORDS),
-        encode([3, 9, WORDS[4], WORDS[3], WORDS[7], WORDS[0], WORDS[8], WORDS[10], WORDS[26]], WORDS),
+        encode(
+            [2, 9, WORDS[4], WORDS[3], WORDS[7], WORDS[0], WORDS[8], WORDS[38], WORDS[9]], WORDS
+        ),
+        encode(
+            [3, 9, WORDS[4], WORDS[3], WORDS[7], WORDS[0], WORDS[8], WORDS[10], WORDS[26]], WORDS
+        ),
         encode([0, 9, WORDS[11], WORDS[14]], WORDS),
         encode([4, 9, WORDS[2], WORDS[3], WORDS[16], WORDS[0], WORDS[6], WORDS[2]], WORDS),
         encode([0, 9, WORDS[17], WORDS[3], WORDS[0], WORDS[33]], WORDS),
