@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from twisted.internet.interfaces import ISSLTransport
+
 JOINED: Final = 16384
 """Bytes up to which pieces are joined; a larger one is not worth the copy."""
 
@@ -43,3 +45,12 @@ class Corked:
         else:
             for piece in unsent:
                 write(piece)
+
+    def half_close(self) -> None:
+        """Send what was put, and nothing more; TLS knows no half-closed connection, and ends."""
+        self.flush()
+        self.transport.unregisterProducer()
+        if ISSLTransport.providedBy(self.transport):
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()

@@ -249,6 +249,11 @@ class SizedWriter:
     def __init__(self, length: int) -> None:
         self._left = length
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it was written."""
+        return not self._left
+
     def write(self, data: bytes) -> tuple[bytes, ...]:
         """The data as it is to be sent.
 

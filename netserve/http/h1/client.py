@@ -128,6 +128,12 @@ class ClientMachine:
             and self._source.at >= len(self._source.data)
         )
 
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether only the end of the request is to be said, since its announced length is out."""
+        writer = self._writer
+        return self.request_state is BODY and isinstance(writer, SizedWriter) and writer.is_done
+
     def send_request(self, method: bytes, target: bytes, fields: Sequence[Field]) -> bytes:
         """The head of a request.
 

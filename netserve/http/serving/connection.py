@@ -27,8 +27,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netserve.http.corked import Corked
-from netserve.http.h1 import End, Kind, Request, ServerMachine, Violation
-from netserve.http.h1.events import NEED_DATA, NOTHING_FOLLOWS, PAUSED
+from netserve.http.h1 import End, Kind, Request, ServerMachine, Signal, Violation
+from netserve.http.h1.events import NEED_DATA, NOTHING_FOLLOWS
 from netserve.http.h1.states import BODY, CLOSED, DONE, HEAD, IDLE, RAW
 from netserve.http.serving.exchange import Exchange
 from netserve.lingering import close_lingering
@@ -92,7 +92,7 @@ class ServerConnection(Corked, Protocol):
         if not self._in_head:
             self._moved = self._deadlines.now
         self.machine.receive(data)
-        if self._running or self._scheduled:
+        if self._running or self._scheduled or self._body_paused:
             self._hold_back()
         else:
             self._run()
@@ -162,7 +162,12 @@ class ServerConnection(Corked, Protocol):
 
     def _handle_events(self) -> None:
         machine, left = self.machine, self._options.turn
-        while left:
+        while not (self._closing or self._body_paused):
+            if self.is_full and self._exchange is None:
+                return  # what was answered has to be taken, before more is
+            if not left:
+                self._run_soon()
+                return
             left -= 1
             event = machine.next_event()
             kind = event.__class__
@@ -174,20 +179,12 @@ class ServerConnection(Corked, Protocol):
                     return  # its response has to come first
             elif kind is bytes:
                 self._take(event)  # type: ignore[arg-type]  # it is one
-            elif event is NEED_DATA:
-                self._in_head = machine.request_state is IDLE and not machine.is_idle
-                return
-            elif event is NOTHING_FOLLOWS:
-                self._end_connection()
-                return
-            elif event is PAUSED:
+            elif kind is Signal:
+                self._wait(event)  # type: ignore[arg-type]  # it is one
                 return
             else:
                 self._refuse(event)  # type: ignore[arg-type]  # it is a violation
                 return
-            if self._closing or self._body_paused or (self.is_full and self._exchange is None):
-                return  # what was answered has to be taken, before more is
-        self._run_soon()
 
     def _begin(self, request: Request) -> None:
         self._in_head = False
@@ -210,10 +207,12 @@ class ServerConnection(Corked, Protocol):
         if self._exchange is not None:
             self._exchange.receiver.request_end(end.trailers)
 
-    def _end_connection(self) -> None:
-        """No event will come any more: close, unless there is something to be sent still."""
+    def _wait(self, signal: Signal) -> None:
+        """There is no event: see what is waited for."""
         machine = self.machine
-        if machine.response_state is CLOSED:
+        if signal is NEED_DATA:
+            self._in_head = machine.request_state is IDLE and not machine.is_idle
+        elif signal is NOTHING_FOLLOWS and machine.response_state is CLOSED:
             self._leave("")
             self._close(linger=machine.has_left_unread or machine.buffered > 0)
 
@@ -306,7 +305,7 @@ class ServerConnection(Corked, Protocol):
         self.flush()
         machine = self.machine
         if machine.response_state is CLOSED and machine.request_state is RAW:
-            self._half_close()
+            self.half_close()
             return
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -315,11 +314,6 @@ class ServerConnection(Corked, Protocol):
         self._moved = self._deadlines.now
         if not (self._running or machine.is_idle) or machine.has_ended or self._read_paused:
             self._run_soon()
-
-    def _half_close(self) -> None:
-        """We say no more, after a switch of protocols; the client may."""
-        self.transport.unregisterProducer()
-        self.transport.loseWriteConnection()
 
     def abort(self, reason: str = "") -> None:
         """End the connection at once."""

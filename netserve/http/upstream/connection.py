@@ -56,7 +56,7 @@ class ClientConnection(Corked, Protocol):
     transport: Any
 
     __slots__ = (
-        "_deadlines", "_full_since", "_gone", "_moved", "_options", "_outgoing",
+        "_deadlines", "_full_since", "_gone", "_moved", "_options", "_outgoing", "_over",
         "_paused", "_running", "_scheduled", "_upstream", "connected", "is_full", "is_ready",
         "keep_alive", "machine", "requests", "socket", "transport",
     )  # fmt: skip
@@ -79,7 +79,8 @@ class ClientConnection(Corked, Protocol):
         self._paused = False  # whoever gets the response is slow
         self._running = False
         self._scheduled = False
-        self._gone = False
+        self._gone = False  # it has left the pool
+        self._over = False  # nothing more is read from it
         self._moved = 0.0
         self._full_since = 0.0
 
@@ -108,37 +109,33 @@ class ClientConnection(Corked, Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Something came."""
-        if self._gone:
+        if self._over:
             return
         self._moved = self._deadlines.now
         self.machine.receive(data)
-        if self._running or self._scheduled or self._paused:
-            return
-        self._run()
+        if not (self._running or self._scheduled or self._paused):
+            self._run()
 
     def readConnectionLost(self) -> None:
-        """The upstream sends no more."""
+        """The upstream sends no more; what it has sent may be waiting to be taken."""
         self.machine.receive_eof()
-        if not (self._running or self._scheduled or self._paused or self._gone):
+        if not (self._running or self._scheduled or self._paused or self._over):
             self._run()
-        if self.machine.request_state is not RAW and not self._paused:
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """We have closed our side."""
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The connection is gone."""
-        outgoing = self._outgoing
-        if outgoing is not None and reason.check(ConnectionDone) and not self._running:
-            # It may be the end of a body that has no other.
-            self._paused = False
-            self.machine.receive_eof()
-            while self._outgoing is outgoing and not self._gone:
-                self._run()
+        if self._outgoing is not None and reason.check(ConnectionDone) and not self._over:
+            # In order: what came before is handled as ever, and it may be the end of a body that
+            # has no other.
+            self._leave_pool(reason)
+            self.readConnectionLost()
+            return
         if self._outgoing is not None:
             self._fail(lost_error(str(self._upstream.origin), reason))
+        self._over = True
         self._leave_pool(reason)
 
     def pauseProducing(self) -> None:
@@ -227,11 +224,11 @@ class ClientConnection(Corked, Protocol):
             raise
         if data:
             self.put(data)
-        self.flush()
         self._moved = self._deadlines.now
         if raw:
-            self.transport.unregisterProducer()
-            self.transport.loseWriteConnection()
+            self.half_close()
+        else:
+            self.flush()
 
     # The response.
 
@@ -267,7 +264,10 @@ class ClientConnection(Corked, Protocol):
 
     def _handle_events(self) -> None:
         machine, left = self.machine, self._options.turn
-        while left and not (self._paused or self._gone):
+        while not (self._paused or self._over):
+            if not left:
+                self._run_soon()
+                return
             left -= 1
             event = machine.next_event()
             kind = event.__class__
@@ -286,8 +286,6 @@ class ClientConnection(Corked, Protocol):
                 return
             else:
                 self._take_other(event)  # type: ignore[arg-type]  # it is one of two
-        if not left:
-            self._run_soon()
 
     def _start(self, response: Response) -> None:
         kept = response.fields.values.get(b"keep-alive")
@@ -306,8 +304,12 @@ class ClientConnection(Corked, Protocol):
         else:
             self._outgoing = None
             outgoing.finish()
+            if self.machine.has_sent_all:
+                self.machine.send_end()  # the upstream was faster than the caller
             if self.machine.is_idle:
                 self._upstream.free(self)  # first, as the next request may come of what follows
+            elif self.machine.request_state is BODY:
+                self.abort()  # nobody will take the rest of the request
             else:
                 self.close()
         receiver.response_end(end.trailers)
@@ -326,23 +328,25 @@ class ClientConnection(Corked, Protocol):
 
     def _go_on(self) -> None:
         self._scheduled = False
-        if not (self._running or self._gone or self._paused):
+        if not (self._running or self._over or self._paused):
             self._run()
 
     # Its end.
 
     def close(self) -> None:
         """Close it when all is sent."""
-        if not self._gone:
-            self._leave_pool(None)
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+        self._over = True
+        self._leave_pool(None)
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def shut_down(self) -> None:
         """The pool is closed: so is this, and its request has failed."""
         outgoing, self._outgoing = self._outgoing, None
-        self.abort()
-        if outgoing is not None:
+        if outgoing is None:
+            self.close()
+        else:
+            self.abort()
             outgoing.fail(PoolClosed("the pool is closed"))
 
     def abandon(self) -> None:
@@ -352,6 +356,7 @@ class ClientConnection(Corked, Protocol):
 
     def abort(self) -> None:
         """End it at once."""
+        self._over = True
         self._leave_pool(None)
         self.transport.abortConnection()
 

@@ -14,7 +14,8 @@ class Origin:
     Arguments:
         host: a name or a literal address, without brackets; empty for a UNIX socket.
         port: of TCP.
-        path: of a UNIX socket, in place of host and port.
+        path: of a UNIX socket, in place of host and port; no guard is asked about it, so it must
+            not come from a request.
         tls: how TLS is spoken; None: in clear.
         preface: sent first on each connection, before TLS: a PROXY header, see
             `netserve.http.upstream.proxy_header`.

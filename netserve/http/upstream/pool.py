@@ -96,9 +96,13 @@ class Pool:
 
     # What the shares call.
 
-    def know(self, upstream: Upstream) -> Upstream:
-        """It has something to be known by; gives the one that counts for its origin."""
-        return self._upstreams.setdefault(upstream.origin, upstream)
+    def known(self, upstream: Upstream) -> Upstream:
+        """The one that counts for its origin: another one, where that has something under way."""
+        return self._upstreams.get(upstream.origin, upstream)
+
+    def know(self, upstream: Upstream) -> None:
+        """It has something under way."""
+        self._upstreams[upstream.origin] = upstream
 
     def forget(self, upstream: Upstream) -> None:
         """It has neither a connection nor a request."""
@@ -158,8 +162,10 @@ class Upstream:
             receiver: gets the response, or `request_failed`, also before this returns.
             body: all of it; None: it is written to what is returned, flushed and ended there.
         """
-        outgoing = Outgoing(self, method, target, fields, receiver)
         pool = self.pool
+        if not self.idle and (known := pool.known(self)) is not self:
+            return known.send(method, target, fields, receiver, body=body)
+        outgoing = Outgoing(self, method, target, fields, receiver)
         if pool.options.total_timeout is not None:
             outgoing.total_deadline = pool.deadlines.now + pool.options.total_timeout
         if body is not None:
@@ -194,10 +200,7 @@ class Upstream:
 
     def _enqueue(self, outgoing: Outgoing, *, first: bool = False) -> None:
         pool = self.pool
-        known = pool.know(self)
-        if known is not self:
-            known._enqueue(outgoing, first=first)  # noqa: SLF001 - another one of us
-            return
+        pool.know(self)
         if len(self.waiting) >= pool.options.waiting:
             outgoing.fail(PoolBusy(f"{self.origin}: too many requests wait for a connection"))
             return

@@ -127,6 +127,20 @@ def test_a_response_before_the_end_of_the_request() -> None:
     assert machine.is_idle
 
 
+def test_all_of_a_request_may_be_out_before_its_end_is_said() -> None:
+    machine = ClientMachine()
+    assert not machine.has_sent_all
+    machine.send_request(b"PUT", b"/", [*HOST, *SIZED])
+    assert not machine.has_sent_all
+    machine.send_data(b"ab")
+    assert machine.has_sent_all
+    machine.send_end()
+    assert not machine.has_sent_all
+    chunked = ClientMachine()
+    chunked.send_request(b"PUT", b"/", [*HOST, *CHUNKED])
+    assert not chunked.has_sent_all
+
+
 def test_an_end_of_the_connection_behind_a_response() -> None:
     asking = Asking()
     asking.machine.receive_eof()

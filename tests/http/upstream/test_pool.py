@@ -46,6 +46,20 @@ async def test_equal_origins_share_connections() -> None:
 
 
 @ensureDeferred
+async def test_a_share_that_was_forgotten_goes_by_the_one_that_counts() -> None:
+    upstream, pool = ScriptedUpstream(), PoolOfTest(keep_alive=0.1)
+    first = pool.to(upstream.port)
+    await pool.ask(first).done
+    await until(lambda: pool.pool.connections == 0)
+    second = pool.to(upstream.port)
+    await pool.ask(second).done
+    await pool.ask(first).done
+    assert len(upstream.talks) == 2
+    await pool.stop()
+    await upstream.stop()
+
+
+@ensureDeferred
 async def test_no_request_goes_before_the_response_to_the_one_before() -> None:
     """Pipelining is off."""
     upstream = ScriptedUpstream(lambda talk: reactor.callLater(0.02, talk.transport.write, OK))
@@ -166,6 +180,35 @@ async def test_a_body_that_ends_with_the_connection() -> None:
 
     upstream, pool = ScriptedUpstream(answer), PoolOfTest()
     assert (await pool.ask(pool.to(upstream.port)).done).body == b"all of it"
+    await pool.stop()
+    await upstream.stop()
+
+
+@pytest.mark.parametrize("size", [10, 100, 1_000_000])
+@ensureDeferred
+async def test_it_is_taken_to_its_end_by_one_who_pauses(size: int) -> None:
+    """The connection is gone by then."""
+
+    def answer(talk: Talk) -> None:
+        pieces = b"".join(b"1\r\nx\r\n" * 10 for _ in range(size // 10))
+        talk.transport.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
+        if size == 100:
+            talk.transport.write(b"Transfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n")
+        else:
+            talk.transport.write(b"\r\n" + b"x" * size)
+        talk.transport.loseConnection()
+
+    upstream, pool = ScriptedUpstream(answer), PoolOfTest(turn=2)
+    asked = pool.ask(pool.to(upstream.port))
+    taken = asked.response_data
+
+    def pause(data: bytes) -> None:
+        taken(data)
+        asked.outgoing.pause()
+        reactor.callLater(0.02, asked.outgoing.resume)
+
+    asked.response_data = pause
+    assert (await asked.done).body == b"x" * size
     await pool.stop()
     await upstream.stop()
 
