@@ -1,5 +1,5 @@
-"""What a connection sends in one go, as one write: each write to the loop's transport is a call of
-the system.
+"""Writes that are collected and sent together, since each write to the loop's transport is a system
+call.
 """
 
 from __future__ import annotations

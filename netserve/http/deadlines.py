@@ -1,9 +1,9 @@
-"""Deadlines of many connections, watched by one timer.
+"""Timeouts of many connections, with one timer.
 
-A timer for each message would cost more than the message. So a connection only notes when
-something has moved, and one call asks all of them from tick to tick whether they have waited for
-too long. The time is read at each tick, and not by the connections: a deadline passes up to two
-ticks late, and never early.
+A timer for each message would cost more than the message. Instead, a connection records when it
+last received or sent something, and one periodic call asks every connection whether it is overdue.
+The clock is read once a tick and not by the connections, so a timeout fires at most two ticks late
+and never early.
 """
 
 from __future__ import annotations

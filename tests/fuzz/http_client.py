@@ -10,7 +10,7 @@ once, and in pieces of one to seven bytes. What must hold:
 - the same responses as a second, simple reading of the input finds (`http_reading`), as long as no
   limit is passed;
 - the fields are the very bytes that came (S27);
-- bytes that nobody asked for never become a response, or a part of one;
+- unexpected data on an idle connection never become a response, or a part of one;
 - what is held is within the limits, however much comes (S8).
 """
 

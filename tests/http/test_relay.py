@@ -191,7 +191,7 @@ async def test_a_client_that_goes_away_frees_the_upstream() -> None:
     client.transport.abortConnection()
     await until(lambda: proxy.upstream.open == 0)
     (line,) = [formatEvent(event) for event in proxy.events]
-    assert "has gone before its response was complete" in line
+    assert "disconnected before its response was complete" in line
     await proxy.stop()
 
 

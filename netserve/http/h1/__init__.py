@@ -13,7 +13,7 @@ The tour, from the outside in:
 `lines`         the input, and heads and trailers read from it line by line
 `request_line`  the request line, its target, Host
 `status_line`   the status line
-`reasons`       the usual reasons behind a status
+`reasons`       the usual reason phrases
 `fields`        `Field`: a field line that was checked, kept byte for byte; `Fields` of a message
 `framing`       what the fields say: where the body ends, whether the connection lives on
 `bodies`        readers and writers of bodies: sized, chunked, until the connection ends, raw

@@ -1,8 +1,8 @@
-"""Bodies, as they are read and as they are written (RFC 9112, 6.3 and 7).
+"""Readers and writers of message bodies (RFC 9112, sections 6.3 and 7).
 
-A reader is asked by `read` for the next piece; the bytes of a body come out as they came in, cut
-where the network or the chunks cut them. A writer frames what it is given. Neither copies a large
-piece: a reader gives the very object that came, a writer gives it back between its framing.
+`read` of a reader returns the next piece of a body, as it was received; pieces end where the
+network or a chunk ended. A writer adds the framing to what it is given. Neither copies a large
+piece: a reader returns the object that was received, a writer returns it between its framing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOT_IN_TRAILERS: Final = frozenset(
 )
 """What would change where a message ends or goes to (RFC 9110, 6.5.1)."""
 
-_SIZE, _AFTER = -1, 0  # what a chunked body awaits, where it is not so many bytes of a chunk
+_SIZE, _AFTER = -1, 0  # what a chunked body waits for; above 0: that many bytes of a chunk
 
 
 class SizedReader:
@@ -64,7 +64,7 @@ class SizedReader:
     def at_eof(self) -> End:
         """The sender has closed its side."""
         if self._left:
-            violated("it ended in its body", kind=Kind.INCOMPLETE)
+            violated("connection closed in the body", kind=Kind.INCOMPLETE)
         return END
 
 
@@ -91,7 +91,7 @@ class UntilCloseReader:
             return None
         if self._left is not None:
             if not self._left:
-                too_large("a body that is too large", 413)
+                too_large("body too large", 413)
             if have > self._left:
                 # The limit is the limit, however the network cuts.
                 have, self._left = self._left, 0
@@ -163,7 +163,7 @@ class ChunkedReader:
             data, at = source.data, source.at
             if not data.startswith(b"\r\n", at):
                 if len(data) - at > 1 or (at < len(data) and data[at] != 13):
-                    violated("a chunk that is longer than its size", data[at : at + 2])
+                    violated("chunk data longer than its size", data[at : at + 2])
                 return False
             source.at = at + 2
             self._awaits = _SIZE
@@ -177,23 +177,23 @@ class ChunkedReader:
         else:
             lf = find_line(data, at, self._limits.chunk_line)
             if lf == TOO_LONG:
-                too_large("a chunk-size line that is too long", 400)
+                too_large("chunk-size line too long", 400)
             if lf == BARE_LF:
-                violated("a line that ends without CR", data[at : data.index(b"\n", at) + 1])
+                violated("bare LF", data[at : data.index(b"\n", at) + 1])
             if lf < 0:
                 return False
             end = lf + 1
             match = _SIZE_LINE(data, at, lf - 1)
             if match is None:
-                violated("an invalid chunk size or extension", data[at : lf - 1])
+                violated("invalid chunk size or extension", data[at : lf - 1])
             extensions = self._extensions + len(match[2])
             if extensions > self._limits.chunk_extensions:
-                too_large("chunk extensions that are too large", 400)
+                too_large("chunk extensions too long", 400)
             self._extensions = extensions
         size = int(match[1], 16)
         if self._room is not None:
             if size > self._room:
-                too_large("a body that is too large", 413)
+                too_large("body too large", 413)
             self._room -= size
         source.at = end
         if size:
@@ -216,12 +216,12 @@ class ChunkedReader:
             return None
         for field in trailers.fields:
             if field.key in _NOT_IN_TRAILERS:
-                violated("a field that must not be a trailer", field.name)
+                violated("field not allowed in trailers", field.name)
         return End(trailers.fields)
 
     def at_eof(self) -> End:
         """The sender has closed its side."""
-        violated("it ended in its body", kind=Kind.INCOMPLETE)
+        violated("connection closed in the body", kind=Kind.INCOMPLETE)
 
 
 class RawReader:

@@ -10,9 +10,8 @@ Theory of operation
     `netserve.http.h1.states`. When both are DONE, `is_idle` says whether the next request may be
     sent; a request is never sent before that (no pipelining).
 
-    Whatever a server sends that was not asked for, such as bytes behind a complete response, spoils
-    the connection and nothing else: the response stands, and `Signal.CLOSED` follows it. `spoiled`
-    says why.
+    Data that was not requested, such as bytes after a complete response, makes the connection
+    unusable, but does not affect the response: `Signal.CLOSED` follows it, and `spoiled` says why.
 
 The machine adds nothing to a request. Its fields have to hold one Host, and say how long the body
 is: by Content-Length, or by ``Transfer-Encoding: chunked``; without either there is none.
@@ -106,7 +105,7 @@ class ClientMachine:
             longest_first=limits.start_line,
             read_first=read_status_line,
             check_start=check_start,
-            first_too_long=("a status line that is too long", 431),
+            first_too_long=("status line too long", 431),
         )
         self._reader: Reader = NOTHING
         self._writer: Writer = UNFRAMED
@@ -230,7 +229,7 @@ class ClientMachine:
 
     def _await_nothing(self) -> ClientEvent:
         if len(self._source):
-            self.spoiled = "bytes that nobody asked for"
+            self.spoiled = "unexpected data on an idle connection"
         elif not self._eof:
             return NEED_DATA
         self._close()
@@ -248,7 +247,7 @@ class ClientMachine:
             if line.status < 200 and line.status != 101:
                 return self._take_informational(line, fields)
             if line.status == 101 and not self._upgrades:
-                return self._break(Violation(502, "101 to a request without Upgrade"))
+                return self._break(Violation(502, "101 without an Upgrade request"))
             response = read_response(line, fields, self._limits, method=self._method)
         except Violated as error:
             return self._break(error.violation)
@@ -283,7 +282,11 @@ class ClientMachine:
         if not self._eof:
             return NEED_DATA
         begun = self._head.has_begun or len(self._source)
-        reason = "it ended in its head" if begun else "it ended without a response"
+        reason = (
+            "connection closed in the header section"
+            if begun
+            else "connection closed without a response"
+        )
         return self._break(Violation(502, reason, Kind.INCOMPLETE))
 
     def _read_body(self) -> ClientEvent:
@@ -314,7 +317,7 @@ class ClientMachine:
     def _next(self) -> None:
         """Both halves are done."""
         if len(self._source):
-            self.spoiled = "bytes behind the response"
+            self.spoiled = "data after the end of the response"
         if self._keeps and not self.spoiled and not self._eof:
             self.request_state = _NEXT_REQUEST
             self.response_state = _NEXT_RESPONSE

@@ -4,11 +4,10 @@ A `Field` exists only for a line that may be sent: `read_field` makes one from a
 received, `make_field` from a name and a value. So whatever holds fields can be written out
 without another look, as the very bytes that came.
 
-Most lines of real traffic come again and again (``Host``, ``User-Agent``, ``Accept``, ``Server``).
-So the lines that were checked are remembered, up to `_MOST_REMEMBERED` of them, and a line that
-is known costs one look into a dictionary: less than httptools or one regular expression over the
-whole head (``python -m bench.http_heads`` measures them). Lines that may hold a secret are not
-remembered.
+Most lines of real traffic repeat (``Host``, ``User-Agent``, ``Accept``, ``Server``). The last
+`_MOST_REMEMBERED` checked lines are kept in a dictionary, so that a known line costs one lookup;
+``python -m bench.http_heads`` compares this with other parsers. Lines that may hold a secret are
+not kept.
 """
 
 from __future__ import annotations
@@ -92,27 +91,27 @@ def _explain(line: bytes) -> NoReturn:
     """Raise what is wrong with a line that is not a field line."""
     name, colon, _ = line.partition(b":")
     if line[:1] in {b" ", b"\t"}:
-        violated("a folded field line", line)
+        violated("obsolete line folding", line)
     if b"\r" in line:
-        violated("a CR without its LF", line)
+        violated("bare CR", line)
     if not colon:
-        violated("a field line without a colon", line)
+        violated("field line without a colon", line)
     if not name:
-        violated("a field without a name", line)
+        violated("empty field name", line)
     if name[-1:] in {b" ", b"\t"}:
-        violated("whitespace between a field name and its colon", line)
+        violated("whitespace before the colon of a field", line)
     if not is_token(name):
-        violated("an invalid character in a field name", line)
+        violated("invalid character in a field name", line)
     # The value may be a secret: only its field is named.
-    violated("an invalid character in a field value", name)
+    violated("invalid character in a field value", name)
 
 
 class Fields(list[Field]):
     """The field lines of one message, in order; not to be changed once they are here.
 
-    What is found out about them is kept with them: a machine gives the same object again where a
-    peer sends the same lines again, as nearly every client does on its connection, and whoever
-    sends the same object again has it written out already.
+    Derived values are cached on the object. A machine returns the same object when a peer repeats
+    the same lines on a connection, as nearly every client does, and sending the same object twice
+    serialises it once.
 
     Arguments:
         fields: the lines.

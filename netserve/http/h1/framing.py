@@ -2,7 +2,7 @@
 connection (RFC 9112, 6 and 9).
 
 What two implementations could read in two ways is refused, as RFC 9112 allows everywhere and asks
-for in most places: more than one Content-Length, Content-Length beside Transfer-Encoding,
+for in most places: more than one Content-Length, both Content-Length and Transfer-Encoding,
 Transfer-Encoding in HTTP/1.0, and every transfer coding but ``chunked`` alone.
 """
 
@@ -52,14 +52,14 @@ def _read_host(hosts: Sequence[bytes] | None, minor: int) -> bytes:
     """The value of Host (RFC 9112, 3.2)."""
     if hosts is None:
         if minor > 0:
-            violated("no Host")
+            violated("missing Host")
         return b""
     if len(hosts) > 1:
         violated("more than one Host")
     host = hosts[0]
     if host not in _hosts:
         if not is_authority(host):
-            violated("an invalid Host", host)
+            violated("invalid Host", host)
         if len(_hosts) >= _MOST_HOSTS:
             _hosts.clear()
         if len(host) <= _LONGEST_HOST:
@@ -73,15 +73,15 @@ def _read_more(request: Request, fields: Fields, limits: Limits) -> None:
     request.length = length = read_length(values, minor)
     if length is None:
         if limits.length_required:
-            violated("a body of unknown length", status=411, kind=Kind.UNSUPPORTED)
+            violated("Content-Length required", status=411, kind=Kind.UNSUPPORTED)
     elif limits.body is not None and length > limits.body:
-        too_large("a body that is too large", 413)
+        too_large("body too large", 413)
     request.keep_alive = keeps_alive(options, minor)
     # In HTTP/1.0 there is neither Expect nor Upgrade (RFC 9110, 10.1.1 and 7.8).
     if minor > 0:
         if b"expect" in values:
             if members(values[b"expect"]) != [b"100-continue"]:
-                violated("an expectation that is not known", status=417, kind=Kind.UNSUPPORTED)
+                violated("unsupported expectation", status=417, kind=Kind.UNSUPPORTED)
             request.expects_continue = length != 0
         if b"upgrade" in values and b"upgrade" in options:
             request.upgrade = b", ".join(values[b"upgrade"])
@@ -114,7 +114,7 @@ def read_response(line: StatusLine, fields: Fields, limits: Limits, *, method: b
         if b"transfer-encoding" not in values:
             response.keep_alive = False  # it ends with the connection
     elif limits.body is not None and length > limits.body:
-        too_large("a body that is too large", 413)
+        too_large("body too large", 413)
     else:
         response.length = length
     return response
@@ -135,7 +135,7 @@ def read_length(values: Values, minor: int) -> int | None:
     lengths = values.get(b"content-length")
     if codings is not None:
         if lengths is not None:
-            violated("Content-Length beside Transfer-Encoding")
+            violated("both Content-Length and Transfer-Encoding")
         if minor == 0:
             violated("Transfer-Encoding in HTTP/1.0")
         _check_codings(codings)
@@ -145,9 +145,9 @@ def read_length(values: Values, minor: int) -> int | None:
     if len(lengths) > 1:
         violated("more than one Content-Length")
     if not _DIGITS(lengths[0]):
-        violated("an invalid Content-Length", lengths[0])
+        violated("invalid Content-Length", lengths[0])
     if len(lengths[0]) > _MOST_DIGITS:
-        too_large("a body that is too large", 413)
+        too_large("body too large", 413)
     return int(lengths[0])
 
 
@@ -158,12 +158,12 @@ def _check_codings(values: Sequence[bytes]) -> None:
     codings = members(values)
     if codings[-1:] == [b"chunked"] and codings.count(b"chunked") == 1 and len(codings) > 1:
         violated(
-            "a transfer coding that is not known",
+            "unsupported transfer coding",
             b", ".join(values),
             status=501,
             kind=Kind.UNSUPPORTED,
         )
-    violated("an invalid Transfer-Encoding", b", ".join(values))
+    violated("invalid Transfer-Encoding", b", ".join(values))
 
 
 def keeps_alive(options: Sequence[bytes], minor: int) -> bool:

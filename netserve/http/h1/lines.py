@@ -195,7 +195,7 @@ class Section(Generic[T]):
                 if end == TOO_LONG:
                     self._refuse_length(first=first, line=longest <= room)
                 if end == BARE_LF:
-                    violated("a line that ends without CR", data[at : data.index(b"\n", at) + 1])
+                    violated("bare LF", data[at : data.index(b"\n", at) + 1])
                 return False
             line = data[at : end - 1]
             if line or (first and not self._empty_left):
@@ -220,7 +220,9 @@ class Section(Generic[T]):
 
     def _refuse_length(self, *, first: bool, line: bool) -> None:
         if not line:
-            too_large("a head that is too large" if self._read_first else "too large trailers", 431)
+            too_large(
+                "header section too large" if self._read_first else "trailer section too large", 431
+            )
         if first:
             too_large(*self._first_too_long)
-        too_large("a field line that is too long", 431)
+        too_large("field line too long", 431)

@@ -1,4 +1,4 @@
-"""The usual reasons behind a status, as RFC 9110, 15 has them."""
+"""The usual reason phrases (RFC 9110, section 15)."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def read_request_line(line: bytes, longest_method: int) -> RequestLine:
     if len(method) > longest_method:
         _refuse_method()
     if method == b"CONNECT":
-        violated("a target that does not fit CONNECT", target)
+        violated("CONNECT needs a host and a port", target)
     return RequestLine(method, target, int(minor), target, b"")
 
 
@@ -86,7 +86,7 @@ def check_start(data: bytes) -> None:
         Violated: it begins like none.
     """
     if not _STARTS_A_METHOD(data) and not data.startswith(b"\r"):
-        violated("it does not begin with a method", data)
+        violated("not an HTTP request", data)
 
 
 def is_authority(value: bytes) -> bool:
@@ -104,29 +104,29 @@ def is_target(value: bytes) -> bool:
 
 
 def _refuse_method() -> None:
-    violated("a method that is too long", status=501, kind=Kind.UNSUPPORTED)
+    violated("method too long", status=501, kind=Kind.UNSUPPORTED)
 
 
 def _read_slowly(line: bytes, longest_method: int) -> RequestLine:
     """Read a line whose target is not in origin form, or say what is wrong with it."""
     if not _STARTS_A_METHOD(line):
-        violated("it does not begin with a method", line)
+        violated("not an HTTP request", line)
     words = line.split(b" ")
     version = _VERSION(words[-1])
     if len(words) < 3 or version is None:
         # HTTP/0.9 had no version, and other protocols have lines like these.
-        violated("not a request line of HTTP/1", line)
+        violated("malformed request line", line)
     if version[1] != b"1":
-        violated("another version of HTTP", words[-1], status=505, kind=Kind.UNSUPPORTED)
+        violated("unsupported HTTP version", words[-1], status=505, kind=Kind.UNSUPPORTED)
     if len(words) > 3:
-        violated("whitespace in a request line", line)
+        violated("unexpected whitespace in the request line", line)
     method, target, _ = words
     if not is_token(method):
-        violated("an invalid character in a method", method)
+        violated("invalid character in the method", method)
     if len(method) > longest_method:
         _refuse_method()
     if not _is_target(target):
-        violated("an invalid character in a request target", target)
+        violated("invalid character in the request target", target)
     path, authority = _read_target(method, target)
     return RequestLine(method, target, int(version[2]), path, authority)
 
@@ -136,20 +136,20 @@ def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     if method == b"CONNECT":
         match = _AUTHORITY(target)
         if match is None or not match[1] or int(match[1]) > _HIGHEST_PORT:
-            violated("CONNECT without a host and a port", target)
+            violated("CONNECT needs a host and a port", target)
         return b"", target
     if target == b"*":
         if method != b"OPTIONS":
-            violated("a target that only OPTIONS may have", method)
+            violated("only OPTIONS may have the target *", method)
         return b"*", b""
     match = _ABSOLUTE(target)
     if match is None:
-        violated("a request target in no known form", target)
+        violated("invalid request target", target)
     scheme, authority, path = match.groups()
     if scheme.lower() not in _SCHEMES:
-        violated("a request target with a scheme that is not HTTP's", scheme)
+        violated("unsupported scheme in the request target", scheme)
     if not is_authority(authority):
-        violated("an invalid host in a request target", authority)
+        violated("invalid host in the request target", authority)
     if not path:
         return (b"*" if method == b"OPTIONS" else b"/"), authority
     return (b"/" + path if path.startswith(b"?") else path), authority

@@ -113,7 +113,7 @@ class ServerMachine:
             longest_first=limits.start_line,
             read_first=lambda line: read_request_line(line, limits.method),
             check_start=check_start,
-            first_too_long=("a request line that is too long", 414),
+            first_too_long=("request line too long", 414),
             empty_lines=1,
         )
         self._request = _NO_REQUEST
@@ -195,7 +195,9 @@ class ServerMachine:
         if not self._eof:
             return NEED_DATA
         if self._head.has_begun or len(self._source):
-            return self._break(Violation(400, "it ended in its head", Kind.INCOMPLETE))
+            return self._break(
+                Violation(400, "connection closed in the header section", Kind.INCOMPLETE)
+            )
         self._close()
         return NOTHING_FOLLOWS
 
@@ -320,7 +322,7 @@ class ServerMachine:
         if status != 101:
             raise Unsendable(f"not a status of a final response: {status}")
         if not self._request.upgrade:
-            raise Unsendable("101 to a request without Upgrade")
+            raise Unsendable("101 without an Upgrade request")
 
     def _must_close(self) -> bool:
         """Whether we want to, or nobody can say what will come next (RFC 9110, 10.1.1)."""
@@ -366,7 +368,7 @@ class ServerMachine:
     def give_up(self) -> None:
         """Read no more: the rest of the request has taken too long."""
         if self.request_state in {IDLE, BODY}:
-            self._break(Violation(408, "it took too long", Kind.INCOMPLETE))
+            self._break(Violation(408, "request timed out", Kind.INCOMPLETE))
 
     def end_after_response(self) -> None:
         """Take no further request after the one under way."""

@@ -13,7 +13,7 @@ _STATUS_LINE: Final = re.compile(
 ).fullmatch
 _OTHER_VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9] ").match
 is_reason: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
-"""Whether bytes may stand behind a status; None where they may not."""
+"""A match if the bytes are valid as a reason phrase, else None."""
 
 _START: Final = b"HTTP/"
 
@@ -45,10 +45,10 @@ def read_status_line(line: bytes) -> StatusLine:
 def _explain(line: bytes) -> NoReturn:
     """Raise what is wrong with a line that is not a status line."""
     if not line.startswith(_START):
-        violated("it does not begin with HTTP/", line)
+        violated("not an HTTP response", line)
     if _OTHER_VERSION(line) and not line.startswith(b"HTTP/1."):
-        violated("another version of HTTP", line, status=505, kind=Kind.UNSUPPORTED)
-    violated("not a status line of HTTP/1", line)
+        violated("unsupported HTTP version", line, status=505, kind=Kind.UNSUPPORTED)
+    violated("malformed status line", line)
 
 
 def check_start(data: bytes) -> None:
@@ -58,4 +58,4 @@ def check_start(data: bytes) -> None:
         Violated: it begins like none.
     """
     if not data.startswith(_START[: len(data)]):
-        violated("it does not begin with HTTP/", data)
+        violated("not an HTTP response", data)

@@ -1,19 +1,20 @@
 """The driver of `ServerMachine`: one connection on a transport of the reactor.
 
-The machine knows HTTP, the handler knows what to answer; here are the transport, the time and the
-pauses. What is bounded here: events in one turn of the reactor, bytes that are held of further
-requests, bytes that wait for the client, and each wait for the client (see `ServerOptions`).
+The machine knows HTTP and the handler decides what to answer; this module handles the transport,
+timeouts and flow control. It bounds the events handled in one turn of the reactor, the bytes
+buffered of further requests, the bytes that wait for the client to read, and every wait for the
+client (see `ServerOptions`).
 
 How a connection ends:
 
 ==============================  =======================================================
 what happened                   how
 ==============================  =======================================================
-all is said                     closed, when everything is sent
-the client may still send       half-closed, and read over for a moment, so that the
-                                client sees the response and no reset
-the response broke off          reset: nobody takes it for complete
-nothing moved in time           408 for a request that has begun, else closed
+the exchange is complete        closed, after everything was sent
+the client may still send       half-closed, and input discarded for two seconds, so that
+                                the client sees the response and no reset
+the response was cut short      reset, so that the client does not take it for complete
+a timeout                       408 for a request that has begun, else closed
 ==============================  =======================================================
 """
 
@@ -36,7 +37,7 @@ from netserve.lingering import close_lingering
 if TYPE_CHECKING:
     from netserve.http.serving.factory import HttpServerFactory
 
-_TIMED_OUT: Final = Violation(408, "it took too long", Kind.INCOMPLETE)
+_TIMED_OUT: Final = Violation(408, "request timed out", Kind.INCOMPLETE)
 _INTERNAL: Final = Violation(500, "internal error")
 
 
@@ -104,7 +105,7 @@ class ServerConnection(Corked, Protocol):
             return
         self.machine.receive_eof()
         if self._exchange is not None and self._options.gives_up:
-            self.abort("it closed its side")
+            self.abort("it closed its sending side")
         elif not (self._running or self._scheduled or self._body_paused):
             self._run()
 
@@ -238,7 +239,7 @@ class ServerConnection(Corked, Protocol):
             self.abort()
 
     def _fail(self) -> None:
-        """A bug of ours, in the handler or below it; called where the exception is handled."""
+        """A bug in netserve, in the handler or below it; called from the except block."""
         self._factory.failed(self)
         try:
             self._leave("internal error", told=True)
@@ -368,9 +369,9 @@ class ServerConnection(Corked, Protocol):
         """It has."""
         state = self.machine.request_state
         if self._closing or self.is_full:
-            self.abort("it does not read")
+            self.abort("it stopped reading")
         elif state is RAW:
-            self.abort("nothing moved for too long")
+            self.abort("no data for too long")
         elif state is IDLE and not self._in_head:
             self._close(linger=False)
         else:
@@ -390,4 +391,4 @@ class ServerConnection(Corked, Protocol):
         if self._exchange is None and not self._closing:
             self._close(linger=False)
         else:
-            self.abort("nothing moved for too long")
+            self.abort("no data for too long")

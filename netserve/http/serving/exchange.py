@@ -1,7 +1,8 @@
-"""One request and its response, as the code sees them that answers it.
+"""One request and its response, for the handler that answers it.
 
-The handler is called with an `Exchange` when the head of a request is there. It sets `receiver` if
-it wants the body, and responds when it likes: `respond`, `write`..., `end`; or `reply` with all.
+The handler is called with an `Exchange` when the header section of a request is complete. It sets
+`receiver` if it wants the body, and responds at any time with `respond`, `write` and `end`, or with
+`reply` for a whole response.
 """
 
 from __future__ import annotations

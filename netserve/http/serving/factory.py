@@ -77,29 +77,29 @@ class HttpServerFactory:
         """A request broke the protocol or passed a limit."""
         if violation.kind is Kind.INCOMPLETE:
             self.log.info(
-                "a request of {peer} is not complete: {reason}",
+                "incomplete request from {peer}: {reason}",
                 peer=peer_of(connection),
                 reason=str(violation),
             )
         else:
             self.log.info(
-                "refused a request of {peer} with {status}: {reason}",
+                "rejected a request from {peer} with {status}: {reason}",
                 peer=peer_of(connection),
                 status=violation.status,
                 reason=str(violation),
             )
 
     def left(self, connection: ServerConnection, request: Request, reason: str) -> None:
-        """A client has gone before its response was complete."""
+        """A client disconnected before its response was complete."""
         self.log.info(
-            "{peer} has gone before its response was complete: {reason}",
+            "{peer} disconnected before its response was complete: {reason}",
             peer=peer_of(connection),
             reason=reason,
         )
 
     def failed(self, connection: ServerConnection) -> None:
         """The handler raised an exception; called where it is being handled."""
-        self.log.failure("a request of {peer} failed", peer=peer_of(connection))
+        self.log.failure("a request from {peer} failed", peer=peer_of(connection))
 
 
 def peer_of(connection: ServerConnection) -> str:

@@ -1,6 +1,7 @@
 """The driver of `ClientMachine`: one connection to an upstream, used by one request after another.
 
-The pool owns it and gives it requests (`begin`); it tells the pool when it is ready, free, or gone.
+The pool owns the connection and starts requests on it (`begin`); the connection reports when it is
+ready, idle, or closed.
 """
 
 from __future__ import annotations
@@ -254,9 +255,9 @@ class ClientConnection(Corked, Protocol):
             self._handle_events()
         except Exception:
             self._upstream.pool.log.failure(
-                "a response of {origin} failed", origin=str(self._upstream.origin)
+                "handling a response from {origin} failed", origin=str(self._upstream.origin)
             )
-            self._fail(InternalError("an internal error; the log has it above"))
+            self._fail(InternalError("an internal error; see the log"))
         finally:
             self._running = False
         if self._outgoing is not None:
@@ -370,9 +371,9 @@ class ClientConnection(Corked, Protocol):
     def _may_go_again(self, outgoing: Outgoing) -> bool:
         """Whether the request may be sent once more (RFC 9110, 9.2.2).
 
-        An upstream may close a kept connection just as the next request is on its way. Nobody can
-        say whether it has seen that one, so it has to be one that may arrive twice. The others are
-        not sent on a connection that may be at its end, see `has_ended`.
+        An upstream may close an idle connection while the next request is in flight. It is unknown
+        whether the upstream has seen that request, so only an idempotent one is sent again. A
+        request with another method is not sent on a connection that has ended, see `has_ended`.
         """
         return (
             self.requests > 1
@@ -418,7 +419,7 @@ class ClientConnection(Corked, Protocol):
         if outgoing.total_deadline <= self._deadlines.now - self._deadlines.tick:
             error = TotalTimedOut(f"{where}: the exchange took too long")
         else:
-            error = ReadTimedOut(f"{where}: nothing moved for too long")
+            error = ReadTimedOut(f"{where}: no data for too long")
         self.abort()
         outgoing.fail(error)
 

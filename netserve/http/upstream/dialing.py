@@ -1,7 +1,7 @@
-"""Connections to an origin: checked addresses, several of them side by side (RFC 8305).
+"""Opens connections to an origin: checked addresses only, several in parallel (RFC 8305).
 
-The first address gets a head start; each further one is tried when the one before has failed, or
-has not answered for a moment. The first connection wins, and the others are given up.
+The first address gets a head start. The next one is tried when the previous attempt failed or has
+not succeeded within a short delay. The first connection wins and the other attempts are cancelled.
 """
 
 from __future__ import annotations

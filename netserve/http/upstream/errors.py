@@ -38,7 +38,7 @@ class CannotSend(HttpError):
 
 
 class InternalError(HttpError):
-    """A bug of ours; the log has it."""
+    """A bug in netserve; the log has the details."""
 
     kind = "internal"
     told = "an internal error"
@@ -84,7 +84,7 @@ def lost_error(where: str, failure: Failure) -> HttpError:
 
 def violation_error(where: str, violation: Violation) -> HttpError:
     """What is wrong with a response."""
-    text = f"{where}: its answer: {violation}"
+    text = f"{where}: its response: {violation}"
     if violation.kind is Kind.TOO_LARGE:
         return TooLarge(text)
     if violation.kind is Kind.INCOMPLETE:

@@ -1,7 +1,7 @@
 """One request on its way to an upstream, from the caller's side.
 
-The caller keeps the `Outgoing` that the pool gives, writes the body to it, and is told through its
-receiver what comes back.
+The caller keeps the `Outgoing` that the pool returns and writes the body to it. Its receiver gets
+the response.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ResponseReceiver(Protocol):
 
 
 class _Ignored:
-    """Stands for a receiver that is told nothing more."""
+    """The receiver of an exchange that is over."""
 
     def response_informed(self, response: Informational) -> None:
         """Nothing."""

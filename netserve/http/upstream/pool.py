@@ -1,8 +1,9 @@
 """Connections to upstreams, kept and shared; requests that wait for one.
 
-`Pool` has the limits of all, `Upstream` those of one origin. A request takes the connection that
-was free last, so that the others may run out of time; else a new one is made, within the limits;
-else it waits, also within limits, and is first come, first served.
+`Pool` enforces the limits of all origins together, `Upstream` those of one origin. A request uses
+the connection that became idle last, so that the others can expire. Without an idle one, a new
+connection is opened if the limits allow it; otherwise the request waits in a bounded queue, first
+in, first out.
 """
 
 from __future__ import annotations

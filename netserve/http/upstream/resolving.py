@@ -1,7 +1,7 @@
-"""Names to addresses, so that only an address that the guard has seen is connected to (S11).
+"""Resolves names, and returns only addresses that the guard allows (S11).
 
-The guard is asked about every address each time that a connection is made, kept or not; a name that
-changes its answer gives nothing but checked addresses.
+The guard checks every address for each new connection, whether the answer was cached or not, and
+the connection goes to one of the checked addresses. A name that changes its answer gains nothing.
 """
 
 from __future__ import annotations

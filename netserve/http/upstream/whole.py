@@ -26,7 +26,7 @@ class WholeResponse:
 
     Arguments:
         status: the code.
-        reason: the words behind it; may be empty.
+        reason: the reason phrase; may be empty.
         fields: as they came.
         body: unpacked.
     """

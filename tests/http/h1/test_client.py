@@ -77,9 +77,14 @@ def test_a_chunked_body_with_trailers() -> None:
         (b"GET", b"/\0", HOST, "target"),
         (b"GET", b"/", [], "Host"),
         (b"GET", b"/", [*HOST, *HOST], "Host"),
-        (b"GET", b"/", [*HOST, *SIZED, *CHUNKED], "beside"),
+        (b"GET", b"/", [*HOST, *SIZED, *CHUNKED], "both"),
         (b"GET", b"/", [*HOST, *SIZED, *SIZED], "more than one"),
-        (b"GET", b"/", [*HOST, *fields((b"Transfer-Encoding", b"gzip, chunked"))], "coding"),
+        (
+            b"GET",
+            b"/",
+            [*HOST, *fields((b"Transfer-Encoding", b"gzip, chunked"))],
+            "transfer coding",
+        ),
     ],
 )
 def test_requests_that_cannot_be_sent(

@@ -81,7 +81,7 @@ def test_a_response_that_nobody_asked_for() -> None:
     assert asking.feed(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n") == [
         Signal.CLOSED
     ]
-    assert asking.machine.spoiled == "bytes that nobody asked for"
+    assert asking.machine.spoiled == "unexpected data on an idle connection"
 
 
 def test_informational_responses_come_first() -> None:
@@ -138,18 +138,18 @@ def test_trailers_are_given() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "it ended without a response"),
-        (b"HTTP", "it ended in its head"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", "it ended in its head"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", "it ended without a response"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", "it ended in its body"),
+        (b"", "connection closed without a response"),
+        (b"HTTP", "connection closed in the header section"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", "connection closed in the header section"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "connection closed without a response"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", "connection closed in the body"),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
-            "it ended in its body",
+            "connection closed in the body",
         ),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n",
-            "it ended in its body",
+            "connection closed in the body",
         ),
     ],
 )

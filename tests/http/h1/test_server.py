@@ -283,9 +283,9 @@ def test_no_request_is_read_once_it_shall_end() -> None:
     [
         (200, fields((b"Content-Length", b"2"), (b"Content-Length", b"2")), "more than one"),
         (200, fields((b"Content-Length", b"x")), "invalid Content-Length"),
-        (200, [*SIZED, *CHUNKED], "beside"),
+        (200, [*SIZED, *CHUNKED], "both"),
         (200, fields((b"Transfer-Encoding", b"gzip")), "Transfer-Encoding"),
-        (101, [], "without Upgrade"),
+        (101, [], "without an Upgrade"),
         (199, [], "not a status"),
         (1000, [], "not a status"),
         (0, [], "not a status"),
