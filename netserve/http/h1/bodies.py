@@ -170,7 +170,7 @@ class ChunkedReader:
         return self._read_size(source)
 
     def _read_size(self, source: Input) -> bool:
-        data, at = source.data, source.at
+        data, at, extensions = source.data, source.at, self._extensions
         match = _plain_size(data, at)
         if match is not None:
             end = match.end()
@@ -186,15 +186,16 @@ class ChunkedReader:
             match = _SIZE_LINE(data, at, lf - 1)
             if match is None:
                 violated("invalid chunk size or extension", data[at : lf - 1])
-            extensions = self._extensions + len(match[2])
+            extensions += len(match[2])
             if extensions > self._limits.chunk_extensions:
                 too_large("chunk extensions too long", 400)
-            self._extensions = extensions
         size = int(match[1], 16)
         if self._room is not None:
             if size > self._room:
                 too_large("body too large", 413)
             self._room -= size
+        # Only now: a line that is refused may be read again.
+        self._extensions = extensions
         source.at = end
         if size:
             self._awaits = size

@@ -337,3 +337,11 @@ def test_an_empty_first_line_is_not_the_one_before() -> None:
     """Found by fuzzing, where the last head was remembered."""
     for data in (b"\r\nX: y\r\n\r\n", b"\r\n\r\nX: y\r\n\r\n"):
         assert isinstance(three_ways(Answering, data)[0], Violation)
+
+
+def test_a_chunk_that_breaks_two_limits_breaks_the_first_of_them() -> None:
+    """Found by fuzzing: the refused line was counted twice, after data of an earlier chunk."""
+    body = b"1;%b\r\nx\r\n" % (b"e" * 14) + b"ff;%b\r\n" % (b"e" * 14)
+    events = three_ways(lambda: Answering(LIMITS), CHUNKED + body)
+    (violation,) = [event for event in events if isinstance(event, Violation)]
+    assert violation.reason == "body too large"
