@@ -148,9 +148,7 @@ ask();
 
 @ensureDeferred
 async def test_node(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
+    node = program("node")
     script = tmp_path / "ask.js"
     script.write_text(NODE)
     service = await echo()
