@@ -1,4 +1,4 @@
-"""A Sphinx extension: writes ``reference/states.md`` from the tables that the SMTP machines go by.
+"""A Sphinx extension: writes ``reference/states.md`` from the tables that the machines go by.
 
 The tables are made from the code, and so are the arrows of the pictures; only where each state
 stands in its picture is told here. A state that has no place makes the build fail.
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from netserve.http.h1.states import REQUEST, RESPONSE
 from netserve.mail.client.states import TRANSITIONS
 from netserve.mail.server.states import TABLE
 from netserve.mail.server.states import State as ServerState
@@ -42,19 +43,29 @@ CLIENT_BENDS: Mapping[Arrow, float] = {
     ("READY", "MAIL"): 14, ("MAIL", "READY"): 12, ("DATA", "READY"): 34, ("EHLO", "AUTH"): 16,
     ("STARTTLS", "READY"): -22, ("FINAL", "READY"): -4, ("RESET", "READY"): 4,
 }  # fmt: skip
+REQUEST_PLACES: Places = {
+    "IDLE": (0, 1), "BODY": (1.5, 1), "DONE": (3, 1), "RAW": (3, 2.1), "CLOSED": (4.5, 2.1),
+    "BROKEN": (0.75, 0),
+}  # fmt: skip
+REQUEST_BENDS: Mapping[Arrow, float] = {("DONE", "IDLE"): 56}
+RESPONSE_PLACES: Places = {
+    "IDLE": (0, 1), "HEAD": (1.4, 1), "BODY": (2.8, 1), "DONE": (4.2, 1), "RAW": (1.4, 2.3),
+    "CLOSED": (2.8, 2.3), "BROKEN": (2.8, 0),
+}  # fmt: skip
+RESPONSE_BENDS: Mapping[Arrow, float] = {("DONE", "IDLE"): 34}
 LOOPS_BELOW = frozenset({"AUTH"})
 """States whose arrow to themselves is drawn below them."""
 
 EVERYWHERE = ("NOOP", "HELP", "VRFY", "HELO", "EHLO", "RSET", "QUIT")
 """Left out of the server's picture, as they are taken in every state that reads commands."""
 
-HEAD = """# The states of the SMTP machines
+HEAD = """# The states of the machines
 
 Made from the tables in the code. A machine goes by them and by nothing else, so that what stands
 here is what happens.
 
 """
-SERVER = """## The server
+SERVER = """## The SMTP server
 
 `netserve.mail.server.states.TABLE`. NOOP, HELP, VRFY, RSET, EHLO, HELO and QUIT are taken in every
 state that reads commands, and are not drawn but for the first EHLO: EHLO, HELO and RSET lead to
@@ -64,11 +75,26 @@ over in SKIP, behind which the session goes on where it was. Every state leads t
 when a limit is passed.
 
 """
-CLIENT = """## The client
+CLIENT = """## The SMTP client
 
 `netserve.mail.client.states.TRANSITIONS`. A state is the reply that is waited for. Beside what is
 here, from any state a 421, a reply that is none, one that was not asked for, and a lost connection
 lead to CLOSED, and so does the answer to QUIT.
+
+"""
+
+EXCHANGE = """## An HTTP/1.1 exchange: the request
+
+`netserve.http.h1.states.REQUEST`. The server machine reads this half and writes the other one, the
+client machine the other way round. The halves run side by side; when both are DONE, they begin
+again together ("next") or are CLOSED together. Every state leads to CLOSED when the connection
+ends, which is not drawn.
+
+"""
+ANSWER = """## An HTTP/1.1 exchange: the response
+
+`netserve.http.h1.states.RESPONSE`. A response may begin, and end, before its request is complete.
+After a "violation" nothing more is read. RAW is what follows 101, and 2xx to CONNECT.
 
 """
 
@@ -208,13 +234,35 @@ def _without(states: Table, names: tuple[str, ...]) -> Table:
     return drawn
 
 
+def _without_closing(states: Table) -> Table:
+    """Without the way to CLOSED that every state has."""
+    return {
+        state: {name: after for name, after in some.items() if name != "closed"}
+        for state, some in states.items()
+    }
+
+
+def http() -> str:
+    """The part about HTTP."""
+    request = picture(
+        _without_closing(REQUEST), REQUEST_PLACES, REQUEST_BENDS, "The states of an HTTP request"
+    )
+    response = picture(
+        _without_closing(RESPONSE), RESPONSE_PLACES, RESPONSE_BENDS, "The states of a response"
+    )
+    return f"{EXCHANGE}{_raw(request)}{table(REQUEST)}{ANSWER}{_raw(response)}{table(RESPONSE)}"
+
+
 def page() -> str:
     """The whole page."""
     server = picture(
         _without(TABLE, EVERYWHERE), SERVER_PLACES, SERVER_BENDS, "The states of the SMTP server"
     )
     client = picture(TRANSITIONS, CLIENT_PLACES, CLIENT_BENDS, "The states of the SMTP client")
-    return f"{HEAD}{SERVER}{_raw(server)}{table(TABLE)}{CLIENT}{_raw(client)}{table(TRANSITIONS)}"
+    return (
+        f"{HEAD}{SERVER}{_raw(server)}{table(TABLE)}"
+        f"{CLIENT}{_raw(client)}{table(TRANSITIONS)}{http()}"
+    )
 
 
 def _raw(svg: str) -> str:

@@ -17,6 +17,9 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+TARGETS = frozenset(
+    {"smtp_server", "smtp_client", "smtp_pair", "http_server", "http_client", "http_pair"}
+)
 MAX_LEN = 96
 """Bytes of an input; they stand for a session that is many times as long."""
 
@@ -25,12 +28,16 @@ def main(arguments: list[str]) -> None:
     """Run one target."""
     options = [each for each in arguments if each.startswith("-")]
     names = [each for each in arguments if not each.startswith("-")]
-    if len(names) != 1 or names[0] not in {"smtp_server", "smtp_client", "smtp_pair"}:
+    if len(names) != 1 or names[0] not in TARGETS:
         sys.exit(__doc__)
     # Branches only: comparisons take as long again, and words serve better than guesses.
     with atheris.import_hook.HookManager({"netserve"}, set(), True, trace_dataflow=False):
-        import netserve.mail.client.machine
-        import netserve.mail.server.machine  # noqa: F401 - to be instrumented
+        # What is to be instrumented, and no more: each line of it costs.
+        if names[0].startswith("http_"):
+            import netserve.http.h1
+        else:
+            import netserve.mail.client.machine
+            import netserve.mail.server.machine  # noqa: F401 - both are imported for that alone
     from tests.fuzz import coding, targets
 
     target = targets.find(names[0])

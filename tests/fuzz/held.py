@@ -21,7 +21,7 @@ def held(thing: Any) -> int:
         kind = type(each)
         if kind in _FLAT:
             total += len(each)
-        elif kind in _MANY:
+        elif isinstance(each, _MANY):  # the fields of a message are a kind of list
             total += 8 * len(each)
             waiting.extend(each)
         elif kind is dict:
@@ -38,7 +38,7 @@ def held(thing: Any) -> int:
 def _is_ours(kind: type) -> bool:
     name = kind.__name__
     return (
-        kind.__module__.startswith("netserve.mail")
+        kind.__module__.startswith(("netserve.mail", "netserve.http.h1"))
         and not issubclass(kind, enum.Enum)
         and not name.endswith(("Options", "Limits", "Settings"))
     )

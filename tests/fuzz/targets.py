@@ -5,9 +5,23 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from tests.fuzz import smtp_client, smtp_pair, smtp_server
+from tests.fuzz import (
+    http_client,
+    http_pair,
+    http_server,
+    smtp_client,
+    smtp_pair,
+    smtp_server,
+)
 
-ALL: tuple[ModuleType, ...] = (smtp_server, smtp_client, smtp_pair)
+ALL: tuple[ModuleType, ...] = (
+    smtp_server,
+    smtp_client,
+    smtp_pair,
+    http_server,
+    http_client,
+    http_pair,
+)
 
 
 def find(name: str) -> Any:
