@@ -6,12 +6,17 @@ pytest-twisted knows it as ``--reactor=asyncio``, of which it is a kind.
 from __future__ import annotations
 
 import inspect
+import signal
 
 import pytest
 
 from netserve.reactor import install
 
 install()
+
+# A shell starts its background jobs with SIGINT ignored, and the processes that the tests start
+# would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,17 +27,24 @@ from typing import Any
 
 BIN = Path(sys.executable).parent
 """Where the commands of this environment are."""
+_PORTS = (10240, 32768)
+"""Above those of well-known services, below net.ipv4.ip_local_port_range."""
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free over TCP and over UDP, just now."""
+    """A port of 127.0.0.1 that is free over TCP and over UDP, just now.
+
+    It is outside of the range that Linux takes the ports of outgoing connections from, so that none
+    of these has it by the time that a server binds it.
+    """
     while True:
+        port = random.randrange(*_PORTS)  # noqa: S311 - not for secrets
         with (
-            socket.create_server(("127.0.0.1", 0)) as stream,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
         ):
-            port: int = stream.getsockname()[1]
             try:
+                stream.bind(("127.0.0.1", port))
                 datagram.bind(("127.0.0.1", port))
             except OSError:
                 continue

@@ -7,8 +7,8 @@ from argon2 import PasswordHasher
 
 from netserve.wire.users_file import UsersFileError, name_problem, parse_users, with_user
 
-HASH = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("geheim")
-OTHER = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("secret")
+HASH = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("geheim", salt=bytes(16))
+OTHER = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("secret", salt=bytes(16))
 
 
 def test_users_and_what_stands_between_them() -> None:

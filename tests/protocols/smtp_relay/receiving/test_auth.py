@@ -25,7 +25,7 @@ from netserve.protocols.smtp_relay.receiving.auth import (
 from netserve.testing.queue import until
 from netserve.wire.users_file import LARGEST
 
-HASH = PasswordHasher(time_cost=1, memory_cost=64).hash("geheim")
+HASH = PasswordHasher(time_cost=1, memory_cost=64).hash("geheim", salt=bytes(16))
 USERS = {"plain": Secret("secret"), "hashed": Secret(HASH), "ümlaut": Secret("pässword")}
 
 
