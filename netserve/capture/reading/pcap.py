@@ -1,0 +1,81 @@
+"""The pcap format (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from netserve.capture.reading.errors import CaptureFileError
+from netserve.capture.reading.model import FileInfo, Packet
+from netserve.capture.reading.source import Source
+
+__all__ = ["LARGEST_PACKET", "MAGICS", "Pcap"]
+
+LARGEST_PACKET: Final = 1 << 20
+"""Bytes of a packet at most; Wireshark's own bound is a quarter of it for most link types."""
+
+MAGICS: Final = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+}
+"""By the first four bytes: the byte order, and nanoseconds of a unit of time."""
+
+_VERSION: Final = 2
+
+
+class Pcap:
+    """A pcap file.
+
+    Arguments:
+        source: at the beginning of the file.
+
+    Raises:
+        CaptureFileError: the header is cut short, or of an unknown version.
+    """
+
+    def __init__(self, source: Source) -> None:
+        if source.need(24) < 24:
+            raise CaptureFileError("ends within the header of a pcap file")
+        order, self._unit = MAGICS[source.data[:4]]
+        major, minor, _, _, _, network = struct.unpack_from(f"{order}HHiIII", source.data, 4)
+        if major != _VERSION:
+            raise CaptureFileError(f"a pcap file of version {major}.{minor}; 2.4 can be read")
+        # The upper bits tell of a frame check sequence, which lies behind what is looked at.
+        self._link_type = network & 0xFFFF
+        self._record = struct.Struct(f"{order}IIII")
+        self._source = source
+        source.at = 24
+        precision = "nanoseconds" if self._unit == 1 else "microseconds"
+        self.info = FileInfo(f"pcap, {precision}")
+
+    def packets(self) -> Iterator[Packet]:
+        """Its packets; see `CaptureFile`."""
+        source, unit, link_type = self._source, self._unit, self._link_type
+        unpack = self._record.unpack_from
+        number = 0
+        while True:
+            there = source.need(16)
+            if there < 16:
+                if there:
+                    self._cut_short(number + 1)
+                return
+            seconds, fraction, captured, size = unpack(source.data, source.at)
+            if captured > LARGEST_PACKET:
+                raise CaptureFileError(
+                    f"packet {number + 1}, at byte {source.offset}, claims {captured} bytes:"
+                    " the file is damaged, or no pcap file"
+                )
+            number += 1
+            if source.need(16 + captured) < 16 + captured:
+                self._cut_short(number)
+                return
+            start = source.at + 16
+            source.at = end = start + captured
+            time = seconds * 1_000_000_000 + fraction * unit
+            yield Packet(number, time, link_type, source.data[start:end], size)
+
+    def _cut_short(self, number: int) -> None:
+        self.info.notes.append(f"the file ends in the middle of packet {number}")
