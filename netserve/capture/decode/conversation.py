@@ -14,9 +14,9 @@ from netserve.capture.decode.detect import (
     datagram_protocol,
 )
 from netserve.capture.decode.lines import gap_text
-from netserve.capture.decode.model import NEITHER, Details, Item, ProtocolDecoder
+from netserve.capture.decode.model import Details, Item, ProtocolDecoder
 from netserve.capture.decode.smtp import SMTP
-from netserve.capture.dissect.tcp import TCPConnection
+from netserve.capture.dissect.tcp import Half, TCPConnection
 
 __all__ = ["Conversation", "Heard"]
 
@@ -53,7 +53,7 @@ class Conversation:
     """
 
     __slots__ = (
-        "_decoder", "_heard", "_protocol", "_undecided", "began", "client", "comments", "counts",
+        "_counts", "_decoder", "_heard", "_protocol", "_undecided", "began", "client", "comments",
         "items", "kept", "last", "number", "omitted", "part", "server", "tcp", "transport",
     )  # fmt: skip
 
@@ -73,8 +73,8 @@ class Conversation:
         self.omitted: Counter[str] = Counter()
         "Items by kind that were not kept."
         self.part = 1
-        self.counts = (Counts(), Counts())
         self.tcp = TCPConnection(self) if transport == "tcp" else None
+        self._counts = (Counts(), Counts()) if self.tcp is None else None
         self._heard = heard
         self._protocol = protocol
         self._decoder: ProtocolDecoder | None = None
@@ -84,6 +84,14 @@ class Conversation:
     def protocol(self) -> str:
         """Its protocol, or an empty string where nothing was said."""
         return self._decoder.name if self._decoder is not None else ""
+
+    @property
+    def counts(self) -> tuple[Counts | Half, Counts | Half]:
+        """Packets and bytes of the client, and of the server."""
+        if self.tcp is not None:
+            return self.tcp.halves
+        assert self._counts is not None  # noqa: S101 - it is not TCP
+        return self._counts
 
     # what the packets bring
 
@@ -99,6 +107,9 @@ class Conversation:
 
     def datagram(self, side: int, time: int, data: bytes, missing: int) -> None:
         """One datagram, of which `missing` bytes were not captured."""
+        counts = self.counts[side]
+        counts.packets += 1
+        counts.size += len(data) + missing
         if self._decoder is None:
             name = self._protocol or datagram_protocol(data, (self.client[1], self.server[1]))
             self._decoder = DATAGRAM_DECODERS.get(name, DATAGRAM_DECODERS["hex"])(self._say)
@@ -127,9 +138,9 @@ class Conversation:
         if self._decoder is not None or self._undecided is not None:
             self._decide(self.last).finish(self.last)
 
-    def note(self, time: int, text: str) -> None:
-        """Something about the capture itself."""
-        self._say(time, NEITHER, "note", text, {})
+    def release(self) -> None:
+        """Let go of what refers back to it, so that it is gone with its last user."""
+        self.tcp = self._decoder = self._undecided = None
 
     def comment(self, text: str) -> None:
         """A comment that the file has on one of its packets."""

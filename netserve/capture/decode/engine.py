@@ -8,18 +8,19 @@ be given up begins another one.
 from __future__ import annotations
 
 import struct
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from netserve.capture.decode.conversation import Conversation, Heard
 from netserve.capture.decode.detect import is_server_port
 from netserve.capture.dissect.ip import TCP, UDP, Datagram, Network
 from netserve.capture.dissect.link import (
     ARP,
+    ETHERNET,
     IPV4,
     IPV6,
     LINK_TYPES,
@@ -42,12 +43,18 @@ MOST_OVER: Final = 1024
 UDP_IDLE: Final = 30_000_000_000
 """Nanoseconds without a datagram after which a conversation over UDP is over."""
 SWEEP_EVERY: Final = 5_000_000_000
-SWEEP_PACKETS: Final = 2000
+SWEEP_MASK: Final = 255
+"""After how many packets, as a mask of their number, is looked for what is over."""
 MOST_SORTS: Final = 1000
 """Different kinds of other packets that are counted by name."""
 
 _PORTS: Final = struct.Struct("!HH")
 _TCP: Final = struct.Struct("!IIBB")
+_V4_TCP: Final = struct.Struct("!BxHxxHxB2x12sIIBB")
+"""An IPv4 header without options, and the TCP header: the key is its addresses and ports."""
+_IS_IPV4: Final = b"\x08\x00"
+_ENDING: Final = FIN | RST
+_UNUSUAL: Final = SYN | FIN | RST
 _PROTOCOLS: Final = {
     1: "ICMP", 2: "IGMP", 4: "IP in IP", 41: "IPv6 in IP", 47: "GRE", 50: "ESP", 51: "AH",
     58: "ICMPv6", 59: "no next header", 89: "OSPF", 103: "PIM", 112: "VRRP", 115: "L2TP",
@@ -57,6 +64,10 @@ _ETHER_TYPES: Final = {
     0: "other link-layer", ARP: "ARP", 0x8863: "PPPoE discovery", 0x8864: "PPPoE", 0x8847: "MPLS",
     0x88CC: "LLDP", 0x888E: "EAPOL", 0x88E5: "MACsec", 0x8899: "Realtek", 0x9000: "loopback test",
 }  # fmt: skip
+
+
+_Found: TypeAlias = tuple[Conversation, int, Callable[..., None]]
+"""The conversation, the side that sends, and what takes its TCP segments."""
 
 
 class Reporter(Protocol):
@@ -112,14 +123,14 @@ class Engine:
         self._reporter = reporter
         self._ports = ports or {}
         self._network = Network()
-        self._live: dict[bytes, tuple[Conversation, int]] = {}
-        "By source, destination and ports, for both directions: the conversation, and the side."
-        self._keys: dict[Conversation, tuple[bytes, bytes]] = {}
-        self._over: dict[Conversation, int] = {}
+        self._live: dict[bytes, _Found] = {}
+        "By source, destination and ports, for both directions."
+        # These are emptied from the front, which a dict takes longer and longer for.
+        self._keys: OrderedDict[Conversation, tuple[bytes, bytes]] = OrderedDict()
+        self._over: OrderedDict[Conversation, int] = OrderedDict()
         "Those that linger, and when they ended."
         self._number = 0
         self._swept_at = 0
-        self._swept = 0
         self.totals = Totals()
 
     @property
@@ -133,17 +144,51 @@ class Engine:
         fragments = self._network.fragments
         return fragments.count, fragments.lost + fragments.waiting
 
-    def packet(self, packet: Packet) -> None:
-        """Take the next packet of the file."""
-        _, time, link_type, data, size, comments = packet
-        totals = self.totals
-        totals.packets += 1
-        totals.size += size
-        if not totals.first:
-            totals.first = time
-        totals.last = time
-        if size > len(data):
-            totals.cut_short += 1
+    def take(self, packets: Iterable[Packet]) -> None:
+        """Take packets in the order of the file; may be called several times.
+
+        Raises:
+            CaptureFileError: of the iterator; what came before has been taken.
+        """
+        totals, live = self.totals, self._live
+        count, size_of_all, cut_short = totals.packets, totals.size, totals.cut_short
+        time = totals.last
+        try:
+            for _, time, link_type, data, size, comments in packets:
+                count += 1
+                size_of_all += size
+                if not count & SWEEP_MASK:
+                    self._sweep(time)
+                if count == 1:
+                    totals.first = time
+                length = len(data)
+                cut_short += size > length
+                # Nearly all packets are read here in one look: TCP in IPv4 without options, of
+                # a connection that is known, neither its first nor its last. All else is below.
+                if link_type == ETHERNET and length >= 54 and data[12:14] == _IS_IPV4:
+                    first, total, fragment, protocol, key, number, acknowledgement, offset, flags = (
+                        _V4_TCP.unpack_from(data, 14)
+                    )
+                    found = live.get(key)
+                    begin, end = 34 + (offset >> 4) * 4, 14 + total
+                    if (
+                        found is not None and first == 0x45 and protocol == TCP
+                        and not fragment & 0x3FFF and not flags & _UNUSUAL and not comments
+                        and 54 <= begin <= end <= length
+                    ):  # fmt: skip
+                        conversation, side, segment = found
+                        conversation.last = time
+                        segment(side, time, number, acknowledgement, flags, data[begin:end])
+                        continue
+                self._any(time, link_type, data, size, comments)
+        finally:
+            totals.packets, totals.size, totals.cut_short = count, size_of_all, cut_short
+            totals.last = time
+
+    def _any(
+        self, time: int, link_type: int, data: bytes, size: int, comments: tuple[str, ...]
+    ) -> None:
+        """A packet of any kind."""
         strip = LINK_TYPES.get(link_type)
         if strip is None:
             self._other(name_of_link_type(link_type))
@@ -163,9 +208,8 @@ class Engine:
             else:
                 self._other(_PROTOCOLS.get(datagram.protocol, f"IP protocol {datagram.protocol}"))
         except CutShort:
-            totals.malformed += size <= len(data)
-        if self._over or totals.packets - self._swept >= SWEEP_PACKETS:
-            self._sweep(time)
+            # Of one that was captured in part, a cut within a header is no fault.
+            self.totals.malformed += size <= len(data)
 
     def finish(self) -> None:
         """The file is at its end: report what is left, in the order of its beginning."""
@@ -180,29 +224,43 @@ class Engine:
         header = (offset >> 4) * 4
         if header < 20 or header > len(data) + missing:
             raise CutShort("a TCP header that is longer than its packet")
-        key = source + destination + data[:4]
+        self._segment(
+            time, source + destination + data[:4], number, acknowledgement, flags, data[header:],
+            missing, comments,
+        )  # fmt: skip
+
+    def _segment(
+        self, time: int, key: bytes, number: int, acknowledgement: int, flags: int, payload: bytes,
+        missing: int, comments: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        """A segment, by the key of its direction."""
         found = self._live.get(key)
-        if found is not None and flags & SYN and self._is_new(found[0], found[1], number, flags):
-            self._end(found[0])
-            found = None
-        if found is None:
-            if len(data) == header and not missing and not flags & SYN:
+        if found is None or flags & SYN:
+            found = self._connection(time, key, number, flags, bool(payload or missing), found)
+            if found is None:
                 self.totals.strays += 1
                 return
-            found = self._begin(time, key, "tcp", datagram, flags)
-        conversation, side = found
+        conversation, side, _ = found
+        conversation.last = time
         if comments:
             self._comment(conversation, comments)
-        counts = conversation.counts[side]
-        counts.packets += 1
-        payload = data[header:]
-        counts.size += len(payload) + missing
-        conversation.last = time
         tcp = conversation.tcp
         if tcp is not None:
-            tcp.segment(side, time, number, acknowledgement, flags & 0x3F, payload, missing)
-            if flags & (FIN | RST) and tcp.is_over and conversation not in self._over:
+            tcp.segment(side, time, number, acknowledgement, flags, payload, missing)
+            if flags & _ENDING and tcp.is_over and conversation not in self._over:
                 self._over[conversation] = time
+
+    def _connection(
+        self, time: int, key: bytes, number: int, flags: int, has_data: bool,
+        found: _Found | None,
+    ) -> _Found | None:  # fmt: skip
+        """Which connection a segment belongs to that may begin one; None for a stray."""
+        if found is not None and self._is_new(found[0], found[1], number, flags):
+            self._end(found[0])
+            found = None
+        if found is None and (has_data or flags & SYN):
+            found = self._begin(time, key, "tcp", flags)
+        return found
 
     def _is_new(self, conversation: Conversation, side: int, number: int, flags: int) -> bool:
         """Whether a SYN opens another connection between the same addresses and ports."""
@@ -221,16 +279,13 @@ class Engine:
             self._end(found[0])
             found = None
         if found is None:
-            found = self._begin(time, key, "udp", datagram, 0)
-        conversation, side = found
+            found = self._begin(time, key, "udp", 0)
+        conversation, side, _ = found
         if comments:
             self._comment(conversation, comments)
         length = int.from_bytes(data[4:6], "big")
         payload = data[8:length] if 8 <= length <= len(data) else data[8:]
         missing = missing if length > len(data) else 0
-        counts = conversation.counts[side]
-        counts.packets += 1
-        counts.size += len(payload) + missing
         conversation.last = time
         conversation.datagram(side, time, payload, missing)
 
@@ -238,13 +293,14 @@ class Engine:
         for comment in comments:
             conversation.comment(comment)
 
-    def _begin(
-        self, time: int, key: bytes, transport: str, datagram: Datagram, flags: int
-    ) -> tuple[Conversation, int]:
+    def _begin(self, time: int, key: bytes, transport: str, flags: int) -> _Found:
+        """A new conversation, by the key of the direction of its first packet."""
         if len(self._keys) >= MOST_LIVE:
             self._make_room()
-        source, destination, _, data, _ = datagram
-        from_port, to_port = _PORTS.unpack_from(data)
+        # Two addresses, two ports, and for UDP one byte more.
+        width = (len(key) - 4) // 2
+        source, destination, ports = key[:width], key[width : 2 * width], key[2 * width :]
+        from_port, to_port = _PORTS.unpack_from(ports)
         by_client = _is_by_client(flags, from_port, to_port)
         one = (str(ip_address(source)), from_port)
         other = (str(ip_address(destination)), to_port)
@@ -254,11 +310,12 @@ class Engine:
             self._number, transport, client, server, time, self._heard,
             self._ports.get(server[1], ""),
         )  # fmt: skip
-        back = destination + source + data[2:4] + data[:2] + key[-1:] * (transport == "udp")
+        back = destination + source + ports[2:4] + ports[:2] + ports[4:]
         side = 0 if by_client else 1
-        self._live[key] = found = (conversation, side)
+        segment = conversation.tcp.segment if conversation.tcp is not None else _no_segment
+        self._live[key] = found = (conversation, side, segment)
         # A connection of an address and port to itself has one key for both directions.
-        self._live.setdefault(back, (conversation, 1 - side))
+        self._live.setdefault(back, (conversation, 1 - side, segment))
         self._keys[conversation] = (key, back)
         return found
 
@@ -275,14 +332,12 @@ class Engine:
             if 0 <= time - ended < LINGER and len(over) <= MOST_OVER:
                 break
             self._end(conversation)
-        packets = self.totals.packets
-        if packets - self._swept >= SWEEP_PACKETS and abs(time - self._swept_at) >= SWEEP_EVERY:
-            self._swept, self._swept_at = packets, time
-            for conversation in [
-                each
-                for each in self._keys
-                if each.tcp is None and time - each.last > UDP_IDLE
-            ]:
+        if abs(time - self._swept_at) >= SWEEP_EVERY:
+            self._swept_at = time
+            idle = [
+                each for each in self._keys if each.tcp is None and time - each.last > UDP_IDLE
+            ]
+            for conversation in idle:
                 self._end(conversation)
 
     def _end(self, conversation: Conversation) -> None:
@@ -293,6 +348,7 @@ class Engine:
         conversation.finish()
         self.totals.conversations[conversation.protocol] += 1
         self._reporter.over(conversation)
+        conversation.release()
 
     def _other(self, name: str) -> None:
         other = self.totals.other
@@ -300,6 +356,10 @@ class Engine:
             other[name] += 1
         else:
             other["others"] += 1
+
+
+def _no_segment(*_: object) -> None:
+    """UDP has none."""
 
 
 def _is_by_client(flags: int, from_port: int, to_port: int) -> bool:

@@ -59,7 +59,7 @@ class Report:
     """
 
     def __init__(
-        self, options: Options, write: Callable[[str], None], names: Mapping[str, str]
+        self, options: Options, write: Callable[[str], object], names: Mapping[str, str]
     ) -> None:
         self._options = options
         self._write = write

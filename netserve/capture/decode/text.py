@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from netserve.capture.decode.conversation import Conversation
@@ -24,8 +25,12 @@ def clock(time: int) -> str:
     seconds, fraction = divmod(time, _SECOND)
     if not 0 <= seconds <= _LAST_YEAR:
         return f"{seconds} s"
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction // 1000:06d}Z"
+    return f"{_to_the_second(seconds)}.{fraction // 1000:06d}Z"
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def block(conversation: Conversation, names: Mapping[str, str], *, final: bool = True) -> str:

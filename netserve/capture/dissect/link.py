@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-__all__ = ["ARP", "IPV4", "IPV6", "LINK_TYPES", "CutShort", "name_of_link_type"]
+__all__ = ["ARP", "ETHERNET", "IPV4", "IPV6", "LINK_TYPES", "CutShort", "name_of_link_type"]
 
+ETHERNET: Final = 1
+"""The link type of Ethernet."""
 IPV4: Final = 0x0800
 IPV6: Final = 0x86DD
 ARP: Final = 0x0806
@@ -113,7 +115,7 @@ def _ppp(data: bytes) -> tuple[int, int]:
 
 LINK_TYPES: Final[dict[int, Strip]] = {
     0: _null,
-    1: _ethernet,
+    ETHERNET: _ethernet,
     9: _ppp,
     12: _raw,
     14: _raw,

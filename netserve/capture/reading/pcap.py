@@ -57,25 +57,35 @@ class Pcap:
         unpack = self._record.unpack_from
         number = 0
         while True:
-            there = source.need(16)
-            if there < 16:
-                if there:
-                    self._cut_short(number + 1)
+            data, at = source.data, source.at
+            end = len(data)
+            while end - at >= 16:
+                seconds, fraction, captured, size = unpack(data, at)
+                start = at + 16
+                stop = start + captured
+                if stop > end:
+                    break
+                at = stop
+                number += 1
+                time = seconds * 1_000_000_000 + fraction * unit
+                yield Packet(number, time, link_type, data[start:stop], size)
+            source.at = at
+            if not self._have_next(number + 1):
                 return
-            seconds, fraction, captured, size = unpack(source.data, source.at)
+
+    def _have_next(self, number: int) -> bool:
+        """Read on until the next packet is there; False where the file ends before."""
+        source = self._source
+        there = source.need(16)
+        if there == 16:
+            _, _, captured, _ = self._record.unpack_from(source.data, source.at)
             if captured > LARGEST_PACKET:
                 raise CaptureFileError(
-                    f"packet {number + 1}, at byte {source.offset}, claims {captured} bytes:"
+                    f"packet {number}, at byte {source.offset}, claims {captured} bytes:"
                     " the file is damaged, or no pcap file"
                 )
-            number += 1
-            if source.need(16 + captured) < 16 + captured:
-                self._cut_short(number)
-                return
-            start = source.at + 16
-            source.at = end = start + captured
-            time = seconds * 1_000_000_000 + fraction * unit
-            yield Packet(number, time, link_type, source.data[start:end], size)
-
-    def _cut_short(self, number: int) -> None:
-        self.info.notes.append(f"the file ends in the middle of packet {number}")
+            if source.need(16 + captured) == 16 + captured:
+                return True
+        if there:
+            self.info.notes.append(f"the file ends in the middle of packet {number}")
+        return False
