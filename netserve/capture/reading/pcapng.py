@@ -140,7 +140,9 @@ class Pcapng:
             raise self._error(f"the header of a section claims {total} bytes")
         (major,) = struct.unpack_from(f"{structs.order}H", source.data, source.at + 12)
         if major != 1:
-            raise self._error(f"a section of version {major}; 1 can be read")
+            raise CaptureFileError(
+                f"after packet {self._number}: a section of version {major}; 1 can be read"
+            )
         body = self._block(total, self._size(total))
         if body is None:
             return False

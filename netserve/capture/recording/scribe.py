@@ -7,6 +7,7 @@ merged files are one capture again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -30,7 +31,7 @@ MOST_DATAGRAM_FLOWS: Final = 4096
 """Peers of datagrams that are remembered; after that the oldest is described again."""
 
 _HASH: Final = 0x9E3779B1  # odd, so that it maps different numbers to different ones
-_WORD: Final = 0xFFFFFFFF
+_QUARTER: Final = 0x3FFFFFFF
 
 
 @dataclass(slots=True)
@@ -41,7 +42,6 @@ class _Interface:
     start: int
     end: int
     received: int = 0
-    dropped: int = 0
 
 
 @dataclass(slots=True)
@@ -77,6 +77,8 @@ class Scribe:
         self._largest = largest_segment
         self._file = 0
         self._interfaces: dict[str, _Interface] = {}
+        self._dropped: Counter[str] = Counter()
+        "Reads and writes lost in the current file, by service."
         self._streams: dict[int, _State] = {}
         self._datagrams: dict[int, _State] = {}
 
@@ -89,6 +91,7 @@ class Scribe:
         """
         self._file += 1
         self._interfaces = {}
+        self._dropped.clear()
         head = writer.section_header(
             application=self._application, os=self._os, comments=self._comments
         )
@@ -100,13 +103,15 @@ class Scribe:
         Arguments:
             time: now, in nanoseconds since 1970.
         """
-        return b"".join(
+        missing = [service for service in self._dropped if service not in self._interfaces]
+        descriptions = b"".join([self._interface(service, time) for service in missing])
+        return descriptions + b"".join(
             writer.interface_statistics(
                 each.number, time, start=each.start, end=each.end,
-                received=each.received + each.dropped, dropped=each.dropped,
+                received=each.received + self._dropped[service], dropped=self._dropped[service],
                 delivered=each.received,
             )
-            for each in self._interfaces.values()
+            for service, each in self._interfaces.items()
         )  # fmt: skip
 
     @property
@@ -126,7 +131,8 @@ class Scribe:
             return b""
         interface = self._interfaces.get(flow.service)
         if interface is None or state.file != self._file:
-            return self._describe(flow, state, time) + self._packets(flow, state, time, frames)
+            blocks = self._describe(flow, state, time)
+            return blocks + self._packets(flow, state, time, frames)
         return self._packets(flow, state, time, frames)
 
     def _state(self, flow: Flow) -> _State:
@@ -134,10 +140,10 @@ class Scribe:
             state = self._streams.get(flow.number)
             if state is None:
                 local, peer = addresses(flow)
-                first = (flow.number * 2 * _HASH & _WORD, (flow.number * 2 + 1) * _HASH & _WORD)
                 stream = Stream(
-                    local, peer, outgoing=flow.outgoing, first=first, largest=self._largest
-                )
+                    local, peer, outgoing=flow.outgoing, largest=self._largest,
+                    first=(_first_number(flow.number * 2), _first_number(flow.number * 2 + 1)),
+                )  # fmt: skip
                 state = self._streams[flow.number] = _State(stream)
             return state
         state = self._datagrams.get(flow.number)
@@ -169,20 +175,14 @@ class Scribe:
         state.notes.append(f"missing before this: {count} {what} the peer, {size} bytes")
         if isinstance(state.frames, Stream):
             state.frames.lost(inbound, size)
-        interface = self._interfaces.get(flow.service)
-        if interface is not None:
-            interface.dropped += count
-            state.dropped -= 0
+        self._dropped[flow.service] += count
 
     def _describe(self, flow: Flow, state: _State, time: int) -> bytes:
         """The blocks that a flow's packets need, at its first packet in this file."""
         state.file = self._file
         blocks = b""
         if flow.service not in self._interfaces:
-            self._interfaces[flow.service] = _Interface(len(self._interfaces), time, time)
-            blocks = writer.interface_description(
-                name=flow.service, description=f"netserve service {flow.service}, synthetic packets"
-            )
+            blocks = self._interface(flow.service, time)
         state.notes.insert(0, _description(flow))
         local, peer = addresses(flow)
         names = [
@@ -191,6 +191,13 @@ class Scribe:
             if end.name or (flow.transport.is_local and end.host)
         ]
         return blocks + writer.name_resolution(names) if names else blocks
+
+    def _interface(self, service: str, time: int) -> bytes:
+        """Begin an interface for a service."""
+        self._interfaces[service] = _Interface(len(self._interfaces), time, time)
+        return writer.interface_description(
+            name=service, description=f"netserve service {service}, synthetic packets"
+        )
 
     def _packets(self, flow: Flow, state: _State, time: int, frames: list[Frame]) -> bytes:
         interface = self._interfaces[flow.service]
@@ -208,6 +215,14 @@ class Scribe:
         return first + b"".join(
             writer.packet(interface.number, time, data, inbound=inbound) for inbound, data in others
         )
+
+
+def _first_number(seed: int) -> int:
+    """An initial sequence number: another one for each connection, so that one that has the
+    addresses and ports of an earlier one is no repetition of it. In the lowest quarter, since
+    Wireshark takes a next number of exactly 0 for one that is not known.
+    """
+    return 1 + (seed * _HASH & _QUARTER)
 
 
 def _control(stream: Stream, flow: Flow, kind: Kind) -> list[Frame]:
