@@ -63,10 +63,10 @@ def _run(file: str, options: Any, ports: dict[int, str]) -> None:
     from netserve.capture.decode.report import Report
     from netserve.capture.reading.opening import opened
 
-    # There are many small objects to look through, and next to none of them form cycles.
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
     with opened(file) as capture:
+        # There are many small objects to look through, and next to none of them form cycles.
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER)
         output = sys.stdout
         report = Report(options, lambda text: output.write(f"{text}\n"), capture.info.names)
         engine = Engine(report, ports)
@@ -86,8 +86,9 @@ def _run(file: str, options: Any, ports: dict[int, str]) -> None:
 
 
 def _reading(text: str, known: tuple[str, ...]) -> tuple[int, str]:
-    port, _, name = text.partition("=")
-    _check(port.isdigit() and int(port) < 65536, "--as", f"{text} is not PORT=NAME")
+    port, equals, name = text.partition("=")
+    is_port = port.isascii() and port.isdigit() and int(port) < 65536
+    _check(is_port and equals == "=", "--as", f"{text} is not PORT=NAME")
     _check(name in known, "--as", f"{name} is none of {', '.join(known)}")
     return int(port), name
 

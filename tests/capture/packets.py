@@ -63,7 +63,7 @@ def ipv6(
 ) -> bytes:  # fmt: skip
     """An IPv6 packet; extensions are pairs of their number and what follows their first byte."""
     numbers = [number for number, _ in extensions]
-    following = [*numbers[1:], protocol]
+    following = [*numbers, protocol][1:]
     chain = b"".join(
         bytes([after]) + rest for (_, rest), after in zip(extensions, following, strict=True)
     )

@@ -11,6 +11,8 @@ MOST_DATAGRAMS: Final = 256
 """Datagrams that are waited for at the same time; after that the oldest is given up."""
 MOST_BYTES: Final = 4 << 20
 """Bytes of fragments that are held in all."""
+MOST_PIECES: Final = 1024
+"""Fragments of one datagram."""
 LARGEST: Final = 65_535
 TIMEOUT: Final = 60_000_000_000
 """Nanoseconds that a datagram is waited for, by the clock of the capture."""
@@ -27,7 +29,13 @@ class _Partial:
     began: int
     pieces: dict[int, bytes] = field(default_factory=dict)
     end: int | None = None
-    held: int = 0
+    size: int = 0
+    "Bytes of all pieces, those that overlap counted twice."
+
+    @property
+    def held(self) -> int:
+        """What it takes up, about."""
+        return self.size + _COST * len(self.pieces)
 
 
 class Fragments:
@@ -75,13 +83,15 @@ class Fragments:
         # Where fragments overlap, the first one counts, as it does for most systems.
         if offset not in partial.pieces:
             partial.pieces[offset] = data
-            partial.held += len(data) + _COST
+            partial.size += len(data)
             self._held += len(data) + _COST
         if not more and partial.end is None:
             partial.end = offset + len(data)
         whole = _join(partial)
         if whole is not None:
             self._forget(key)
+        elif len(partial.pieces) >= MOST_PIECES:
+            self._give_up(key)
         elif self._held > MOST_BYTES:
             self._give_up(next(iter(self._partial)))
         return whole
@@ -100,7 +110,7 @@ class Fragments:
 
 def _join(partial: _Partial) -> bytes | None:
     """The datagram, if it is complete."""
-    if partial.end is None:
+    if partial.end is None or partial.size < partial.end:
         return None
     parts, at = [], 0
     for offset in sorted(partial.pieces):
