@@ -23,7 +23,8 @@ def tshark(path: Path, *options: str) -> str:
     """What tshark prints about a file."""
     command = [require_program("tshark"), "-n", "-r", str(path), *_CHECKS, *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    # A file that was cut short is read up to there, with an error at the end.
+    assert done.returncode == 0 or "cut short" in done.stderr, done.stderr
     return done.stdout
 
 

@@ -135,26 +135,33 @@ def _tell(say: Say, side: int, time: int, data: bytes) -> None:
         if flags & 0x0200:
             text += ", truncated"
             details["truncated"] = True
+    # What was understood before a fault is told, too.
+    questions: list[dict[str, object]] = []
+    answers: list[dict[str, object]] = []
+    malformed = ""
     try:
-        questions, at = _questions(data, counts[0])
-        details["questions"] = questions
-        text += "".join(f" {each['name']} {each['type']}" for each in questions)
+        at = _read_questions(data, counts[0], questions)
         if is_answer:
-            answers = _answers(data, at, counts[1])
-            details["answers"] = answers
-            details["counts"] = counts[1:]
-            text += ": " + ", ".join(f"{each['type']} {each['data']}" for each in answers)
-            text = text.removesuffix(": ")
-            if counts[1] > MAX_RECORDS:
-                text += f", … ({counts[1]} records)"
+            _read_answers(data, at, counts[1], answers)
     except _Malformed as error:
-        details["malformed"] = str(error)
-        text += f" (malformed: {error})"
+        malformed = str(error)
+    details["questions"] = questions
+    text += "".join(f" {each['name']} {each['type']}" for each in questions)
+    if is_answer:
+        details["answers"] = answers
+        details["counts"] = counts[1:]
+        if answers:
+            text += ": " + ", ".join(f"{each['type']} {each['data']}" for each in answers)
+        if counts[1] > MAX_RECORDS:
+            text += f", … ({counts[1]} records)"
+    if malformed:
+        details["malformed"] = malformed
+        text += f" (malformed: {malformed})"
     say(time, side, "answer" if is_answer else "query", text, details)
 
 
-def _questions(data: bytes, count: int) -> tuple[list[dict[str, object]], int]:
-    found: list[dict[str, object]] = []
+def _read_questions(data: bytes, count: int, found: list[dict[str, object]]) -> int:
+    """Add the questions to `found`; returns where the answers begin."""
     at = _HEADER_SIZE
     for _ in range(min(count, MAX_QUESTIONS)):
         name, at = _name(data, at)
@@ -163,11 +170,11 @@ def _questions(data: bytes, count: int) -> tuple[list[dict[str, object]], int]:
         kind = int.from_bytes(data[at : at + 2], "big")
         found.append({"name": name, "type": TYPES.get(kind, f"TYPE{kind}")})
         at += 4
-    return found, at
+    return at
 
 
-def _answers(data: bytes, at: int, count: int) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = []
+def _read_answers(data: bytes, at: int, count: int, found: list[dict[str, object]]) -> None:
+    """Add the first answers to `found`."""
     for _ in range(min(count, MAX_RECORDS)):
         name, at = _name(data, at)
         if len(data) < at + 10:
@@ -181,7 +188,6 @@ def _answers(data: bytes, at: int, count: int) -> list[dict[str, object]]:
             "data": _value(data, kind, at, size),
         })  # fmt: skip
         at += size
-    return found
 
 
 def _value(data: bytes, kind: int, at: int, size: int) -> str:

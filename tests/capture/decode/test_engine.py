@@ -36,8 +36,8 @@ def test_text() -> None:
     ]
     assert f"      0.006 > (message, {len(MAIL) * 2000:,} bytes) Subject: Hello" in smtp
     assert "unix:/run/netserve/service.sock" in http.splitlines()[0]
-    assert "trace t1" in http.splitlines()[-2]
-    assert "0.001 > query www.example.org A" in dns
+    assert "trace t1" in http.splitlines()[-1]
+    assert "0.000 > query www.example.org A" in dns
     assert summary.splitlines()[1] == "conversations: 1 dns, 1 http, 1 smtp"
 
 
