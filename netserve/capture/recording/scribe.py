@@ -119,6 +119,10 @@ class Scribe:
         """How many flows are open."""
         return len(self._streams) + len(self._datagrams)
 
+    def count_lost(self, service: str) -> None:
+        """Count a read or write whose packets were not kept."""
+        self._dropped[service] += 1
+
     def write(self, record: Record) -> bytes:
         """The blocks for one record; empty where it shows with a later packet."""
         flow, time, kind, value = record
