@@ -63,7 +63,8 @@ class Archive:
     def _next_file(self) -> None:
         if self._ring.is_paused():
             return
-        self._ring.write(self._scribe.end(self._clock()))
+        if self._ring.name:
+            self._ring.write(self._scribe.end(self._clock()))
         self._ring.next_file(self._scribe.begin())
         self._blocks, self._size = [], 0
 

@@ -217,6 +217,8 @@ class Ring:
 
     def _check_free(self, size: int) -> None:
         """Leave room on the disk to others, who have more important things to write."""
+        if not self._limits.keep_free:
+            return
         system = os.fstatvfs(self._file)
         if system.f_bavail * system.f_frsize - size < self._limits.keep_free:
             raise OSError(errno.ENOSPC, "the disk has only the room that is kept free")

@@ -78,7 +78,7 @@ class Scribe:
         self._file = 0
         self._interfaces: dict[str, _Interface] = {}
         self._dropped: Counter[str] = Counter()
-        "Reads and writes lost in the current file, by service."
+        "Reads and writes lost since the last tail of a file, by service."
         self._streams: dict[int, _State] = {}
         self._datagrams: dict[int, _State] = {}
 
@@ -91,7 +91,6 @@ class Scribe:
         """
         self._file += 1
         self._interfaces = {}
-        self._dropped.clear()
         head = writer.section_header(
             application=self._application, os=self._os, comments=self._comments
         )
@@ -104,15 +103,17 @@ class Scribe:
             time: now, in nanoseconds since 1970.
         """
         missing = [service for service in self._dropped if service not in self._interfaces]
-        descriptions = b"".join([self._interface(service, time) for service in missing])
-        return descriptions + b"".join(
+        blocks = [self._interface(service, time) for service in missing]
+        blocks += [
             writer.interface_statistics(
                 each.number, time, start=each.start, end=each.end,
                 received=each.received + self._dropped[service], dropped=self._dropped[service],
                 delivered=each.received,
             )
             for service, each in self._interfaces.items()
-        )  # fmt: skip
+        ]  # fmt: skip
+        self._dropped.clear()
+        return b"".join(blocks)
 
     @property
     def flows(self) -> int:
