@@ -36,7 +36,9 @@ def pcap(
     return b"".join(parts)
 
 
-def ethernet(content: bytes, kind: int | None = None, *, tags: Iterable[tuple[int, int]] = ()) -> bytes:
+def ethernet(
+    content: bytes, kind: int | None = None, *, tags: Iterable[tuple[int, int]] = ()
+) -> bytes:
     """An Ethernet frame around an IP packet; tags are pairs of EtherType and VLAN."""
     if kind is None:
         kind = 0x0800 if content[0] >> 4 == 4 else 0x86DD

@@ -10,7 +10,9 @@ from netserve.capture.recording.scribe import Scribe
 BEGAN = 1_700_000_000_000_000_000
 """14 November 2023, 22:13:20 UTC."""
 
-MAIL = b"From: <a@example.org>\r\nTo: <b@example.org>\r\nSubject: Hello\r\n\r\n" + b"x" * 70 + b"\r\n"
+MAIL = (
+    b"From: <a@example.org>\r\nTo: <b@example.org>\r\nSubject: Hello\r\n\r\n" + b"x" * 70 + b"\r\n"
+)
 
 SMTP: list[tuple[Kind, bytes]] = [
     (Kind.SENT, b"220 mx.example.org ESMTP\r\n"),
@@ -27,16 +29,28 @@ HTTP: list[tuple[Kind, bytes]] = [
     (Kind.RECEIVED, b"GET /a?b=c HTTP/1.1\r\nHost: www.example.org\r\n\r\n"),
     (Kind.SENT, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 200000\r\n\r\n"),
     (Kind.SENT, b"y" * 200_000),
-    (Kind.RECEIVED, b"POST /form HTTP/1.1\r\nHost: www.example.org\r\nContent-Length: 3\r\n\r\nabc"),
-    (Kind.SENT, b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
-]  # fmt: skip
+    (
+        Kind.RECEIVED,
+        b"POST /form HTTP/1.1\r\nHost: www.example.org\r\nContent-Length: 3\r\n\r\nabc",
+    ),
+    (
+        Kind.SENT,
+        b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
+]
 DNS: list[tuple[Kind, bytes]] = [
-    (Kind.RECEIVED, bytes.fromhex("12340100000100000000000003777777076578616d706c65036f72670000010001")),
-    (Kind.SENT, bytes.fromhex(
-        "12348180000100010000000003777777076578616d706c65036f72670000010001"
-        "c00c000100010000003c0004c0000201"
-    )),
-]  # fmt: skip
+    (
+        Kind.RECEIVED,
+        bytes.fromhex("12340100000100000000000003777777076578616d706c65036f72670000010001"),
+    ),
+    (
+        Kind.SENT,
+        bytes.fromhex(
+            "12348180000100010000000003777777076578616d706c65036f72670000010001"
+            "c00c000100010000003c0004c0000201"
+        ),
+    ),
+]
 
 ENDS = {
     "ipv4": (Transport.TCP, "192.0.2.1", "198.51.100.7"),

@@ -49,10 +49,12 @@ def test_standard_input(capture: Path, pack: type[bytes]) -> None:
 
 
 def test_a_pipe_is_decoded_while_it_goes_on() -> None:
-    """What has come through a pipe is told at once, as `tcpdump -w - | netserve decode -` needs it."""
+    """What has come is told at once: `tcpdump -w - | netserve decode --live -`."""
     frames = list(map(ethernet, talk(("<", b"220 mx ESMTP\r\n"), (">", b"QUIT\r\n"), port=25)))
-    command = [sys.executable, "-u", "-c", "from netserve.cli import main; main()"]
-    with subprocess.Popen([*command, "decode", "--live", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "from netserve.cli import main; main()"]
+    with subprocess.Popen(
+        [*command, "decode", "--live", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(pcap(frames[:-3]))
@@ -66,7 +68,9 @@ def test_a_pipe_is_decoded_while_it_goes_on() -> None:
 
 def test_a_reader_that_has_seen_enough(capture: Path) -> None:
     command = f"{sys.executable} -c 'from netserve.cli import main; main()' decode --all {capture}"
-    done = subprocess.run(["sh", "-c", f"{command} | head -n 1"], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["sh", "-c", f"{command} | head -n 1"], capture_output=True, timeout=60, check=False
+    )
     assert done.stdout.startswith(b"#1 tcp smtp")
     assert done.stderr == b""
 
@@ -123,5 +127,7 @@ def test_help_imports_little() -> None:
         "print(sorted(name for name in sys.modules if name.split('.')[0] in"
         " {'netserve', 'twisted', 'pydantic', 're2', 'asyncio', 'rich'}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.splitlines()[-1] == "['netserve', 'netserve.cli', 'netserve.cli.decode']"

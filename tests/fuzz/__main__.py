@@ -25,10 +25,17 @@ def main(arguments: list[str]) -> None:
     """Run one target."""
     options = [each for each in arguments if each.startswith("-")]
     names = [each for each in arguments if not each.startswith("-")]
-    if len(names) != 1 or names[0] not in {"smtp_server", "smtp_client", "smtp_pair"}:
+    if len(names) != 1 or names[0] not in {
+        "smtp_server",
+        "smtp_client",
+        "smtp_pair",
+        "capture_file",
+    }:
         sys.exit(__doc__)
     # Branches only: comparisons take as long again, and words serve better than guesses.
     with atheris.import_hook.HookManager({"netserve"}, set(), True, trace_dataflow=False):
+        import netserve.capture.decode.report
+        import netserve.capture.reading.opening
         import netserve.mail.client.machine
         import netserve.mail.server.machine  # noqa: F401 - to be instrumented
     from tests.fuzz import coding, targets

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from tests.fuzz import smtp_client, smtp_pair, smtp_server
+from tests.fuzz import capture_file, smtp_client, smtp_pair, smtp_server
 
-ALL: tuple[ModuleType, ...] = (smtp_server, smtp_client, smtp_pair)
+ALL: tuple[ModuleType, ...] = (smtp_server, smtp_client, smtp_pair, capture_file)
 
 
 def find(name: str) -> Any:

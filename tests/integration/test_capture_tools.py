@@ -38,7 +38,11 @@ def decode(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
     """Conversations, summary and errors of ``netserve decode --json``."""
     command = [sys.executable, "-c", "from netserve.cli import main; main()", "decode"]
     done = subprocess.run(
-        [*command, "--json", "--all", str(path)], capture_output=True, text=True, timeout=120, check=False
+        [*command, "--json", "--all", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return lines[:-1], lines[-1]["summary"] if lines else {}, done.stderr
@@ -80,8 +84,10 @@ def test_samples_have_the_packets_that_capinfos_counts() -> None:
         try:
             with opened(str(path)) as capture:
                 found = list(capture.packets())
-        except CaptureFileError as error:
-            assert done.returncode != 0, (path, str(error))
+        except CaptureFileError:
+            found = None
+        if found is None:
+            assert done.returncode != 0, path
             continue
         row = done.stdout.strip().split("\t")
         assert len(row) == 5, (path, done.stderr)
@@ -128,10 +134,16 @@ def compare(
     ours = [each for each in conversations if each["transport"] == "tcp" and each["items"]]
     assert len(ours) == len(streams), path
     seen["tcp"] += len(streams)
-    requests = [(row["http.request.method"], row["http.request.uri"]) for row in rows if row["http.request.method"] and row["tcp.stream"]]
+    requests = [
+        (row["http.request.method"], row["http.request.uri"])
+        for row in rows
+        if row["http.request.method"] and row["tcp.stream"]
+    ]
     told = [(each["method"], each["target"]) for each in items(conversations, "request")]
     assert Counter(told) == Counter(requests), path
-    codes = [row["http.response.code"] for row in rows if row["http.response.code"] and row["tcp.stream"]]
+    codes = [
+        row["http.response.code"] for row in rows if row["http.response.code"] and row["tcp.stream"]
+    ]
     told_codes = [str(each["status"]) for each in items(conversations, "response")]
     assert Counter(told_codes) == Counter(codes), path
     seen["request"] += len(requests)
@@ -212,7 +224,19 @@ def test_tcpdump_that_captures_on_loopback(tmp_path: Path) -> None:
     path = tmp_path / "loopback.pcap"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        command = [program, "-i", "lo", "-U", "-n", "-w", str(path), "--immediate-mode", "tcp", "port", str(port)]
+        command = [
+            program,
+            "-i",
+            "lo",
+            "-U",
+            "-n",
+            "-w",
+            str(path),
+            "--immediate-mode",
+            "tcp",
+            "port",
+            str(port),
+        ]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None
             while b"listening on" not in process.stderr.readline():

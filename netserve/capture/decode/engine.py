@@ -17,6 +17,7 @@ from typing import Final, Protocol, TypeAlias
 
 from netserve.capture.decode.conversation import Conversation, Heard
 from netserve.capture.decode.detect import is_server_port
+from netserve.capture.decode.model import Item
 from netserve.capture.dissect.ip import TCP, UDP, Datagram, Network
 from netserve.capture.dissect.link import (
     ARP,
@@ -73,7 +74,7 @@ _Found: TypeAlias = tuple[Conversation, int, Callable[..., None]]
 class Reporter(Protocol):
     """What becomes of conversations."""
 
-    def heard(self, conversation: Conversation, item: object) -> None:
+    def heard(self, conversation: Conversation, item: Item) -> None:
         """Something was said."""
 
     def over(self, conversation: Conversation) -> None:
@@ -166,9 +167,17 @@ class Engine:
                 # Nearly all packets are read here in one look: TCP in IPv4 without options, of
                 # a connection that is known, neither its first nor its last. All else is below.
                 if link_type == ETHERNET and length >= 54 and data[12:14] == _IS_IPV4:
-                    first, total, fragment, protocol, key, number, acknowledgement, offset, flags = (
-                        _V4_TCP.unpack_from(data, 14)
-                    )
+                    (
+                        first,
+                        total,
+                        fragment,
+                        protocol,
+                        key,
+                        number,
+                        acknowledgement,
+                        offset,
+                        flags,
+                    ) = _V4_TCP.unpack_from(data, 14)
                     found = live.get(key)
                     begin, end = 34 + (offset >> 4) * 4, 14 + total
                     if (
@@ -195,7 +204,7 @@ class Engine:
             return
         try:
             kind, start = strip(data)
-            if kind != IPV4 and kind != IPV6:
+            if kind not in {IPV4, IPV6}:
                 self._other(_ETHER_TYPES.get(kind, f"EtherType 0x{kind:04x}"))
                 return
             datagram = self._network.datagram(kind, data, start, time)
@@ -334,9 +343,7 @@ class Engine:
             self._end(conversation)
         if abs(time - self._swept_at) >= SWEEP_EVERY:
             self._swept_at = time
-            idle = [
-                each for each in self._keys if each.tcp is None and time - each.last > UDP_IDLE
-            ]
+            idle = [each for each in self._keys if each.tcp is None and time - each.last > UDP_IDLE]
             for conversation in idle:
                 self._end(conversation)
 

@@ -16,7 +16,9 @@ from netserve.capture.decode.printing import printable
 
 __all__ = ["HTTP", "REQUEST_LINE", "STATUS_LINE"]
 
-REQUEST_LINE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{0,31}) (\S+) (HTTP/1\.[01])\r?$")
+REQUEST_LINE: Final = re.compile(
+    rb"([A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{0,31}) (\S+) (HTTP/1\.[01])\r?$"
+)
 STATUS_LINE: Final = re.compile(rb"(HTTP/1\.[01]) ([0-9]{3})(?: (.*?))?\r?$")
 
 MAX_HEAD: Final = 256 << 10

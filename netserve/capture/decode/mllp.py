@@ -88,7 +88,9 @@ def _header(segments: list[bytes], details: dict[str, object]) -> str:
     text = f"{kind}, control id {control}"
     for segment in segments[1:]:
         if segment.startswith(b"MSA" + separator):
-            code, answered = (printable(f, 60) for f in (*segment.split(separator)[1:3], b"", b"")[:2])
+            code, answered = (
+                printable(f, 60) for f in (*segment.split(separator)[1:3], b"", b"")[:2]
+            )
             details |= {"acknowledgement": code, "acknowledges": answered}
             text += f", {code} to {answered}"
             break

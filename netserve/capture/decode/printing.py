@@ -10,13 +10,15 @@ MAX_TEXT: Final = 400
 """Characters of one item at most; a longer one is cut, and says how long it was."""
 
 _HEX_BYTES: Final = 24
-_TEXT_BYTES: Final = frozenset(b"\t\n\r\f\x1b\x08" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 256)))
+_TEXT_BYTES: Final = frozenset(
+    b"\t\n\r\f\x1b\x08" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 256))
+)
 _DOTS: Final = bytes(byte if 0x20 <= byte < 0x7F else 0x2E for byte in range(256))
 _NOT_TEXT: Final = bytes(byte for byte in range(256) if byte not in _TEXT_BYTES)
 
 
 def printable(data: bytes, most: int = MAX_TEXT) -> str:
-    """Text as it is; control characters, and bytes that are no UTF-8, as ``\\x1b``.
+    r"""Text as it is; control characters, and bytes that are no UTF-8, as ``\x1b``.
 
     A backslash stays one: what is shown is for people, and details of an item are no code.
 

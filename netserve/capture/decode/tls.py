@@ -22,8 +22,9 @@ _ALERTS: Final = {
     42: "bad_certificate", 43: "unsupported_certificate", 44: "certificate_revoked",
     45: "certificate_expired", 46: "certificate_unknown", 47: "illegal_parameter",
     48: "unknown_ca", 49: "access_denied", 50: "decode_error", 51: "decrypt_error",
-    70: "protocol_version", 71: "insufficient_security", 80: "internal_error", 86: "inappropriate_fallback",
-    90: "user_canceled", 109: "missing_extension", 112: "unrecognized_name",
+    70: "protocol_version", 71: "insufficient_security", 80: "internal_error",
+    86: "inappropriate_fallback", 90: "user_canceled", 109: "missing_extension",
+    112: "unrecognized_name",
     116: "certificate_required", 120: "no_application_protocol",
 }  # fmt: skip
 _CLIENT_HELLO: Final = 1
@@ -139,6 +140,8 @@ def _hello(body: bytes, *, from_client: bool) -> dict[str, object]:
             details["protocol"] = printable(value[3 : 3 + value[2]], 40)
         elif kind == _SUPPORTED_VERSIONS and value:
             offered = value[1:] if from_client else value
-            known = [int.from_bytes(offered[i : i + 2], "big") for i in range(0, len(offered) - 1, 2)]
+            known = [
+                int.from_bytes(offered[i : i + 2], "big") for i in range(0, len(offered) - 1, 2)
+            ]
             version = max((each for each in known if each in _VERSIONS), default=version)
     return {"version": _VERSIONS.get(version, f"0x{version:04x}"), **details}

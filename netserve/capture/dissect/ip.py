@@ -83,9 +83,7 @@ class Network:
         if fragment & (_MORE | _OFFSET):
             key = (source, destination, protocol, number)
             offset = (fragment & _OFFSET) * 8
-            whole = self.fragments.add(
-                key, offset, data, missing, bool(fragment & _MORE), time
-            )
+            whole = self.fragments.add(key, offset, data, missing, bool(fragment & _MORE), time)
             return None if whole is None else Datagram(source, destination, protocol, whole, 0)
         return Datagram(source, destination, protocol, data, missing)
 

@@ -32,7 +32,7 @@ _LLC: Final = 0x05DC
 _PPP: Final = {0x0021: IPV4, 0x0057: IPV6}
 
 
-class CutShort(Exception):  # noqa: N818 - the better name
+class CutShort(Exception):
     """A packet ends within a header, or has one that makes no sense."""
 
 

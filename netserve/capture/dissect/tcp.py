@@ -117,11 +117,7 @@ class TCPConnection:
             elif other.ahead or (other.fin != _UNKNOWN and not other.closed):
                 self._acknowledged(1 - side, time, acknowledgement)
         if flags & SYN:
-            if self.began_with is None and not flags & ACK:
-                self.began_with = number
-            number = (number + 1) & _WORD
-            if half.size == 0:
-                half.next = number
+            number = self._open(half, number, flags)
         if data or missing:
             half.size += len(data) + missing
             if half.next == _UNKNOWN:
@@ -136,6 +132,15 @@ class TCPConnection:
             self._end(side, time, (number + len(data) + missing) & _WORD, flags)
         elif half.fin != _UNKNOWN:
             self._close_if_complete(side, time)
+
+    def _open(self, half: Half, number: int, flags: int) -> int:
+        """Take note of a SYN; returns the number of what follows it."""
+        if self.began_with is None and not flags & ACK:
+            self.began_with = number
+        number = (number + 1) & _WORD
+        if half.size == 0:
+            half.next = number
+        return number
 
     def finish(self, time: int) -> None:
         """Nothing more comes: deliver what waits for something missing."""

@@ -25,14 +25,12 @@ class Datagrams:
         peer: the peer's, of the same version.
     """
 
-    __slots__ = ("_headers", "_sums", "_ports")
+    __slots__ = ("_headers", "_ports", "_sums")
 
     def __init__(self, local: Address, peer: Address) -> None:
         self._headers = (Header(local, peer, UDP), Header(peer, local, UDP))
         self._ports = ((local.port, peer.port), (peer.port, local.port))
-        self._sums = tuple(
-            header.pseudo_sum + local.port + peer.port for header in self._headers
-        )
+        self._sums = tuple(header.pseudo_sum + local.port + peer.port for header in self._headers)
 
     def data(self, inbound: bool, data: bytes) -> list[Frame]:
         """One datagram, cut where it is longer than UDP can have it."""

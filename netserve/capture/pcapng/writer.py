@@ -152,7 +152,9 @@ def interface_statistics(
         (blocks.ISB_IFRECV, received), (blocks.ISB_IFDROP, dropped),
         (blocks.ISB_FILTERACCEPT, accepted), (blocks.ISB_USRDELIV, delivered),
     )  # fmt: skip
-    options += [(code, count.to_bytes(8, "little")) for code, count in counters if count is not None]
+    options += [
+        (code, count.to_bytes(8, "little")) for code, count in counters if count is not None
+    ]
     body = interface.to_bytes(4, "little") + _time(time) + _options(options)
     return _block(blocks.INTERFACE_STATISTICS, body)
 

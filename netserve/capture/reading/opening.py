@@ -35,8 +35,9 @@ def opened(path: str) -> Iterator[CaptureFile]:
         OSError: it cannot be opened.
     """
     if path == "-":
-        # What is there, without waiting for more: a pipe from a capture that goes on.
-        yield capture_of(sys.stdin.buffer.raw.read)  # type: ignore[attr-defined]
+        # Without a buffer: what there is, at once, of a pipe from a capture that goes on.
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:
+            yield capture_of(file.read)
         return
     with Path(path).open("rb", buffering=0) as file:
         yield capture_of(file.read)

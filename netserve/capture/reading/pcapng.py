@@ -84,25 +84,29 @@ class Pcapng:
                 if there:
                     self._cut_short()
                 return
-            if source.data.startswith(MAGIC, source.at):
-                if not self._section():
-                    return
-                continue
             kind, total = self._structs.block.unpack_from(source.data, source.at)
-            size = self._size(total)
             if kind not in _READ:
-                if kind == blocks.DECRYPTION_SECRETS:
-                    self.info.secrets += 1
-                if source.skip(size) < size:
-                    self._cut_short()
+                if not self._other_block(kind, total):
                     return
                 continue
-            body = self._block(total, size)
+            body = self._block(total, self._size(total))
             if body is None:
                 return
             packet = self._one(kind, *body)
             if packet is not None:
                 yield packet
+
+    def _other_block(self, kind: int, total: int) -> bool:
+        """Begin a section, or skip what is not read; False where the file ends before."""
+        source = self._source
+        if source.data.startswith(MAGIC, source.at):
+            return self._section()
+        self.info.secrets += kind == blocks.DECRYPTION_SECRETS
+        size = self._size(total)
+        if source.skip(size) < size:
+            self._cut_short()
+            return False
+        return True
 
     def _size(self, total: int) -> int:
         """What a block takes up in the file."""
@@ -289,7 +293,9 @@ class Pcapng:
         )
 
     def _cut_short(self) -> None:
-        self.info.notes.append(f"the file ends in the middle of a block, after packet {self._number}")
+        self.info.notes.append(
+            f"the file ends in the middle of a block, after packet {self._number}"
+        )
 
 
 def _clock(resolution: int, offset: int) -> Callable[[int], int]:

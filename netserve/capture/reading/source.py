@@ -154,7 +154,9 @@ def decompressed(read: Read) -> tuple[Read, str]:
         start += piece
     for magic, name in _OTHER_COMPRESSIONS.items():
         if start.startswith(magic):
-            raise CaptureFileError(f"compressed by {name}; decompress it first, or use gzip or zstd")
+            raise CaptureFileError(
+                f"compressed by {name}; decompress it first, or use gzip or zstd"
+            )
     if start.startswith(_GZIP):
         return _Expander(start, read, _Gzip, (zlib.error,), "gzip").read, "gzip"
     if start.startswith(_ZSTD):
@@ -222,6 +224,8 @@ class _Expander:
             try:
                 found = self._inner.decompress(data, most)
             except self._errors as error:
-                raise CaptureFileError(f"the {self._name} data cannot be decompressed: {error}") from None
+                raise CaptureFileError(
+                    f"the {self._name} data cannot be decompressed: {error}"
+                ) from None
             if found:
                 return found

@@ -15,7 +15,7 @@ from netserve.capture.recording.redaction import HEADERS, Redactor
 from netserve.capture.recording.tap import Recorder
 from netserve.wire.pattern import Pattern
 
-__all__ = ["Pump", "Redaction", "RecordSink"]
+__all__ = ["Pump", "RecordSink", "Redaction"]
 
 HOLD: Final = 5.0
 """Seconds for which a line may be incomplete before it is written as it is."""

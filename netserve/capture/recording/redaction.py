@@ -240,6 +240,4 @@ def _masked(side: _Direction, piece: bytes) -> bytes:
 def _needles(headers: Collection[bytes]) -> tuple[bytes, ...]:
     """Texts of which one is in every piece that has the whole beginning of a secret."""
     shortest = {b"auth", b"pass ", *headers}
-    return tuple(
-        each for each in shortest if not any(o != each and o in each for o in shortest)
-    )
+    return tuple(each for each in shortest if not any(o != each and o in each for o in shortest))

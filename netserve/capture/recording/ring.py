@@ -89,7 +89,9 @@ class Ring:
         make_folders(folder)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         self._folder = os.open(folder, flags)
-        self._ours = re.compile(rf"{re.escape(prefix)}-\d{{8}}T\d{{6}}Z-(\d{{6,9}}){re.escape(SUFFIX)}")
+        self._ours = re.compile(
+            rf"{re.escape(prefix)}-\d{{8}}T\d{{6}}Z-(\d{{6,9}}){re.escape(SUFFIX)}"
+        )
         self._file = -1
         self._began = 0.0
         self._retry_at = 0.0
@@ -185,7 +187,7 @@ class Ring:
     def _found(self) -> list[tuple[int, str]]:
         """Files of an earlier run: regular ones with names as this ring gives them."""
         found = []
-        for name in os.listdir(self._folder):
+        for name in os.listdir(self._folder):  # noqa: PTH208 - of a descriptor
             match = self._ours.fullmatch(name)
             with suppress(OSError):
                 if match and stat.S_ISREG(self._status(name).st_mode):

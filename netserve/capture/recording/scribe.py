@@ -22,8 +22,9 @@ __all__ = ["SYNTHETIC", "Scribe"]
 
 SYNTHETIC: Final = (
     "Synthetic packets: netserve took the bytes of its services' connections inside of the process"
-    " (after TLS, where there is TLS) and put IP, TCP and UDP headers around them. Times, addresses,"
-    " ports and bytes are real; sequence numbers, segments and acknowledgements are made up."
+    " (after TLS, where there is TLS) and put IP, TCP and UDP headers around them. Times,"
+    " addresses, ports and bytes are real; sequence numbers, segments and acknowledgements are made"
+    " up."
 )
 """The comment at the head of each file."""
 

@@ -123,7 +123,7 @@ class CaptureTap:
 
     def __init__(
         self, flow: Flow, recorder: Recorder, clock: Callable[[], int], *, joined: bool = False,
-        kind_of_end: Callable[[object], Kind] = lambda reason: Kind.ENDED,
+        kind_of_end: Callable[[object], Kind] = lambda _: Kind.ENDED,
     ) -> None:  # fmt: skip
         self.flow = flow
         self._recorder = recorder
@@ -174,7 +174,7 @@ class CaptureTap:
             time = self._clock()
             self._record_losses(time)
             recorder.add((self.flow, time, self._kind_of_end(reason), None))
-        except Exception:  # noqa: BLE001 - whatever is wrong, the service must not notice
+        except Exception:
             recorder.failures += 1
 
     def _data(self, kind: Kind, data: bytes) -> None:
@@ -200,7 +200,7 @@ class CaptureTap:
             self._later += needed
             # A buffer that the transport uses again has to be copied; bytes are as they are.
             recorder.add((self.flow, time, kind, bytes(data)))
-        except Exception:  # noqa: BLE001 - whatever is wrong, the service must not notice
+        except Exception:
             self._break_off()
 
     def _event(self, kind: Kind, value: str | None) -> None:
@@ -208,7 +208,7 @@ class CaptureTap:
             return
         try:
             self._recorder.add((self.flow, self._clock(), kind, value))
-        except Exception:  # noqa: BLE001 - whatever is wrong, the service must not notice
+        except Exception:
             self._break_off()
 
     def _record_losses(self, time: int) -> None:

@@ -106,7 +106,11 @@ def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
     for number in range(200):
         frames = talk(*[(">", b"x" * 100 + b"\n")] * 5, close=False)
-        moved = [frame[:20] + (number + 1024).to_bytes(2, "big") + frame[22:] for frame in frames if frame[20:22] != b"\0\7"]
+        moved = [
+            frame[:20] + (number + 1024).to_bytes(2, "big") + frame[22:]
+            for frame in frames
+            if frame[20:22] != b"\0\7"
+        ]
         engine.take(Packet(1, 0, 101, frame, len(frame)) for frame in moved)
         most = max(most, report._held)
     engine.finish()
@@ -161,7 +165,9 @@ def test_memory_is_flat() -> None:
         time = 0
         for number in range(count):
             host = bytes([10, 0, number >> 8, number & 255])
-            for frame in talk((">", b"GET / HTTP/1.1\r\n\r\n"), ("<", b"HTTP/1.1 204 x\r\n\r\n"), port=80):
+            for frame in talk(
+                (">", b"GET / HTTP/1.1\r\n\r\n"), ("<", b"HTTP/1.1 204 x\r\n\r\n"), port=80
+            ):
                 time += 10_000_000
                 moved = frame[:12] + frame[12:20].replace(bytes([192, 0, 2, 1]), host) + frame[20:]
                 engine.take([Packet(1, time, 101, moved, len(moved))])
@@ -173,7 +179,9 @@ def test_memory_is_flat() -> None:
 
 def test_totals() -> None:
     frames = list(map(ethernet, talk((">", b"hello\n"))))
-    _, engine = decoded(pcap([*frames, b"\1" * 14 + b"\x45", ethernet(b"\x45" + bytes(3), 0x0800)[:18]]))
+    _, engine = decoded(
+        pcap([*frames, b"\1" * 14 + b"\x45", ethernet(b"\x45" + bytes(3), 0x0800)[:18]])
+    )
     assert engine.totals.packets == len(frames) + 2
     assert engine.totals.malformed == 1
     _, engine = decoded(pcap(frames, cut=30))
@@ -183,7 +191,16 @@ def test_totals() -> None:
 
 def test_packets_captured_in_part() -> None:
     """The sizes that the headers tell, and what is there of the data."""
-    frames = list(map(ethernet, talk((">", b"GET / HTTP/1.1\r\n\r\n"), ("<", b"HTTP/1.1 200 OK\r\nContent-Length: 1300\r\n\r\n" + b"y" * 1300), port=80)))
+    frames = list(
+        map(
+            ethernet,
+            talk(
+                (">", b"GET / HTTP/1.1\r\n\r\n"),
+                ("<", b"HTTP/1.1 200 OK\r\nContent-Length: 1300\r\n\r\n" + b"y" * 1300),
+                port=80,
+            ),
+        )
+    )
     seen, _ = decoded(pcap_with_snap(frames, 200))
     assert [text for _, _, text in seen.items[1]][:2] == [
         "GET / HTTP/1.1", "HTTP/1.1 200 OK (1,300 bytes)",

@@ -28,22 +28,29 @@ SLL = bytes(14)
         (1, ethernet(V4, tags=[(0x8100, 5)]), IPV4, V4),
         (1, ethernet(V6, tags=[(0x88A8, 5), (0x8100, 6)]), IPV6, V6),
         (1, ethernet(V4, tags=[(0x9100, 5), (0x8100, 6), (0x8100, 7)]), IPV4, V4),
-        (1, ethernet(b"\x11\0\0\1\0\x40\0\x21" [:6] + b"\0\x21" + V4, 0x8864), IPV4, V4),
+        (1, ethernet(b"\x11\0\0\1\0\x40\0\x21"[:6] + b"\0\x21" + V4, 0x8864), IPV4, V4),
         (1, ethernet(bytes(28), 0x0806), 0x0806, bytes(28)),
         (1, ethernet(bytes(40), 100), 0, bytes(40)),
-        (101, V4, IPV4, V4), (12, V6, IPV6, V6), (14, V4, IPV4, V4), (228, V4, IPV4, V4),
-        (229, V6, IPV6, V6), (101, b"\x77", 0, b"\x77"),
-        (0, struct.pack("<I", 2) + V4, IPV4, V4), (0, struct.pack(">I", 2) + V4, IPV4, V4),
-        (0, struct.pack("<I", 30) + V6, IPV6, V6), (0, struct.pack(">I", 10) + V6, IPV6, V6),
+        (101, V4, IPV4, V4),
+        (12, V6, IPV6, V6),
+        (14, V4, IPV4, V4),
+        (228, V4, IPV4, V4),
+        (229, V6, IPV6, V6),
+        (101, b"\x77", 0, b"\x77"),
+        (0, struct.pack("<I", 2) + V4, IPV4, V4),
+        (0, struct.pack(">I", 2) + V4, IPV4, V4),
+        (0, struct.pack("<I", 30) + V6, IPV6, V6),
+        (0, struct.pack(">I", 10) + V6, IPV6, V6),
         (0, struct.pack("<I", 99) + V6, 0, V6),
         (108, struct.pack(">I", 24) + V6, IPV6, V6),
         (113, SLL + b"\x08\0" + V4, IPV4, V4),
         (113, SLL + b"\x81\0\0\7\x86\xdd" + V6, IPV6, V6),
         (276, b"\x08\0" + bytes(18) + V4, IPV4, V4),
         (276, b"\x81\0" + bytes(18) + b"\0\7\x86\xdd" + V6, IPV6, V6),
-        (9, b"\xff\x03\0\x21" + V4, IPV4, V4), (9, b"\0\x57" + V6, IPV6, V6),
+        (9, b"\xff\x03\0\x21" + V4, IPV4, V4),
+        (9, b"\0\x57" + V6, IPV6, V6),
     ],
-)  # fmt: skip
+)
 def test_link_types(link_type: int, packet: bytes, kind: int, content: bytes) -> None:
     found, start = LINK_TYPES[link_type](packet)
     assert found == kind
@@ -73,10 +80,15 @@ def test_a_conversation_in_every_link_layer() -> None:
         (0, lambda ip: struct.pack("<I", 2) + ip),
         (113, lambda ip: SLL + b"\x08\0" + ip),
         (276, lambda ip: b"\x08\0" + bytes(18) + ip),
-        (101, lambda ip: b"\x46" + ip[1:2] + struct.pack("!H", len(ip) + 4) + ip[4:20] + b"\1" * 4 + ip[20:]),
+        (
+            101,
+            lambda ip: (
+                b"\x46" + ip[1:2] + struct.pack("!H", len(ip) + 4) + ip[4:20] + b"\1" * 4 + ip[20:]
+            ),
+        ),
         # Offloading leaves the total length at zero.
         (101, lambda ip: ip[:2] + b"\0\0" + ip[4:]),
-    ]  # fmt: skip
+    ]
     for order in "<>":
         for link_type, wrap in wrappers:
             seen, engine = decoded(pcap(map(wrap, plain), link_type=link_type, order=order))
@@ -126,7 +138,9 @@ def fragmented(data: bytes, size: int, number: int = 1) -> list[bytes]:
     """IPv4 fragments of a datagram."""
     starts = range(0, len(data), size)
     return [
-        ipv4(data[at : at + size], protocol=17, number=number, offset=at, more=at + size < len(data))
+        ipv4(
+            data[at : at + size], protocol=17, number=number, offset=at, more=at + size < len(data)
+        )
         for at in starts
     ]
 
@@ -193,16 +207,25 @@ def test_fragments_are_bounded() -> None:
 
 def test_other_packets_are_counted_by_what_they_are() -> None:
     frames = [
-        ethernet(bytes(28), 0x0806), ethernet(ipv4(bytes(8), protocol=1)),
-        ethernet(ipv6(bytes(8), protocol=58)), ethernet(ipv4(bytes(8), protocol=47)),
-        ethernet(bytes(50), 0x88CC), ethernet(bytes(50), 0x1234), ethernet(ipv4(bytes(8), protocol=200)),
+        ethernet(bytes(28), 0x0806),
+        ethernet(ipv4(bytes(8), protocol=1)),
+        ethernet(ipv6(bytes(8), protocol=58)),
+        ethernet(ipv4(bytes(8), protocol=47)),
+        ethernet(bytes(50), 0x88CC),
+        ethernet(bytes(50), 0x1234),
+        ethernet(ipv4(bytes(8), protocol=200)),
         ethernet(ipv4(tcp())),
-    ]  # fmt: skip
+    ]
     _, engine = decoded(pcap(frames))
     assert engine.totals.other == {
-        "ARP": 1, "ICMP": 1, "ICMPv6": 1, "GRE": 1, "LLDP": 1, "EtherType 0x1234": 1,
+        "ARP": 1,
+        "ICMP": 1,
+        "ICMPv6": 1,
+        "GRE": 1,
+        "LLDP": 1,
+        "EtherType 0x1234": 1,
         "IP protocol 200": 1,
-    }  # fmt: skip
+    }
     assert engine.totals.strays == 1
     _, engine = decoded(pcap([b"x"] * 3, link_type=105))
     assert engine.totals.other == {"link type 105 (IEEE 802.11)": 3}

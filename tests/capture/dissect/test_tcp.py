@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,7 +145,7 @@ def test_numbers_that_belong_to_nothing_are_ignored() -> None:
 
 
 def test_what_waits_is_bounded() -> None:
-    made, streams = connection()
+    made, _ = connection()
     for number in range(3000):
         made.segment(0, 0, 200 + number * 2000, 901, ACK, bytes(1000))
     half = made.halves[0]
@@ -158,7 +160,7 @@ def deliveries(draw: st.DrawFn) -> tuple[bytes, int, list[tuple[int, int]]]:
     data = draw(st.binary(min_size=1, max_size=60))
     first = draw(st.sampled_from([0, 100, 2**32 - 20, 2**32 - 1, 2**31 - 10]))
     cuts = sorted(draw(st.sets(st.integers(1, len(data)), max_size=8)) | {0, len(data)})
-    pieces = list(zip(cuts, cuts[1:], strict=False))
+    pieces = list(pairwise(cuts))
     more = st.tuples(st.integers(0, len(data)), st.integers(0, len(data)))
     pieces += [(a, b) for a, b in draw(st.lists(more, max_size=5)) if a < b]
     return data, first, draw(st.permutations(pieces))

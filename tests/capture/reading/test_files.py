@@ -70,23 +70,31 @@ def test_pcapng_with_all_kinds_of_blocks(order: str, most: int | None) -> None:
     ng = Ng(order)
     drops = ng.option(5, ng.pack("Q", 4)) + ng.option(7, ng.pack("Q", 1))
     earlier = ng.option(5, ng.pack("Q", 2))
-    data = b"".join([
-        ng.section(ng.option(1, b"about this") + ng.option(4, b"a tool 1.2")),
-        ng.interface(101, options=ng.option(9, b"\x09") + ng.option(0, b"")),
-        ng.interface(113, snap=4),
-        ng.block(0xBAD, ng.pack("I", 7) + b"custom"[:4]),
-        ng.block(10, ng.pack("II", 0x544C534B, 4) + b"abcd"),
-        ng.block(4, ng.option(1, bytes([192, 0, 2, 9]) + b"mx.example.org\0other\0")
-                 + ng.option(2, bytes(15) + b"\1" + b"localhost\0") + ng.option(0, b"")),
-        ng.packet(b"first", 1_000_000_007, 0, ng.option(1, b"look") + ng.option(2, ng.pack("I", 1))),
-        ng.packet(b"second", 2_000_001, 1),
-        ng.block(2, ng.pack("HHIIII", 1, 0, 0, 5, 3, 9) + b"old\0"),
-        ng.block(5, ng.pack("III", 0, 0, 0) + earlier),
-        ng.block(5, ng.pack("III", 0, 0, 0) + drops),
-        ng.section(),
-        ng.interface(1, snap=4),
-        ng.block(3, ng.pack("I", 9) + b"simp"),
-    ])  # fmt: skip
+    data = b"".join(
+        [
+            ng.section(ng.option(1, b"about this") + ng.option(4, b"a tool 1.2")),
+            ng.interface(101, options=ng.option(9, b"\x09") + ng.option(0, b"")),
+            ng.interface(113, snap=4),
+            ng.block(0xBAD, ng.pack("I", 7) + b"custom"[:4]),
+            ng.block(10, ng.pack("II", 0x544C534B, 4) + b"abcd"),
+            ng.block(
+                4,
+                ng.option(1, bytes([192, 0, 2, 9]) + b"mx.example.org\0other\0")
+                + ng.option(2, bytes(15) + b"\1" + b"localhost\0")
+                + ng.option(0, b""),
+            ),
+            ng.packet(
+                b"first", 1_000_000_007, 0, ng.option(1, b"look") + ng.option(2, ng.pack("I", 1))
+            ),
+            ng.packet(b"second", 2_000_001, 1),
+            ng.block(2, ng.pack("HHIIII", 1, 0, 0, 5, 3, 9) + b"old\0"),
+            ng.block(5, ng.pack("III", 0, 0, 0) + earlier),
+            ng.block(5, ng.pack("III", 0, 0, 0) + drops),
+            ng.section(),
+            ng.interface(1, snap=4),
+            ng.block(3, ng.pack("I", 9) + b"simp"),
+        ]
+    )
     capture = capture_of(reader(data, most))
     found = [(each.time, each.link_type, each.data, each.size) for each in capture.packets()]
     assert found == [
@@ -127,11 +135,17 @@ def test_comments_of_packets() -> None:
 @pytest.mark.parametrize(
     ("resolution", "count", "nanoseconds"),
     [
-        (b"\x00", 3, 3_000_000_000), (b"\x03", 1500, 1_500_000_000), (b"\x06", 7, 7000),
-        (b"\x09", 7, 7), (b"\x0c", 7999, 7), (b"\x80", 2, 2_000_000_000), (b"\x8a", 512, 500_000_000),
-        (b"\xff", 1 << 62, 0), (b"\x7f", 1 << 62, 0),
+        (b"\x00", 3, 3_000_000_000),
+        (b"\x03", 1500, 1_500_000_000),
+        (b"\x06", 7, 7000),
+        (b"\x09", 7, 7),
+        (b"\x0c", 7999, 7),
+        (b"\x80", 2, 2_000_000_000),
+        (b"\x8a", 512, 500_000_000),
+        (b"\xff", 1 << 62, 0),
+        (b"\x7f", 1 << 62, 0),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("offset", [0, 1000, -5])
 def test_units_of_time(resolution: bytes, count: int, nanoseconds: int, offset: int) -> None:
     ng = Ng()
@@ -170,7 +184,10 @@ def test_zstd() -> None:
 
 def test_zstd_that_needs_much_memory_is_refused() -> None:
     module = zstd()
-    options = {module.CompressionParameter.window_log: 27, module.CompressionParameter.enable_long_distance_matching: 1}
+    options = {
+        module.CompressionParameter.window_log: 27,
+        module.CompressionParameter.enable_long_distance_matching: 1,
+    }
     packer = module.ZstdCompressor(options=options)
     packed = packer.compress(pcap(FRAMES)) + packer.flush()
     with pytest.raises(CaptureFileError, match="zstd data cannot be decompressed"):
@@ -215,9 +232,12 @@ def test_compressed_files_that_are_cut_short_or_damaged(pack: Callable[[bytes], 
         (b"\x1f\x8b\x08", "end in the middle"),
         (pcap([])[:20], "ends within the header"),
         (struct.pack("<IHHiIII", 0xA1B2C3D4, 3, 0, 0, 0, 1, 1), "version 3.0"),
-        (pcap([]) + struct.pack("<IIII", 0, 0, 2**31, 5) + bytes(99), "packet 1, at byte 24, claims"),
+        (
+            pcap([]) + struct.pack("<IIII", 0, 0, 2**31, 5) + bytes(99),
+            "packet 1, at byte 24, claims",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_capture(data: bytes, words: str) -> None:
     with pytest.raises(CaptureFileError, match=words):
         packets(data)
@@ -246,7 +266,7 @@ HEAD = NG.section() + NG.interface()
         (HEAD + NG.block(5, b"abcd"), "too short"),
         (NG.section() + NG.interface(options=NG.pack("HH", 2, 5000)), "larger than its block"),
     ],
-)  # fmt: skip
+)
 def test_damaged_pcapng(data: bytes, words: str) -> None:
     with pytest.raises(CaptureFileError, match=words):
         packets(data)
@@ -262,10 +282,13 @@ def test_what_comes_before_the_damage_is_read(compress: Callable[[bytes], bytes]
     assert [next(iterator).data for _ in range(3)] == [b"good"] * 3
 
 
-@pytest.mark.parametrize("make", [
-    lambda: pcap(FRAMES),
-    lambda: HEAD + b"".join(NG.packet(frame) for frame in FRAMES),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pcap(FRAMES),
+        lambda: HEAD + b"".join(NG.packet(frame) for frame in FRAMES),
+    ],
+)
 def test_a_file_that_ends_anywhere(make: Callable[[], bytes]) -> None:
     """Whatever is whole is read, and a cut within a packet is noted."""
     whole = make()
@@ -300,10 +323,20 @@ def test_interfaces_are_limited() -> None:
         packets(data)
 
 
-@given(data=st.binary(max_size=200), start=st.sampled_from([
-    b"", pcap([]), pcap([], order=">", nano=True), HEAD, Ng(">").section() + Ng(">").interface(),
-    HEAD + NG.packet(ethernet(ipv4(tcp(b"x")))), NG.section() + NG.pack("I", 6),
-]))  # fmt: skip
+@given(
+    data=st.binary(max_size=200),
+    start=st.sampled_from(
+        [
+            b"",
+            pcap([]),
+            pcap([], order=">", nano=True),
+            HEAD,
+            Ng(">").section() + Ng(">").interface(),
+            HEAD + NG.packet(ethernet(ipv4(tcp(b"x")))),
+            NG.section() + NG.pack("I", 6),
+        ]
+    ),
+)
 @example(data=struct.pack("<II", 6, 12), start=HEAD)
 def test_anything_is_read_or_refused(data: bytes, start: bytes) -> None:
     """Whole, and byte by byte: the same packets and the same end."""

@@ -13,7 +13,9 @@ from netserve.capture.recording.redaction import HEADERS, Redactor
 from netserve.wire.pattern import Pattern
 
 FLOW = Flow(1, "mail", Transport.TCP, Endpoint("192.0.2.1", 25), Endpoint("192.0.2.2", 4000))
-OUT = Flow(2, "mail", Transport.TCP, Endpoint("192.0.2.1", 4000), Endpoint("192.0.2.2", 25), outgoing=True)
+OUT = Flow(
+    2, "mail", Transport.TCP, Endpoint("192.0.2.1", 4000), Endpoint("192.0.2.2", 25), outgoing=True
+)
 C, S = Kind.RECEIVED, Kind.SENT
 Said = list[tuple[Kind, bytes]]
 
@@ -23,14 +25,36 @@ CASES: list[tuple[Said, Said]] = [
         [(C, b"AUTH PLAIN ****************\r\n"), (S, b"535 no\r\n"), (C, b"QUIT\r\n")],
     ),
     (  # continuations
-        [(C, b"auth login\r\n"), (S, b"334 VXNlcm5hbWU6\r\n"), (C, b"am9l\r\n"), (S, b"334 UGFz\r\n"),
-         (C, b"c2VjcmV0\r\n"), (S, b"235 2.7.0 in\r\n"), (C, b"NOOP\r\n")],
-        [(C, b"auth login\r\n"), (S, b"334 VXNlcm5hbWU6\r\n"), (C, b"****\r\n"), (S, b"334 UGFz\r\n"),
-         (C, b"********\r\n"), (S, b"235 2.7.0 in\r\n"), (C, b"NOOP\r\n")],
+        [
+            (C, b"auth login\r\n"),
+            (S, b"334 VXNlcm5hbWU6\r\n"),
+            (C, b"am9l\r\n"),
+            (S, b"334 UGFz\r\n"),
+            (C, b"c2VjcmV0\r\n"),
+            (S, b"235 2.7.0 in\r\n"),
+            (C, b"NOOP\r\n"),
+        ],
+        [
+            (C, b"auth login\r\n"),
+            (S, b"334 VXNlcm5hbWU6\r\n"),
+            (C, b"****\r\n"),
+            (S, b"334 UGFz\r\n"),
+            (C, b"********\r\n"),
+            (S, b"235 2.7.0 in\r\n"),
+            (C, b"NOOP\r\n"),
+        ],
     ),
     (  # a client that does not wait to be asked
-        [(C, b"AUTH LOGIN\r\nam9l\r\nc2VjcmV0\r\n"), (S, b"334 a\r\n334 b\r\n235 in\r\n"), (C, b"RSET\r\n")],
-        [(C, b"AUTH LOGIN\r\n****\r\n********\r\n"), (S, b"334 a\r\n334 b\r\n235 in\r\n"), (C, b"RSET\r\n")],
+        [
+            (C, b"AUTH LOGIN\r\nam9l\r\nc2VjcmV0\r\n"),
+            (S, b"334 a\r\n334 b\r\n235 in\r\n"),
+            (C, b"RSET\r\n"),
+        ],
+        [
+            (C, b"AUTH LOGIN\r\n****\r\n********\r\n"),
+            (S, b"334 a\r\n334 b\r\n235 in\r\n"),
+            (C, b"RSET\r\n"),
+        ],
     ),
     (  # one that does not know how to log in
         [(C, b"AUTH hunter2\r\n"), (S, b"504 what\r\n"), (C, b"AUTH joe hunter2\r\n")],
@@ -41,23 +65,54 @@ CASES: list[tuple[Said, Said]] = [
         [(C, b"USER joe\r\nPASS *********\r\n"), (S, b"230 in\r\n"), (C, b"PASV\r\n")],
     ),
     (  # header fields, folded and with white space where none belongs
-        [(C, b"GET / HTTP/1.1\r\nAuthorization: Basic dXNlcg==\r\n more\r\nHost: x\r\ncookie : a=b\r\n"
-             b"Proxy-Authorization:Bearer abc def\r\nX-Authorization: no\r\n\r\nCookies: are nice\n"),
-         (S, b"HTTP/1.1 200 OK\nSet-Cookie: id=1; path=/\nWWW-Authenticate: Basic\n\n334 is a number\n"),
-         (C, b"GET /next HTTP/1.1\r\n")],
-        [(C, b"GET / HTTP/1.1\r\nAuthorization: Basic ********\r\n*****\r\nHost: x\r\ncookie :****\r\n"
-             b"Proxy-Authorization:Bearer *******\r\nX-Authorization: no\r\n\r\nCookies: are nice\n"),
-         (S, b"HTTP/1.1 200 OK\nSet-Cookie:*************\nWWW-Authenticate: Basic\n\n334 is a number\n"),
-         (C, b"GET /next HTTP/1.1\r\n")],
+        [
+            (
+                C,
+                b"GET / HTTP/1.1\r\nAuthorization: Basic dXNlcg==\r\n more\r\nHost: x\r\n"
+                + b"cookie : a=b\r\n"
+                + b"Proxy-Authorization:Bearer abc def\r\nX-Authorization: no\r\n\r\n"
+                + b"Cookies: are nice\n",
+            ),
+            (
+                S,
+                b"HTTP/1.1 200 OK\nSet-Cookie: id=1; path=/\nWWW-Authenticate: Basic\n\n"
+                + b"334 is a number\n",
+            ),
+            (C, b"GET /next HTTP/1.1\r\n"),
+        ],
+        [
+            (
+                C,
+                b"GET / HTTP/1.1\r\nAuthorization: Basic ********\r\n*****\r\nHost: x\r\n"
+                + b"cookie :****\r\n"
+                + b"Proxy-Authorization:Bearer *******\r\nX-Authorization: no\r\n\r\n"
+                + b"Cookies: are nice\n",
+            ),
+            (
+                S,
+                b"HTTP/1.1 200 OK\nSet-Cookie:*************\nWWW-Authenticate: Basic\n\n"
+                + b"334 is a number\n",
+            ),
+            (C, b"GET /next HTTP/1.1\r\n"),
+        ],
     ),
     (  # a mail about logins
-        [(C, b"DATA\r\nauth required for this\r\nthe next line\r\n.\r\n"), (S, b"250 ok\r\n"), (C, b"QUIT\r\n")],
-        [(C, b"DATA\r\nauth *****************\r\nthe next line\r\n.\r\n"), (S, b"250 ok\r\n"), (C, b"QUIT\r\n")],
+        [
+            (C, b"DATA\r\nauth required for this\r\nthe next line\r\n.\r\n"),
+            (S, b"250 ok\r\n"),
+            (C, b"QUIT\r\n"),
+        ],
+        [
+            (C, b"DATA\r\nauth *****************\r\nthe next line\r\n.\r\n"),
+            (S, b"250 ok\r\n"),
+            (C, b"QUIT\r\n"),
+        ],
     ),
     (  # a bare CR, and bytes that are no text
-        [(C, b"Authorization: a\rb\xff\0c\r\nx")], [(C, b"Authorization: *\r****\r\nx")],
+        [(C, b"Authorization: a\rb\xff\0c\r\nx")],
+        [(C, b"Authorization: *\r****\r\nx")],
     ),
-]  # fmt: skip
+]
 
 
 def redacted(said: Said, size: int = 0, flow: Flow = FLOW, **options: object) -> Said:
@@ -79,8 +134,27 @@ def test_known_secrets(said: Said, wanted: Said, size: int) -> None:
     assert redacted(turned, size, OUT) == [(swap[kind], data) for kind, data in wanted]
 
 
-WORDS = [b"AUTH ", b"PLAIN", b"LOGIN", b" ", b"\r\n", b"\n", b"Authorization", b":", b"cookie: ", b"334 ",
-         b"235 ", b"x", b"Basic ", b"\t", b"PASS ", b"=", b"\r", b"250-", b"set-"]  # fmt: skip
+WORDS = [
+    b"AUTH ",
+    b"PLAIN",
+    b"LOGIN",
+    b" ",
+    b"\r\n",
+    b"\n",
+    b"Authorization",
+    b":",
+    b"cookie: ",
+    b"334 ",
+    b"235 ",
+    b"x",
+    b"Basic ",
+    b"\t",
+    b"PASS ",
+    b"=",
+    b"\r",
+    b"250-",
+    b"set-",
+]
 texts = st.lists(st.sampled_from(WORDS), max_size=10).map(b"".join)
 
 
@@ -91,11 +165,16 @@ def test_the_same_however_it_is_cut(said: Said, size: int) -> None:
     assert redacted([each for each in said if each[1]], size) == whole
     for (_, before), (_, after) in zip([each for each in said if each[1]], whole, strict=True):
         assert len(before) == len(after)
-        assert all(a == b or b == 0x2A for a, b in zip(before, after, strict=True))
+        assert all(b in {a, 0x2A} for a, b in zip(before, after, strict=True))
 
 
 def test_a_flow_that_was_joined_during_a_login() -> None:
-    said = [(S, b"334 UGFzc3dvcmQ6\r\n"), (C, b"c2VjcmV0\r\n"), (S, b"235 in\r\n"), (C, b"NOOP\r\n")]
+    said = [
+        (S, b"334 UGFzc3dvcmQ6\r\n"),
+        (C, b"c2VjcmV0\r\n"),
+        (S, b"235 in\r\n"),
+        (C, b"NOOP\r\n"),
+    ]
     assert redacted(said, joined=True)[1] == (C, b"********\r\n")
     assert redacted(said, joined=True)[3] == (C, b"NOOP\r\n")
 
@@ -134,22 +213,27 @@ def masked(said: Said, size: int = 0, patterns: list[Pattern] = PATTERNS) -> Sai
 def test_patterns(size: int) -> None:
     said = [
         (C, b"GET /?token=abc123&x=1\r\ncard 1234567890123456 ok\r\n"),
-        (S, b"a token=xyz\nand token= nothing\n"), (C, b"token=unfinished"),
-    ]  # fmt: skip
+        (S, b"a token=xyz\nand token= nothing\n"),
+        (C, b"token=unfinished"),
+    ]
     found = masked(said, size)
     assert b"".join(data for kind, data in found if kind is C) == (
         b"GET /?token=******&x=1\r\ncard **************** ok\r\ntoken=**********"
     )
-    assert b"".join(data for kind, data in found if kind is S) == b"a token=***\nand token= nothing\n"
+    assert (
+        b"".join(data for kind, data in found if kind is S) == b"a token=***\nand token= nothing\n"
+    )
 
 
 words = st.sampled_from([b"token=", b"abc", b"\n", b" ", b"1234", b"12345678", b"\xff", b"x" * 5])
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([C, S]), st.lists(words, max_size=8).map(b"".join)), max_size=8),
+    st.lists(
+        st.tuples(st.sampled_from([C, S]), st.lists(words, max_size=8).map(b"".join)), max_size=8
+    ),
     st.integers(1, 9),
-)  # fmt: skip
+)
 def test_patterns_mask_the_same_however_it_is_cut(said: Said, size: int) -> None:
     """And the records come out in their order, each with its own length."""
     for kind in (C, S):

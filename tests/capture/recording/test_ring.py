@@ -116,7 +116,12 @@ def test_files_of_an_earlier_run_count_and_others_are_left_alone(tmp_path: Path)
     for _ in range(4):
         assert first.next_file(b"old")
     first.close()
-    others = ["notes.txt", "web-20231114T221320Z-000001.pcapng", "mail-x.pcapng", "mailer-20231114T221320Z-000001.pcapng"]
+    others = [
+        "notes.txt",
+        "web-20231114T221320Z-000001.pcapng",
+        "mail-x.pcapng",
+        "mailer-20231114T221320Z-000001.pcapng",
+    ]
     for name in others:
         (tmp_path / name).write_bytes(b"x" * 10_000)
     again = ring(tmp_path, files=2)
@@ -196,7 +201,9 @@ def test_a_write_that_fails_halfway(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with opened(str(path)) as capture:
         packets = list(capture.packets())
         assert capture.info.dropped == 5
-    assert any("service service25" in comment for packet in packets[4:] for comment in packet.comments)
+    assert any(
+        "service service25" in comment for packet in packets[4:] for comment in packet.comments
+    )
     assert packets[-1].data
 
 
@@ -207,7 +214,9 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         missing("tmpfs cannot be mounted here")
@@ -216,7 +225,9 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         made = ring(disk / "captures", time, file_size=10 << 20)
         target = archive(made)
         which = flow(1, "ipv4", port=7)
-        data = [(which, BEGAN, Kind.OPENED, None)] + [(which, BEGAN, Kind.RECEIVED, bytes(50_000))] * 40
+        data = [(which, BEGAN, Kind.OPENED, None)] + [
+            (which, BEGAN, Kind.RECEIVED, bytes(50_000))
+        ] * 40
         for record in data:
             target.write([record])  # type: ignore[list-item]
         assert made.problem == "No space left on device"
@@ -229,7 +240,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         made.close_file()
         target.write([(which, BEGAN, Kind.RECEIVED, b"again")])
         target.close()
-        found = [packet for packet in _packets(disk / "captures" / made.names[-1])]
+        found = list(_packets(disk / "captures" / made.names[-1]))
         assert found[0].data.endswith(b"again")  # type: ignore[attr-defined]
     finally:
         if made is not None:
@@ -248,11 +259,11 @@ def test_room_is_left_to_others(tmp_path: Path) -> None:
 
 
 def test_descriptors_are_closed(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         made = ring(tmp_path)
         made.next_file(b"x")
         made.next_file(b"y")
         made.close()
         made.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

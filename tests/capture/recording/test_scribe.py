@@ -119,14 +119,16 @@ def test_a_file_says_that_it_is_synthetic(tmp_path: Path) -> None:
         1,
         (
             "synthetic: service service25, connection c7, trace 0af3-1, TLS on the network, shown"
-            " in clear, UNIX socket /run/netserve/service.sock, addresses and ports are made up",
+            + " in clear, UNIX socket /run/netserve/service.sock, addresses and ports are made up",
         ),
     )
     assert comments[1] == (5, ("trace 0af3-2",))
     # and Wireshark shows it, with the path as the name of the address
     told = fields(path, "frame.comment", "frame.number", "frame.comment")
     assert [number for number, _ in told] == ["1", "5"]
-    named = tshark(path, "-N", "n", "-Y", "smtp.req.command == EHLO", "-T", "fields", "-e", "ipv6.dst_host")
+    named = tshark(
+        path, "-N", "n", "-Y", "smtp.req.command == EHLO", "-T", "fields", "-e", "ipv6.dst_host"
+    )
     assert named.strip() == "unix:/run/netserve/service.sock"
 
 
@@ -220,7 +222,9 @@ def test_small_segments(tmp_path: Path) -> None:
 
 def test_a_datagram_longer_than_udp(tmp_path: Path) -> None:
     path = tmp_path / "long.pcapng"
-    path.write_bytes(captured(records(flow(1, "unixgram", port=514), [(Kind.RECEIVED, bytes(100_000))])))
+    path.write_bytes(
+        captured(records(flow(1, "unixgram", port=514), [(Kind.RECEIVED, bytes(100_000))]))
+    )
     assert wrong(path) == ""
     (packet,) = capture_of(_reader(path.read_bytes())).packets()
     assert packet.comments[1] == "a datagram of 100000 bytes, cut to 65507"

@@ -65,7 +65,11 @@ def test_a_reason_tells_the_kind_of_end() -> None:
         tap = CaptureTap(flow(1, "ipv4", port=25), recorder, Clock(), joined=True,
                          kind_of_end=lambda r: which.get(str(r), Kind.ENDED))  # fmt: skip
         tap.ended(reason)
-    assert [kind for kind, _ in told(recorder.take())] == [Kind.ENDED, Kind.PEER_RESET, Kind.WE_RESET]
+    assert [kind for kind, _ in told(recorder.take())] == [
+        Kind.ENDED,
+        Kind.PEER_RESET,
+        Kind.WE_RESET,
+    ]
 
 
 def test_what_there_is_no_room_for_is_counted_and_recorded_as_lost() -> None:
@@ -206,7 +210,10 @@ def test_a_pump_masks_what_it_moves() -> None:
     tap.received(b"ie: a=b\r\n\r\nno end card=77")
     tap.sent(b"HTTP/1.1 200 OK\r\n")
     assert pump.turn() == 4
-    assert told(kept.records) == [(Kind.OPENED, None), (Kind.RECEIVED, b"GET /?card=**** HTTP/1.1\r\nCook")]
+    assert told(kept.records) == [
+        (Kind.OPENED, None),
+        (Kind.RECEIVED, b"GET /?card=**** HTTP/1.1\r\nCook"),
+    ]
     clock.now += 10**10
     pump.turn()
     assert told(kept.records)[2:] == [
@@ -229,7 +236,10 @@ def test_a_pump_without_redaction() -> None:
 
 
 def test_what_is_redacted_is_told_without_telling_it() -> None:
-    assert str(Redaction()) == "redacted: logins and authorization, proxy-authorization, cookie, set-cookie"
+    assert (
+        str(Redaction())
+        == "redacted: logins and authorization, proxy-authorization, cookie, set-cookie"
+    )
     told_ = str(Redaction(logins=False, patterns=[Pattern("my secret")]))
     assert told_ == "redacted: 1 patterns"
     assert str(Redaction(logins=False)) == "nothing is redacted"
