@@ -295,8 +295,10 @@ def test_a_difference_is_told_if_and_only_if_there_is_one(one: bytes, other: byt
         (b"HTTP/1.1 204 No\r\n\r\nHTTP", 19),
         (b"HTTP/1.1 200 OK\r\n\r\nuntil close", 0),
         (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + b"3;x\r\nabc\r\n0\r\nA: b\r\n\r\nHTTP",
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"3;x\r\nabc\r\n0\r\nA: b\r\n\r\nHTTP"
+            ),
             68,
         ),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n", 0),

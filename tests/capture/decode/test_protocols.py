@@ -103,15 +103,19 @@ HTTP: Said = [
     (C, b"\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\nHEAD /b HTTP/1.1\r\nHost: x\r\n\r\n"),
     (
         S,
-        b"HTTP/1.1 100 Continue\r\n\r\n"
-        + b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 5\r\n\r\nHTTP/",
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 5\r\n\r\nHTTP/"
+        ),
     ),
     (S, b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"),
     (C, b"POST /c HTTP/1.1\nHost: y\nTransfer-Encoding: chunked\n\n3;x=y\nabc\n0\nT: 1\n\n"),
     (
         S,
-        b"HTTP/1.1 302 Found\r\nLocation: /d\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
-        + b"a\r\n0123456789\r\n2\r\nxy\r\n0\r\n\r\n",
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: /d\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+            b"a\r\n0123456789\r\n2\r\nxy\r\n0\r\n\r\n"
+        ),
     ),
     (C, b"GET /d HTTP/1.0\r\n\r\n"),
     (S, b"HTTP/1.0 204 No Content\r\n\r\n"),
@@ -260,8 +264,10 @@ def record(kind: int, data: bytes) -> bytes:
                 + record(33, b"\0\1\0\2\0\x19\xc0\x10")
                 + record(99, b"\1x"),
             ),
-            "NOERROR www.example.org A: AAAA ::1, MX 10 example.org, TXT a\\x1bb cd,"
-            + " SRV 1 2 25 example.org, SPF x",
+            (
+                "NOERROR www.example.org A: AAAA ::1, MX 10 example.org, TXT a\\x1bb cd,"
+                " SRV 1 2 25 example.org, SPF x"
+            ),
         ),
         (dns(0x0100, (1, 0, 0, 0), QUESTION[:-2]), "query (malformed: ends within a question)"),
         (

@@ -68,30 +68,38 @@ CASES: list[tuple[Said, Said]] = [
         [
             (
                 C,
-                b"GET / HTTP/1.1\r\nAuthorization: Basic dXNlcg==\r\n more\r\nHost: x\r\n"
-                + b"cookie : a=b\r\n"
-                + b"Proxy-Authorization:Bearer abc def\r\nX-Authorization: no\r\n\r\n"
-                + b"Cookies: are nice\n",
+                (
+                    b"GET / HTTP/1.1\r\nAuthorization: Basic dXNlcg==\r\n more\r\nHost: x\r\n"
+                    b"cookie : a=b\r\n"
+                    b"Proxy-Authorization:Bearer abc def\r\nX-Authorization: no\r\n\r\n"
+                    b"Cookies: are nice\n"
+                ),
             ),
             (
                 S,
-                b"HTTP/1.1 200 OK\nSet-Cookie: id=1; path=/\nWWW-Authenticate: Basic\n\n"
-                + b"334 is a number\n",
+                (
+                    b"HTTP/1.1 200 OK\nSet-Cookie: id=1; path=/\nWWW-Authenticate: Basic\n\n"
+                    b"334 is a number\n"
+                ),
             ),
             (C, b"GET /next HTTP/1.1\r\n"),
         ],
         [
             (
                 C,
-                b"GET / HTTP/1.1\r\nAuthorization: Basic ********\r\n*****\r\nHost: x\r\n"
-                + b"cookie :****\r\n"
-                + b"Proxy-Authorization:Bearer *******\r\nX-Authorization: no\r\n\r\n"
-                + b"Cookies: are nice\n",
+                (
+                    b"GET / HTTP/1.1\r\nAuthorization: Basic ********\r\n*****\r\nHost: x\r\n"
+                    b"cookie :****\r\n"
+                    b"Proxy-Authorization:Bearer *******\r\nX-Authorization: no\r\n\r\n"
+                    b"Cookies: are nice\n"
+                ),
             ),
             (
                 S,
-                b"HTTP/1.1 200 OK\nSet-Cookie:*************\nWWW-Authenticate: Basic\n\n"
-                + b"334 is a number\n",
+                (
+                    b"HTTP/1.1 200 OK\nSet-Cookie:*************\nWWW-Authenticate: Basic\n\n"
+                    b"334 is a number\n"
+                ),
             ),
             (C, b"GET /next HTTP/1.1\r\n"),
         ],

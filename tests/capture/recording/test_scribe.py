@@ -118,8 +118,10 @@ def test_a_file_says_that_it_is_synthetic(tmp_path: Path) -> None:
     assert comments[0] == (
         1,
         (
-            "synthetic: service service25, connection c7, trace 0af3-1, TLS on the network, shown"
-            + " in clear, UNIX socket /run/netserve/service.sock, addresses and ports are made up",
+            (
+                "synthetic: service service25, connection c7, trace 0af3-1, TLS on the network, shown"
+                " in clear, UNIX socket /run/netserve/service.sock, addresses and ports are made up"
+            ),
         ),
     )
     assert comments[1] == (5, ("trace 0af3-2",))
