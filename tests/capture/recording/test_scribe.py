@@ -115,15 +115,11 @@ def test_a_file_says_that_it_is_synthetic(tmp_path: Path) -> None:
     info = capture_of(_reader(path.read_bytes()))
     comments = [(packet.number, packet.comments) for packet in info.packets() if packet.comments]
     assert info.info.comments == [SYNTHETIC]
-    assert comments[0] == (
-        1,
-        (
-            (
-                "synthetic: service service25, connection c7, trace 0af3-1, TLS on the network, shown"
-                " in clear, UNIX socket /run/netserve/service.sock, addresses and ports are made up"
-            ),
-        ),
+    described = (
+        "synthetic: service service25, connection c7, trace 0af3-1, TLS on the network, shown"
+        " in clear, UNIX socket /run/netserve/service.sock, addresses and ports are made up"
     )
+    assert comments[0] == (1, (described,))
     assert comments[1] == (5, ("trace 0af3-2",))
     # and Wireshark shows it, with the path as the name of the address
     told = fields(path, "frame.comment", "frame.number", "frame.comment")
