@@ -118,6 +118,14 @@ def test_a_port_read_as_a_protocol(tmp_path: Path) -> None:
     assert b"tcp lines" in decode(path, "--as", "99=lines").stdout
 
 
+def test_the_example_is_decoded_as_its_page_says() -> None:
+    folder = Path(__file__).parents[2] / "examples" / "capture"
+    page = (folder / "README.md").read_text()
+    told = page.partition("$ netserve decode session.pcapng\n")[2].partition("```")[0]
+    done = decode(folder / "session.pcapng")
+    assert done.stdout.decode() == told
+
+
 def test_help_imports_little() -> None:
     code = (
         "import sys; sys.argv = ['netserve', 'decode', '--help']\n"
