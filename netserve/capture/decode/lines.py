@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from netserve.capture.decode.model import NEITHER, Say
+from netserve.capture.decode.model import CLIENT, NEITHER, Say
 from netserve.capture.decode.printing import hex_line, printable
 
 __all__ = ["Lines", "Octets", "gap_text"]
@@ -59,6 +59,8 @@ class Lines:
 
     def _line(self, side: int, time: int, line: bytes) -> None:
         text = printable(line.removesuffix(b"\r"))
+        if side == CLIENT and line[:5].upper() == b"PASS ":
+            text = f"{text[:4]} ***"  # a password of FTP, POP3 and others
         self._say(time, side, "line", text, {"text": text})
 
 

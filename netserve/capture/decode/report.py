@@ -198,4 +198,4 @@ def _endpoint(end: tuple[str, int], names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)

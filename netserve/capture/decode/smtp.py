@@ -155,9 +155,11 @@ class SMTP:
             if not COMMAND.match(line):
                 return
             self._state = _State.COMMANDS
-        if self._challenged:
+        if self._challenged or b"AUTH" in self._pending:
+            # A client that does not wait to be asked has its secrets in these lines, too.
+            if self._challenged:
+                self._pending.append(b"AUTH")
             self._challenged = False
-            self._pending.append(b"AUTH")
             self._say(time, CLIENT, "answer", "***", {"text": "***"})
             return
         verb, _, parameter = line.partition(b" ")

@@ -1,17 +1,19 @@
-"""The flight recorder: the last records in memory, to be written when something has gone wrong."""
+"""Captures of what went wrong: the last records in memory, and connections that had an error."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from netserve.capture.model import Flow, Kind, Record
 from netserve.capture.recording.tap import cost
 
-__all__ = ["FlightRecorder"]
+__all__ = ["ErrorsOnly", "FlightRecorder"]
 
 MOST_BYTES: Final = 8 << 20
+MOST_OF_FLOW: Final = 256 << 10
+"""Bytes of a connection that are kept for the case that it has an error."""
 MOST_SECONDS: Final = 300
 
 
@@ -64,3 +66,82 @@ class FlightRecorder:
     def _forget(self) -> None:
         self._held -= cost(self._records.popleft())
         self.forgotten += 1
+
+
+class _Sink(Protocol):
+    def write(self, records: Iterable[Record]) -> None: ...
+
+
+class ErrorsOnly:
+    """Passes on the connections that have an error: all that is kept of them, and what follows.
+
+    An error is one that the service reports, or a reset. Of other connections nothing is left.
+
+    Arguments:
+        sink: where the records go.
+        most_bytes: that are kept of all connections.
+    """
+
+    def __init__(self, sink: _Sink, most_bytes: int = MOST_BYTES) -> None:
+        self._sink = sink
+        self._most = most_bytes
+        self._kept: dict[int, deque[Record]] = {}
+        self._sizes: dict[int, int] = {}
+        self._failed: set[int] = set()
+        self._held = 0
+        self.forgotten = 0
+        "Records that were given up for newer ones."
+
+    @property
+    def held(self) -> int:
+        """About the bytes that are kept."""
+        return self._held
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Take records."""
+        passed: list[Record] = []
+        for record in records:
+            number, kind = record[0].number, record[2]
+            if number not in self._failed:
+                self._keep(number, record)
+                if kind not in _ERRORS:
+                    if kind.is_last:
+                        self._release(number)
+                    continue
+                self._failed.add(number)
+                passed += self._release(number)
+            else:
+                passed.append(record)
+            if kind.is_last:
+                self._failed.discard(number)
+        if passed:
+            self._sink.write(passed)
+
+    def _keep(self, number: int, record: Record) -> None:
+        self._kept.setdefault(number, deque()).append(record)
+        self._count(number, cost(record))
+        while self._sizes.get(number, 0) > MOST_OF_FLOW:
+            self._forget(number)
+        while self._held > self._most:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, number: int) -> None:
+        """Give up the oldest record of a flow."""
+        kept = self._kept[number]
+        self._count(number, -cost(kept.popleft()))
+        self.forgotten += 1
+        if not kept:
+            del self._kept[number], self._sizes[number]
+
+    def _release(self, number: int) -> list[Record]:
+        """What is kept of a flow, which is kept no longer."""
+        found = list(self._kept.pop(number, ()))
+        self._held -= self._sizes.pop(number, 0)
+        return found
+
+    def _count(self, number: int, size: int) -> None:
+        self._sizes[number] = self._sizes.get(number, 0) + size
+        self._held += size
+
+
+_ERRORS: Final = frozenset({Kind.ERROR, Kind.PEER_RESET, Kind.WE_RESET})

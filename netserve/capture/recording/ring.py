@@ -20,14 +20,13 @@ from typing import Final
 
 from netserve.durable import make_folders
 
-__all__ = ["FileName", "Ring", "RingLimits", "check_name"]
+__all__ = ["Ring", "RingLimits", "check_name"]
 
 RETRY: Final = 5.0
 """Seconds after a failure before writing is tried again."""
 SUFFIX: Final = ".pcapng"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-FileName = str
 
 
 def check_name(name: str) -> str:

@@ -165,6 +165,16 @@ def test_a_conversation(name: str, said: Said, told: object, size: int) -> None:
     assert heard(name, said, size=size) == told
 
 
+def test_secrets_are_not_shown() -> None:
+    """Of a client that does not wait to be asked, and of FTP and POP3."""
+    said: Said = [(C, b"AUTH LOGIN\r\nam9l\r\nc2VjcmV0\r\n"), (S, b"334 a\r\n334 b\r\n235 in\r\n")]
+    assert [text for _, _, text in heard("smtp", said)[:3]] == ["AUTH LOGIN", "***", "***"]
+    assert heard("lines", [(C, b"pass hunter2\r\n"), (S, b"PASS is wanted\r\n")]) == [
+        (C, "line", "pass ***"),
+        (S, "line", "PASS is wanted"),
+    ]
+
+
 @pytest.mark.parametrize("size", [0, 1])
 def test_an_empty_message_and_one_that_is_cut_off(size: int) -> None:
     begin: Said = [(C, b"DATA\r\n"), (S, b"354 go\r\n")]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netserve.capture.model import Endpoint, Flow, Kind, Record, Transport
 from netserve.capture.recording.filters import CaptureFilter
-from netserve.capture.recording.flight import FlightRecorder
+from netserve.capture.recording.flight import ErrorsOnly, FlightRecorder
 from netserve.capture.recording.pump import Pump, Redaction
 from netserve.capture.recording.tap import RECORD_COST, SHARE, CaptureTap, Recorder, cost
 from netserve.wire.pattern import Pattern
@@ -270,6 +270,37 @@ def test_a_flight_recorder_keeps_the_last_records() -> None:
     assert kept.errors == 1
     kept.clear()
     assert (kept.dump(), kept.held) == ([], 0)
+
+
+def test_only_connections_with_an_error() -> None:
+    kept = Kept()
+    errors = ErrorsOnly(kept)
+    good, bad, reset = (flow(number, "ipv4", port=25) for number in (1, 2, 3))
+    for which in (good, bad, reset):
+        errors.write([(which, 1, Kind.OPENED, None), (which, 2, Kind.RECEIVED, b"x")])
+    errors.write(
+        [(bad, 3, Kind.ERROR, "no"), (good, 3, Kind.SENT, b"y"), (bad, 4, Kind.SENT, b"z")]
+    )
+    errors.write([(good, 5, Kind.ENDED, None), (reset, 5, Kind.PEER_RESET, None)])
+    errors.write([(bad, 6, Kind.ENDED, None)])
+    assert [(which.number, time) for which, time, _, _ in kept.records] == [
+        (2, 1), (2, 2), (2, 3), (2, 4), (3, 1), (3, 2), (3, 5), (2, 6),
+    ]  # fmt: skip
+    assert errors.held == 0
+    assert not errors._failed
+
+
+def test_what_is_kept_for_errors_is_bounded() -> None:
+    errors = ErrorsOnly(Kept(), most_bytes=50_000)
+    for number in range(1, 40):
+        which = flow(number, "ipv4", port=25)
+        errors.write((which, time, Kind.RECEIVED, bytes(1000)) for time in range(30))
+        assert errors.held <= 50_000
+        assert errors.held == sum(cost(r) for kept in errors._kept.values() for r in kept)
+    one = ErrorsOnly(Kept())
+    one.write((which, time, Kind.RECEIVED, bytes(1000)) for time in range(1000))
+    assert one.held <= 256 << 10
+    assert one.forgotten > 700
 
 
 @pytest.mark.parametrize(
