@@ -23,7 +23,7 @@ class Transport(Enum):
     @property
     def is_stream(self) -> bool:
         """Whether it carries a stream of bytes rather than datagrams."""
-        return self in {Transport.TCP, Transport.UNIX}
+        return self is Transport.TCP or self is Transport.UNIX
 
     @property
     def is_local(self) -> bool:

@@ -118,9 +118,11 @@ class Pump:
             state = _Flow(flow, self._redaction, joined=kind is not Kind.OPENED)
             flows[flow.number] = state
         if state.redactor is not None and isinstance(value, bytes):
-            record = (flow, time, kind, state.redactor.redact(kind, value))
+            masked = state.redactor.redact(kind, value)
+            if masked is not value:
+                record = (flow, time, kind, masked)
         found = [record] if state.patterns is None else state.patterns.feed(record)
-        if kind.is_last:
+        if value is None and kind.is_last:
             flows.pop(flow.number, None)
         return found
 

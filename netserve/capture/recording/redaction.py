@@ -33,7 +33,6 @@ _SCHEMES: Final = (b"basic", b"bearer", b"digest", b"negotiate", b"ntlm")
 
 _LONGEST_NAME: Final = 100
 _WHITE: Final = b" \t"
-_ENDS: Final = b"\r\n"
 
 
 class _State(Enum):
@@ -45,6 +44,9 @@ class _State(Enum):
     """In one that has."""
     FOLDED = auto()
     """At the beginning of a line that may go on with the secret of the line before."""
+
+
+_START, _PLAIN = _State.START, _State.PLAIN  # looked at for each piece
 
 
 class _Direction:
@@ -103,9 +105,14 @@ class Redactor:
         if not self.is_stream:
             self._sides[kind] = side = _Direction()
         from_client = kind is self._from_client
-        if not self._login and side.state in {_State.START, _State.PLAIN} and not side.head:
+        state = side.state
+        if (state is _PLAIN or (state is _START and not side.head)) and not self._login:
+            # Nearly all pieces: nothing in them is the beginning of a line with a secret.
             lowered = data.lower()
-            if not any(needle in lowered for needle in self._needles):
+            for needle in self._needles:
+                if needle in lowered:
+                    break
+            else:
                 self._go_on(side, lowered, from_client)
                 return data
         return self._by_lines(side, data, from_client)
@@ -113,7 +120,10 @@ class Redactor:
     def _go_on(self, side: _Direction, lowered: bytes, from_client: bool) -> None:
         """Note how a piece without anything to mask ends."""
         end = lowered.rfind(b"\n")
-        if end < 0 and side.state is _State.PLAIN:
+        if end < 0 and side.state is _PLAIN:
+            return
+        if end == len(lowered) - 1:
+            side.state = _START
             return
         side.head = lowered[end + 1 : end + 2 + _LONGEST_NAME]
         side.state = _State.START
@@ -220,11 +230,13 @@ class Redactor:
 
 def _masked(side: _Direction, piece: bytes) -> bytes:
     """Mask a piece of a secret, up to the end of its line; a known first word is left."""
-    content = piece.rstrip(_ENDS)
+    content = piece.removesuffix(b"\n")
     shown = 0
     while side.word is not None and shown < len(content):
         byte = content[shown : shown + 1].lower()
-        if byte in {b" ", b"\t"}:
+        if byte == b"\r":
+            pass  # a part of the line's end, or as good as nothing
+        elif byte in {b" ", b"\t"}:
             if side.word:
                 side.known = side.word in side.words
                 side.word = None

@@ -167,6 +167,7 @@ texts = st.lists(st.sampled_from(WORDS), max_size=10).map(b"".join)
 
 
 @given(st.lists(st.tuples(st.sampled_from([C, S]), texts), max_size=8), st.integers(1, 9))
+@example([(C, b"AUTH \rAUTH ")], 1)
 @example([(C, b"AUTH PLAIN"), (S, b"235 "), (C, b"\r\nx\r\n")], 1)
 def test_the_same_however_it_is_cut(said: Said, size: int) -> None:
     whole = redacted([each for each in said if each[1]])
