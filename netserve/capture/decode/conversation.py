@@ -104,6 +104,8 @@ class Conversation:
         decoder.data(side, time, data)
         if type(decoder) is SMTP and decoder.tls_began:
             self._decoder = STREAM_DECODERS["tls"](self._say)
+            if self.tcp is not None:
+                self.tcp.sink = self._decoder
 
     def datagram(self, side: int, time: int, data: bytes, missing: int) -> None:
         """One datagram, of which `missing` bytes were not captured."""
@@ -175,6 +177,9 @@ class Conversation:
         self._decoder = STREAM_DECODERS[name](self._say)
         for side, time, data in pieces:
             self.data(side, time, data)
+        # From here on the stream goes to its decoder directly, unless that may change.
+        if self.tcp is not None and type(self._decoder) is not SMTP:
+            self.tcp.sink = self._decoder
 
     def _say(self, time: int, side: int, kind: str, text: str, details: Details) -> None:
         self._heard(self, Item(time, side, kind, text, details))

@@ -164,8 +164,8 @@ class Engine:
                     totals.first = time
                 length = len(data)
                 cut_short += size > length
-                # Nearly all packets are read here in one look: TCP in IPv4 without options, of
-                # a connection that is known, neither its first nor its last. All else is below.
+                # Nearly all packets are read here in one look: TCP in IPv4 without options, on
+                # Ethernet. All others are taken apart layer by layer in `_any`.
                 if link_type == ETHERNET and length >= 54 and data[12:14] == _IS_IPV4:
                     (
                         first,
@@ -178,16 +178,21 @@ class Engine:
                         offset,
                         flags,
                     ) = _V4_TCP.unpack_from(data, 14)
-                    found = live.get(key)
                     begin, end = 34 + (offset >> 4) * 4, 14 + total
                     if (
-                        found is not None and first == 0x45 and protocol == TCP
-                        and not fragment & 0x3FFF and not flags & _UNUSUAL and not comments
+                        first == 0x45 and protocol == TCP and not fragment & 0x3FFF
                         and 54 <= begin <= end <= length
                     ):  # fmt: skip
-                        conversation, side, segment = found
-                        conversation.last = time
-                        segment(side, time, number, acknowledgement, flags, data[begin:end])
+                        found = live.get(key)
+                        if found is None or flags & _UNUSUAL or comments:
+                            self._segment(
+                                time, key, number, acknowledgement, flags, data[begin:end], 0,
+                                comments,
+                            )  # fmt: skip
+                        else:
+                            conversation, side, segment = found
+                            conversation.last = time
+                            segment(side, time, number, acknowledgement, flags, data[begin:end])
                         continue
                 self._any(time, link_type, data, size, comments)
         finally:

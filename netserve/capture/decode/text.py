@@ -44,7 +44,7 @@ def block(conversation: Conversation, names: Mapping[str, str], *, final: bool =
     lines = [title(conversation, names, final=final)]
     began = conversation.began
     for time, side, _, text, _ in conversation.items:
-        lines.append(f"  {_seconds(time - began):>9} {_ARROWS[side]} {text}")
+        lines.append(f"{(time - began) / _SECOND:11.3f} {_ARROWS[side]} {text}")
     if conversation.omitted:
         counted = ", ".join(f"{count:,} {kind}" for kind, count in conversation.omitted.items())
         lines.append(f"            … and more: {counted}")

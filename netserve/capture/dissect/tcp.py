@@ -78,10 +78,10 @@ class TCPConnection:
         sink: where the streams go.
     """
 
-    __slots__ = ("_sink", "began_with", "halves", "reset_by")
+    __slots__ = ("began_with", "halves", "reset_by", "sink")
 
     def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+        self.sink = sink
         self.halves = (Half(), Half())
         self.reset_by: int | None = None
         "The side that reset it."
@@ -125,7 +125,7 @@ class TCPConnection:
             # The fast way: it is the next one, all of it is there, and nothing waits.
             if number == half.next and not missing and not half.ahead:
                 half.next = (number + len(data)) & _WORD
-                self._sink.data(side, time, data)
+                self.sink.data(side, time, data)
             else:
                 self._other_segment(side, time, number, data, missing)
         if flags & (FIN | RST):
@@ -168,7 +168,7 @@ class TCPConnection:
         half.out_of_order += bool(half.ahead)
         if data:
             half.next = (number + len(data)) & _WORD
-            self._sink.data(side, time, data)
+            self.sink.data(side, time, data)
         if missing:
             self._gap(side, time, missing)
         self._deliver_held(side, time)
@@ -217,7 +217,7 @@ class TCPConnection:
         half = self.halves[side]
         half.lost += size
         half.next = (half.next + size) & _WORD
-        self._sink.gap(side, time, size)
+        self.sink.gap(side, time, size)
 
     def _deliver_held(self, side: int, time: int) -> None:
         """Deliver what has been waiting and follows now."""
@@ -232,7 +232,7 @@ class TCPConnection:
                 half.held -= len(data)
             half.next = (half.next + len(data)) & _WORD
             if data:
-                self._sink.data(side, time, data)
+                self.sink.data(side, time, data)
 
     def _overlapping(self, half: Half) -> bytes | None:
         """The rest of a held segment that begins before what is expected; drops old ones."""
@@ -271,4 +271,4 @@ class TCPConnection:
         if 0 < (left := (half.fin - half.next) & _WORD) < _HALF:
             self._gap(side, time, left)
         half.closed = True
-        self._sink.closed(side, time)
+        self.sink.closed(side, time)
