@@ -26,7 +26,7 @@ _LINE = b"x" * 76 + b"\r\n"
 
 
 def write(path: Path, size: int) -> int:
-    """Write a file of about so many bytes; returns how many packets it has."""
+    """Write a file of about `size` bytes; returns the number of its packets."""
     chosen = random.Random(1)
     blob = chosen.randbytes(SIZES[1])
     kinds = (http, http, http, http, http, http, smtp, smtp, dns, dns, dns, lines)

@@ -1,4 +1,4 @@
-"""What is captured: the connections of services, and what happens on them."""
+"""The data of a capture: connections of services, and the events on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN_PORT: Final = 1
 
 
 class Transport(Enum):
-    """What carries a connection's bytes."""
+    """The transport of a connection."""
 
     TCP = "tcp"
     UDP = "udp"
@@ -59,7 +59,7 @@ class Flow:
     Arguments:
         number: counts the flows of the process, from 1; no other flow of a file has it.
         service: the name of the service.
-        transport: what carries it.
+        transport: its transport.
         local: our end.
         peer: the other end.
         outgoing: whether we opened it, as a client.
@@ -83,7 +83,7 @@ class Flow:
 
 
 class Kind(IntEnum):
-    """What happened on a flow; the record's value is told for each."""
+    """The kinds of events on a flow, each with the value of its record."""
 
     OPENED = 0
     """The connection was made. No value; a flow that begins without it was joined midway."""

@@ -1,4 +1,4 @@
-"""What ``netserve decode`` does; its options are in `netserve.cli.decode`."""
+"""The work of ``netserve decode``; its options are in `netserve.cli.decode`."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def run(file: str, *, readings: Sequence[str], everything: bool, **options: Any)
     except CaptureFileError as error:
         raise click.ClickException(f"{_shown(file)}: {error}") from None
     except BrokenPipeError:
-        # Who reads has seen enough. What is left in the buffer must not fail at the end.
+        # The reader of the pipe has closed it. Flushing the rest at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise click.ClickException(f"{_shown(file)}: {error.strerror or error}") from None
 
 
 def _run(file: str, options: Options, ports: dict[int, str]) -> None:
-    """Read the file from end to end; what was understood before an error is printed too."""
+    """Read the whole file; conversations before an error are printed, too."""
     with opened(file) as capture:
         # There are many small objects to look through, and next to none of them form cycles.
         gc.freeze()

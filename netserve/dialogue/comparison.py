@@ -1,4 +1,4 @@
-"""Whether an answer is what was expected, and a difference that people can read."""
+"""Compares an answer with the expectation, and shows the difference in a readable form."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PER_ROW: Final = 16
 
 
 def difference(expected: bytes, answered: bytes, masks: Masks) -> str:
-    """What differs, both masked; an empty string if nothing does.
+    """The difference between the masked expectation and answer; empty if there is none.
 
-    Lines of what was expected begin with ``-``, of the answer with ``+``, and those that both have
-    with two blanks; a caret shows where a line begins to differ. Other bytes are shown in
+    Lines of the expectation begin with ``-``, those of the answer with ``+``, and equal lines with
+    two blanks; a caret shows where a line begins to differ. Other bytes are shown in
     hexadecimal.
     """
     wanted, got = masks.apply(expected), masks.apply(answered)
@@ -33,7 +33,7 @@ def difference(expected: bytes, answered: bytes, masks: Masks) -> str:
         return ""
     as_text = _is_text(wanted) and _is_text(got)
     rows = (_lines(wanted), _lines(got)) if as_text else (_hex_rows(wanted), _hex_rows(got))
-    if rows[0] == rows[1]:  # differs in what is not shown, as the end of a line
+    if rows[0] == rows[1]:  # the difference is not visible as text, such as the end of a line
         rows = (_hex_rows(wanted), _hex_rows(got))
     found: list[str] = []
     for tag, a, b, c, d in _operations(*rows):

@@ -1,4 +1,4 @@
-"""What a dialogue has as text, and what is on the network: one from the other, both ways."""
+"""Converts the content of a dialogue to the bytes on the network, and back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def to_bytes(
 
     Arguments:
         content: not one with ``matches``.
-        framing: what one message is.
+        framing: the unit of messages.
         line_end: how lines end.
         read: gives the bytes of a file.
 

@@ -54,7 +54,7 @@ def _check_base64(text: str) -> str:
 
 
 class Content(Section):
-    """What is sent or expected; exactly one of its options."""
+    """Content to send or to expect; exactly one of its options."""
 
     text: str | None = None
     """As text: the framing adds ends of lines and the like."""
@@ -87,11 +87,11 @@ class Step(Section):
     """One step of a dialogue; exactly one of its options."""
 
     send: AnyContent | None = None
-    """What the client sends."""
+    """The client sends this."""
     expect: AnyContent | None = None
-    """What the service answers."""
+    """The service is expected to answer this."""
     close: Literal["client", "server"] | None = None
-    """Who closes the connection; ``server``: it is expected that the service does."""
+    """The side that closes the connection; with ``server``, the service is expected to close it."""
     advance: Duration | None = None
     """How far the clock of the service goes forward."""
 
@@ -106,10 +106,10 @@ class Step(Section):
 
 
 class Mask(Section):
-    """What differs from run to run, of one's own kind."""
+    """A mask of the user for a value that changes from run to run."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
-    """What it is shown as: ``<name>``."""
+    """The value is replaced by ``<name>``."""
     pattern: Annotated[str, AfterValidator(_check_pattern)]
     """A regular expression (RE2); a group named ``value`` is masked, or else the whole match."""
 
@@ -118,11 +118,11 @@ class Case(Section):
     """One dialogue with a service."""
 
     name: str
-    """What is tested, in a few words."""
+    """A description in a few words."""
     service: str
     """The name of the service in the config file."""
     framing: Framing = "lines"
-    """What one message is: a line, an HTTP message, an MLLP block, a datagram, or bytes."""
+    """The unit of messages: a line, an HTTP message, an MLLP block, a datagram, or bytes."""
     line_end: Literal["crlf", "lf"] = "crlf"
     """How lines end on the network."""
     masks: tuple[Annotated[str, AfterValidator(_check_mask_name)] | Mask, ...] = (
@@ -130,11 +130,11 @@ class Case(Section):
         "id",
         "token",
     )
-    """What differs from run to run, and is not compared."""
+    """Masks for values that change from run to run."""
     timeout: Duration = 5.0
     """How long an answer is waited for."""
     dialogue: Annotated[tuple[Step, ...], Field(min_length=1)]
-    """What is said, in order."""
+    """The steps, in order."""
 
 
 class Cases(Section):
@@ -157,7 +157,7 @@ class CaseFile:
         path: as the user gave it.
         config: the config file whose services are tested, if it names one.
         cases: the dialogues.
-        document: the text, and what stands where.
+        document: the text, with the position of each value.
     """
 
     path: Path

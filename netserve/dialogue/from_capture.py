@@ -23,7 +23,7 @@ _FRAMINGS: Final[Mapping[str, Framing]] = {
 
 
 class Turns:
-    """Collects what is said on one conversation: a piece for each turn of a side, or datagram.
+    """Collects the bytes of one conversation: a piece for each turn of a side, or each datagram.
 
     It is a sink of `netserve.capture.dissect.tcp.TCPConnection`, too.
     """
@@ -69,20 +69,20 @@ def case_of(
     """A test as plain data, for `dump`.
 
     Arguments:
-        turns: what was said.
+        turns: the bytes of the conversation.
         name: of the test.
         service: that it is for.
         protocol: as `netserve decode` calls it.
         transport: ``tcp`` or ``udp``.
-        masks: what is not compared.
+        masks: of the test.
 
     Raises:
-        ValueError: the capture lacks some of it, or nothing was said.
+        ValueError: the capture lacks some of it, or it has no data.
     """
     if turns.missing:
         raise ValueError(f"the capture lacks {turns.missing} bytes of this conversation")
     if not turns.said:
-        raise ValueError("nothing was said in this conversation")
+        raise ValueError("this conversation has no data")
     framing = framing_for(protocol, transport)
     line_end = _line_end(turns.said)
     steps: list[dict[str, Any]] = []

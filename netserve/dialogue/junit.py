@@ -16,7 +16,7 @@ _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of one test.
+    """The outcome of one test.
 
     Arguments:
         file: of dialogues.

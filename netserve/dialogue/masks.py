@@ -1,7 +1,7 @@
-"""What differs from run to run: dates, ids, tokens and the like, replaced by their names.
+"""Masks for values that change from run to run, such as dates, ids and tokens.
 
-Both what is expected and what is answered are masked before they are compared, so a dialogue may
-have the values of the day that it was recorded on, or ``<date>`` written by hand.
+Expectation and answer are both masked before they are compared, so a dialogue may contain the
+values of the day that it was recorded on, or ``<date>`` written by hand.
 Patterns are RE2's, which run in bounded time whatever an answer has (S18).
 """
 

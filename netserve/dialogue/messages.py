@@ -24,8 +24,8 @@ def count_of(data: bytes, framing: Framing, *, after_head: bool = False) -> int:
     """How many messages are complete in these bytes.
 
     Arguments:
-        data: what was answered; not for datagrams, of which each one is a message.
-        framing: what one message is.
+        data: the answer; not for datagrams, each of which is one message.
+        framing: the unit of messages.
         after_head: whether it answers HEAD, so that responses have no body.
     """
     if framing == "lines":

@@ -1,8 +1,8 @@
-"""Plays a dialogue: what to send next, and whether an answer is the expected one. Sans-IO.
+"""Plays a dialogue: decides the next action, and judges the answers. Sans-IO.
 
-The outside asks `next_action`, carries it out, and reports what happens by `received`, `closed`
-and `timed_out`. An answer is judged when it has as many messages as were expected, when it is what
-was expected already, or when no more of it comes.
+The caller asks `next_action`, carries it out, and reports events by `received`, `closed` and
+`timed_out`. An answer is judged when it has the expected number of messages, or when no more of it
+arrives in time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Await:
-    """Wait for bytes or the end of the connection, for at most so many seconds."""
+    """Wait for bytes or the end of the connection, for at most `seconds`."""
 
     seconds: float
 
@@ -111,11 +111,11 @@ class Player:
         self._closed = True
 
     def timed_out(self) -> None:
-        """Nothing has come for as long as `Await` said."""
+        """Nothing has arrived within the time of `Await`."""
         self._timed_out = True
 
     def next_action(self) -> Action:
-        """What is to be done now; after `Done` or `Failed` nothing is."""
+        """The next action; `Done` and `Failed` are final."""
         while self._end is None:
             if self._at == len(self._test.dialogue):
                 self._finish()
@@ -170,9 +170,9 @@ class Player:
         answer = self._taken(wanted)
         if answer is None:
             return Await(test.timeout)
-        told = difference(wanted, answer, self._masks)
-        if told:
-            return self._fail(self._problem(answer), told)
+        details = difference(wanted, answer, self._masks)
+        if details:
+            return self._fail(self._problem(answer), details)
         self._pass()
         return None
 
@@ -214,7 +214,7 @@ class Player:
         return count_of(data, self._test.framing, after_head=self._after_head)
 
     def _end_of(self, count: int) -> int:
-        """Where the first so many messages of the answer end."""
+        """Where the first `count` messages of the answer end."""
         low, high = 0, len(self._answer)
         while low < high:
             middle = (low + high) // 2

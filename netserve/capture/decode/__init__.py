@@ -1,1 +1,1 @@
-"""Conversations in a capture, by protocol: who said what, and what is missing of it. No I/O."""
+"""The conversations in a capture, by protocol. No I/O."""

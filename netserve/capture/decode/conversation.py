@@ -1,4 +1,4 @@
-"""One conversation: its ends, its counters, and what was said on it."""
+"""One conversation: its endpoints, counters and items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from netserve.capture.dissect.tcp import Half, TCPConnection
 __all__ = ["Conversation", "Heard"]
 
 Heard: TypeAlias = Callable[["Conversation", Item], None]
-"""Takes each item as it is said."""
+"""Takes each item."""
 
 MAX_COMMENTS: Final = 20
 
@@ -82,7 +82,7 @@ class Conversation:
 
     @property
     def protocol(self) -> str:
-        """Its protocol, or an empty string where nothing was said."""
+        """Its protocol, or an empty string without data."""
         return self._decoder.name if self._decoder is not None else ""
 
     @property
@@ -93,7 +93,7 @@ class Conversation:
         assert self._counts is not None  # noqa: S101 - it is not TCP
         return self._counts
 
-    # what the packets bring
+    # from the packets
 
     def data(self, side: int, time: int, data: bytes) -> None:
         """Bytes of a stream in order."""
@@ -141,7 +141,7 @@ class Conversation:
             self._decide(self.last).finish(self.last)
 
     def release(self) -> None:
-        """Let go of what refers back to it, so that it is gone with its last user."""
+        """Drop the references that form a cycle, so that it is freed with its last user."""
         self.tcp = self._decoder = self._undecided = None
 
     def comment(self, text: str) -> None:
@@ -149,7 +149,7 @@ class Conversation:
         if len(self.comments) < MAX_COMMENTS and text not in self.comments:
             self.comments.append(text)
 
-    # which protocol it is
+    # the protocol
 
     def _first(self, side: int, time: int, data: bytes) -> None:
         if self._protocol:
@@ -171,7 +171,7 @@ class Conversation:
         return self._decoder
 
     def _begin(self, name: str) -> None:
-        """Begin to read a protocol, with what has been said until now."""
+        """Start the decoder of a protocol with the bytes so far."""
         pieces = self._undecided.pieces if self._undecided is not None else []
         self._undecided = None
         self._decoder = STREAM_DECODERS[name](self._say)

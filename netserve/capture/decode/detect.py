@@ -1,4 +1,4 @@
-"""Which protocol a conversation speaks: by what is said first, then by the port."""
+"""Finds the protocol of a conversation: by its first bytes, then by its port."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _METHOD: Final = re.compile(
 
 
 class Undecided:
-    """Keeps what is said until it is clear which protocol it is.
+    """Keeps the first bytes until the protocol is clear.
 
     Arguments:
         port: the server's.
@@ -48,7 +48,7 @@ class Undecided:
     def __init__(self, port: int) -> None:
         self._port = port
         self.pieces: list[tuple[int, int, bytes]] = []
-        "Side, time and bytes of what has been said."
+        "Side, time and bytes of each piece so far."
         self._heads = [b"", b""]
 
     def data(self, side: int, time: int, data: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""DNS messages (RFC 1035) over UDP and TCP, as an onlooker sees them.
+"""DNS messages (RFC 1035) over UDP and TCP, seen passively.
 
 Our own reading, for speed: a file of gigabytes has millions of them.
 """
@@ -29,7 +29,7 @@ CODES: Final = {
 OPERATIONS: Final = {0: "query", 1: "inverse query", 2: "status", 4: "notify", 5: "update"}
 
 MAX_RECORDS: Final = 20
-"""Records of an answer that are told."""
+"""Records of an answer that are reported."""
 MAX_QUESTIONS: Final = 10
 
 _HEADER: Final = struct.Struct("!HHHHHH")
@@ -135,7 +135,7 @@ def _tell(say: Say, side: int, time: int, data: bytes) -> None:
         if flags & 0x0200:
             text += ", truncated"
             details["truncated"] = True
-    # What was understood before a fault is told, too.
+    # The part before an error is reported, too.
     questions: list[dict[str, object]] = []
     answers: list[dict[str, object]] = []
     malformed = ""
@@ -220,7 +220,7 @@ def _strings(value: bytes) -> list[bytes]:
 
 
 def _name(data: bytes, at: int) -> tuple[str, int]:
-    """A name, and where what follows it begins (RFC 1035, section 4.1.4)."""
+    """A name, and the offset after it (RFC 1035, section 4.1.4)."""
     labels: list[bytes] = []
     end = 0
     size = jumps = 0

@@ -1,8 +1,8 @@
 """Packets in, conversations out: one pass, within bounds, whatever the file has.
 
-Conversations that are over are reported a moment later, since repetitions of their last segments
-belong to them. At most `MOST_LIVE` are followed at the same time; what is heard of one that had to
-be given up begins another one.
+A finished conversation is reported a moment later, since repetitions of its last segments belong
+to it. At most `MOST_LIVE` are followed at the same time; later packets of one that was given up
+begin a new one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ UDP_IDLE: Final = 30_000_000_000
 """Nanoseconds without a datagram after which a conversation over UDP is over."""
 SWEEP_EVERY: Final = 5_000_000_000
 SWEEP_MASK: Final = 255
-"""After how many packets, as a mask of their number, is looked for what is over."""
+"""A mask of the packet number: how often finished conversations are looked for."""
 MOST_SORTS: Final = 1000
 """Different kinds of other packets that are counted by name."""
 
@@ -68,17 +68,17 @@ _ETHER_TYPES: Final = {
 
 
 _Found: TypeAlias = tuple[Conversation, int, Callable[..., None]]
-"""The conversation, the side that sends, and what takes its TCP segments."""
+"""The conversation, the sending side, and the function for its TCP segments."""
 
 
 class Reporter(Protocol):
-    """What becomes of conversations."""
+    """The receiver of conversations."""
 
     def heard(self, conversation: Conversation, item: Item) -> None:
-        """Something was said."""
+        """An item of a conversation."""
 
     def over(self, conversation: Conversation) -> None:
-        """Nothing more comes of it."""
+        """A conversation has ended."""
 
 
 @dataclass(slots=True)
@@ -90,8 +90,8 @@ class Totals:
         size: bytes of them on the network.
         first: time of the first packet, in nanoseconds.
         last: time of the last one.
-        conversations: by protocol; an empty name for those in which nothing was said.
-        other: packets that belong to no conversation, by what they are.
+        conversations: by protocol; an empty name for those without data.
+        other: packets that belong to no conversation, by kind.
         cut_short: packets of which the capture has a part only.
         malformed: packets whose headers make no sense.
         strays: TCP packets without data that belong to no connection.
@@ -149,7 +149,7 @@ class Engine:
         """Take packets in the order of the file; may be called several times.
 
         Raises:
-            CaptureFileError: of the iterator; what came before has been taken.
+            CaptureFileError: raised by the iterator; the packets before it have been taken.
         """
         totals, live = self.totals, self._live
         count, size_of_all, cut_short = totals.packets, totals.size, totals.cut_short
@@ -226,7 +226,7 @@ class Engine:
             self.totals.malformed += size <= len(data)
 
     def finish(self) -> None:
-        """The file is at its end: report what is left, in the order of its beginning."""
+        """The file has ended: report the remaining conversations, the oldest first."""
         for conversation in list(self._keys):
             self._end(conversation)
 
@@ -339,7 +339,7 @@ class Engine:
         self._end(min(islice(self._keys, LOOKED_AT), key=lambda each: each.last))
 
     def _sweep(self, time: int) -> None:
-        """Report what is over, as far as it has lingered, and UDP that has been quiet for long."""
+        """Report conversations that have ended and lingered, and idle ones over UDP."""
         over = self._over
         while over:
             conversation, ended = next(iter(over.items()))

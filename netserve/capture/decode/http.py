@@ -1,6 +1,7 @@
-"""HTTP/1 as an onlooker sees it (RFC 9112): heads of requests and responses, sizes of bodies.
+"""HTTP/1 seen passively (RFC 9112): heads of requests and responses, sizes of bodies.
 
-Nothing is refused here: what a peer accepted is told, and where it makes no sense that is told.
+A passive reader refuses nothing: it reports messages as the peers accepted them, and nonsense as a
+problem.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class HTTP:
                 self._end_of_body(which, side, time)
 
     def _buffered(self, which: int, side: _Side, time: int, data: bytes) -> bytes:
-        """Use a head or a line of `data`; returns what follows it."""
+        """Use a head or a line of `data`; returns the rest."""
         side.buffer = b""
         if side.state is _State.HEAD:
             # Empty lines in front of a request are ignored (RFC 9112, section 2.2).
@@ -256,7 +257,7 @@ class HTTP:
                 self._end_of_body(which, side, time)
                 side.state = _State.HEAD
             return
-        if not line and side.chunks:  # behind a chunk
+        if not line and side.chunks:  # after a chunk
             return
         digits = line.partition(b";")[0].strip()
         try:
@@ -273,7 +274,7 @@ class HTTP:
             side.state = _State.TRAILER
 
     def _end_of_body(self, which: int, side: _Side, time: int) -> None:
-        """Told where the head did not tell the size."""
+        """Report the size of a body, if the head did not have it."""
         what = "tunnel" if side.state is _State.TUNNEL else "body"
         text = f"({what}: {side.body:,} bytes)"
         self._say(time, which, what, text, {"size": side.body})

@@ -10,11 +10,11 @@ from netserve.capture.decode.printing import hex_line, printable
 __all__ = ["Lines", "Octets", "gap_text"]
 
 LONGEST: Final = 4096
-"""Bytes of a line; a longer one is told in parts."""
+"""Bytes of a line; a longer one is reported in parts."""
 
 
 def gap_text(size: int) -> str:
-    """What stands for bytes that the capture does not have."""
+    """The text for bytes that the capture lacks."""
     return f"{size:,} bytes are missing in the capture"
 
 

@@ -26,7 +26,7 @@ class MLLP:
         self._say = say
         self._buffers = (bytearray(), bytearray())
         self._dropped = [0, 0]
-        "Bytes of the block at hand that are beyond what is kept."
+        "Bytes of the current block that were not kept."
 
     def data(self, side: int, time: int, data: bytes) -> None:
         """Bytes of the stream in order."""
@@ -78,7 +78,7 @@ class MLLP:
 
 
 def _header(segments: list[bytes], details: dict[str, object]) -> str:
-    """What the header and the acknowledgement say (HL7 2.5, chapter 2.15)."""
+    """The fields of the header and the acknowledgement (HL7 2.5, chapter 2.15)."""
     if not segments or not segments[0].startswith(b"MSH") or len(segments[0]) < 8:
         return printable(segments[0], 60) if segments else "empty"
     separator = segments[0][3:4]

@@ -1,4 +1,4 @@
-"""What a decoder tells: items of a conversation."""
+"""Items: the things said in a conversation, as decoders report them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Details: TypeAlias = Mapping[str, object]
 
 
 class Item(NamedTuple):
-    """One thing that was said.
+    """One command, reply, request, line or the like.
 
     Arguments:
         time: in nanoseconds since 1970.
         side: `CLIENT`, `SERVER` or `NEITHER`.
-        kind: what it is in its protocol, such as ``command`` or ``response``.
+        kind: its kind in the protocol, such as ``command`` or ``response``.
         text: one line, without control characters.
         details: its parts by name, for programs.
     """

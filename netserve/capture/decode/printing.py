@@ -20,7 +20,7 @@ _NOT_TEXT: Final = bytes(byte for byte in range(256) if byte not in _TEXT_BYTES)
 def printable(data: bytes, most: int = MAX_TEXT) -> str:
     r"""Text as it is; control characters, and bytes that are no UTF-8, as ``\x1b``.
 
-    A backslash stays one: what is shown is for people, and details of an item are no code.
+    A backslash is not doubled: the text is for people.
 
     Arguments:
         data: the bytes.

@@ -1,7 +1,7 @@
-"""Collects what is said in conversations, and gives it out: grouped or live, text or JSON.
+"""Collects the items of conversations and prints them: grouped or live, as text or JSON.
 
-What is held is bounded: of a conversation its first items only, unless all are wanted, and then
-they are given out in parts.
+Memory is bounded: only the first items of a conversation are kept, or, if all are wanted, they are
+printed in parts.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from netserve.capture.decode.model import SIDES, Item
 __all__ = ["Options", "Report"]
 
 MOST_ITEMS: Final = 500
-"""Items of a conversation that are held before they are given out as a part."""
+"""Items of a conversation that are held before they are printed as a part."""
 MOST_HELD: Final = 8 << 20
-"""About the bytes that all items take up; after that what is held is given out early."""
+"""The approximate memory of all held items; beyond it they are printed early."""
 _COST: Final = 400
-"""What an item takes up beside its text."""
+"""The approximate memory of an item, besides its text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is shown, and how.
+    """The items to print, and the form to print them in.
 
     Arguments:
         items: of a conversation at most; None for all, 0 for none.
-        as_json: JSON objects, one a line.
-        live: each item as it is said.
+        as_json: whether they are JSON objects, one per line.
+        live: whether each item is printed at once.
         protocols: the only ones that are shown, if there are any.
         addresses: of either end, the only ones that are shown, if there are any.
         ports: of either end, likewise.
@@ -53,7 +53,7 @@ class Report:
     """Takes conversations from the engine.
 
     Arguments:
-        options: what is shown.
+        options: see `Options`.
         write: takes lines.
         names: host names by address; grows while the file is read.
     """
@@ -69,7 +69,7 @@ class Report:
         self._live_seen: set[int] = set()
 
     def heard(self, conversation: Conversation, item: Item) -> None:
-        """Something was said."""
+        """Take an item of a conversation."""
         options = self._options
         if options.live:
             if self._is_wanted(conversation):
@@ -86,7 +86,7 @@ class Report:
             self._give_out_part(conversation)
 
     def over(self, conversation: Conversation) -> None:
-        """Nothing more comes of it."""
+        """Take a conversation that has ended."""
         self._held -= conversation.kept
         if not self._is_wanted(conversation):
             return
@@ -99,12 +99,12 @@ class Report:
             self._write(text.block(conversation, self._names) + "\n")
 
     def summary(self, totals: Totals, fragments: tuple[int, int], info: Mapping[str, Any]) -> None:
-        """What stands at the end.
+        """Print the totals.
 
         Arguments:
             totals: counters of all of the file.
             fragments: of IP datagrams, and datagrams that could not be put together.
-            info: about the file: ``notes`` and what else there is.
+            info: about the file; ``notes`` is required.
         """
         if not self._options.as_json:
             self._write(text.summary(totals, fragments, info["notes"]))
@@ -138,7 +138,7 @@ class Report:
             else:
                 self._write(text.block(conversation, self._names, final=False) + "\n")
         if self._most is not None and len(conversation.items) < MOST_ITEMS:
-            # Given out early for want of room: what was told counts, so it goes on with the rest.
+            # Printed early for want of memory: the next part starts to count again.
             conversation.omitted.clear()
         conversation.part += 1
         conversation.items.clear()

@@ -1,8 +1,8 @@
-"""SMTP as an onlooker sees it (RFC 5321): commands, replies, messages by their size and subject.
+"""SMTP seen passively (RFC 5321): commands, replies, messages by their size and subject.
 
-Which bytes of the client are commands, and which are a message, depends on what the server said.
-A packet of the server may have been captured after the client's answer to it, so what follows
-DATA waits for the reply to it, within bounds.
+Whether bytes of the client are commands or a message depends on the server's replies. A packet of
+the server may have been captured after the client's reaction to it, so the bytes after DATA wait
+for the reply to it, within bounds.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class SMTP:
             self._client(time, rest)
 
     def _begin_chunk(self, time: int, parameter: bytes) -> None:
-        """BDAT (RFC 3030): what follows is counted."""
+        """BDAT (RFC 3030) is followed by a counted number of bytes."""
         words = parameter.split()
         if not words or not words[0].isdigit() or len(words[0]) > 15:
             return

@@ -1,4 +1,4 @@
-"""Conversations as text: a block for each one, or a line for each item as it is said."""
+"""Conversations as text: a block for each one, or a line for each item at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _to_the_second(seconds: int) -> str:
 
 
 def block(conversation: Conversation, names: Mapping[str, str], *, final: bool = True) -> str:
-    """A conversation with all that was said on it.
+    """A conversation with its items.
 
     Arguments:
         conversation: of which.
@@ -73,7 +73,7 @@ def title(conversation: Conversation, names: Mapping[str, str], *, final: bool =
 
 
 def problems(conversation: Conversation) -> list[str]:
-    """What is to be said about its packets."""
+    """Remarks about its packets."""
     tcp = conversation.tcp
     if tcp is None:
         return []
@@ -82,13 +82,13 @@ def problems(conversation: Conversation) -> list[str]:
         counts = (
             (half.retransmitted, "retransmitted"), (half.out_of_order, "out of order"),
         )  # fmt: skip
-        told = [f"{count:,} {what}" for count, what in counts if count]
-        if told:
-            found.append(f"packets of the {name}: {', '.join(told)}")
+        listed = [f"{count:,} {what}" for count, what in counts if count]
+        if listed:
+            found.append(f"packets of the {name}: {', '.join(listed)}")
         if half.lost:
             found.append(f"bytes of the {name} that the capture lacks: {half.lost:,}")
     if tcp.began_with is None:
-        found.append("the capture begins in the middle of it")
+        found.append("the capture begins in the middle of the connection")
     if tcp.reset_by is not None:
         found.append(f"reset by the {('client', 'server')[tcp.reset_by]}")
     elif not tcp.is_over:
@@ -97,13 +97,13 @@ def problems(conversation: Conversation) -> list[str]:
 
 
 def live_line(conversation: Conversation, item: Item, names: Mapping[str, str]) -> str:
-    """One item as it is said."""
+    """One item, printed at once."""
     time, side, _, text, _ = item
     return f"{clock(time)} #{conversation.number} {_ARROWS[side]} {text}"
 
 
 def summary(totals: Totals, fragments: tuple[int, int], notes: Iterable[str]) -> str:
-    """What stands at the end: counts of all of the file."""
+    """The totals of the file, printed at the end."""
     span = _seconds(totals.last - totals.first)
     lines = [f"{totals.packets:,} packets, {totals.size:,} bytes, {span} s"]
     if totals.conversations:

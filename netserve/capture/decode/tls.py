@@ -1,4 +1,4 @@
-"""TLS as an onlooker sees it (RFC 8446): who is asked for, which version, how much is exchanged."""
+"""TLS seen passively (RFC 8446): server name, version, and the number of encrypted bytes."""
 
 from __future__ import annotations
 

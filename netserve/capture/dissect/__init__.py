@@ -1,1 +1,1 @@
-"""Packets taken apart: link layer, IP and its fragments, UDP, and TCP put back into streams."""
+"""Takes packets apart: link layers, IP and its fragments, and TCP reassembled into streams."""

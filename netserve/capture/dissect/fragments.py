@@ -17,14 +17,14 @@ LARGEST: Final = 65_535
 TIMEOUT: Final = 60_000_000_000
 """Nanoseconds that a datagram is waited for, by the clock of the capture."""
 _COST: Final = 200
-"""What a fragment takes up beside its bytes, about."""
+"""The approximate memory of a fragment, besides its bytes."""
 
 _Key: TypeAlias = tuple[bytes, bytes, int, int]
 
 
 @dataclass(slots=True)
 class _Partial:
-    """A datagram of which some has come."""
+    """A datagram that is not complete."""
 
     began: int
     pieces: dict[int, bytes] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class _Partial:
 
     @property
     def held(self) -> int:
-        """What it takes up, about."""
+        """Its approximate memory."""
         return self.size + _COST * len(self.pieces)
 
 
@@ -42,7 +42,7 @@ class Fragments:
     """Puts fragments together.
 
     Attributes:
-        count: fragments that have come.
+        count: all fragments.
         lost: datagrams that were given up, as some of them did not come in time or at all.
     """
 

@@ -25,13 +25,13 @@ _MORE: Final = 0x2000
 
 
 class Datagram(NamedTuple):
-    """What IP carries.
+    """The content of an IP packet.
 
     Arguments:
         source: 4 or 16 bytes.
         destination: likewise.
         protocol: its number; 6 is TCP, 17 is UDP.
-        data: what was captured of it.
+        data: the captured bytes.
         missing: bytes at its end that were not captured.
     """
 
@@ -49,7 +49,7 @@ class Network:
         self.fragments = Fragments()
 
     def datagram(self, kind: int, packet: bytes, start: int, time: int) -> Datagram | None:
-        """What a packet carries; None for a fragment that does not complete its datagram.
+        """The content of a packet; None for a fragment that does not complete its datagram.
 
         Arguments:
             kind: its EtherType, of IPv4 or IPv6.

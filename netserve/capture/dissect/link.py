@@ -1,4 +1,4 @@
-"""What lies below IP: where the IP header begins in a packet. No I/O.
+"""The layers below IP: finds the IP header in a packet. No I/O.
 
 Link types: https://www.tcpdump.org/linktypes.html.
 """
@@ -17,10 +17,10 @@ IPV6: Final = 0x86DD
 ARP: Final = 0x0806
 
 Strip: TypeAlias = Callable[[bytes], tuple[int, int]]
-"""A packet -> the EtherType of what it carries, and the offset where that begins."""
+"""A packet -> the EtherType of its content, and the offset of that content."""
 
 _VLAN: Final = frozenset({0x8100, 0x88A8, 0x9100, 0x9200})
-"""IEEE 802.1Q, 802.1ad (QinQ), and what was used before the latter."""
+"""IEEE 802.1Q, 802.1ad (QinQ), and two numbers that were used before the latter."""
 _MOST_TAGS: Final = 8
 _FAMILIES: Final = {
     2: IPV4,
@@ -41,7 +41,7 @@ def _ethernet(data: bytes) -> tuple[int, int]:
 
 
 def _ether_type(data: bytes, at: int) -> tuple[int, int]:
-    """The EtherType at this offset, behind VLAN tags if there are any."""
+    """The EtherType at this offset, after VLAN tags if there are any."""
     kind = int.from_bytes(data[at : at + 2], "big")
     at += 2
     tags = 0

@@ -1,9 +1,9 @@
 """TCP segments (RFC 9293) put back into a stream of bytes for each direction.
 
-What was captured is not what was sent: segments come twice, in another order, or not at all,
-a capture begins in the middle of a connection, and cuts packets short. What is delivered is in
-order. What is missing is reported as a gap as soon as the peer has acknowledged it: then the
-capture lost it, and not the network.
+A capture differs from the stream: segments are repeated, out of order or missing, a capture may
+begin in the middle of a connection, and packets may be captured in part. The streams are delivered
+in order. Missing bytes are reported as a gap as soon as the peer has acknowledged them: then the
+capture lost them, not the network.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ class TCPConnection:
             side: 0 or 1, which sent it.
             time: in nanoseconds.
             number: its sequence number.
-            acknowledgement: what it acknowledges, where it has ACK set.
+            acknowledgement: its acknowledgement number, if it has ACK set.
             flags: of its header.
-            data: what was captured of its data.
+            data: the captured part of its data.
             missing: bytes of data at its end that were not captured.
         """
         half = self.halves[side]
@@ -134,7 +134,7 @@ class TCPConnection:
             self._close_if_complete(side, time)
 
     def _open(self, half: Half, number: int, flags: int) -> int:
-        """Take note of a SYN; returns the number of what follows it."""
+        """Handle a SYN; returns the sequence number after it."""
         if self.began_with is None and not flags & ACK:
             self.began_with = number
         number = (number + 1) & _WORD
@@ -143,7 +143,7 @@ class TCPConnection:
         return number
 
     def finish(self, time: int) -> None:
-        """Nothing more comes: deliver what waits for something missing."""
+        """Nothing more comes: deliver the segments that wait for a missing one."""
         for side, half in enumerate(self.halves):
             while half.ahead:
                 self._skip(side, time)
@@ -152,7 +152,7 @@ class TCPConnection:
     def _other_segment(self, side: int, time: int, number: int, data: bytes, missing: int) -> None:
         half = self.halves[side]
         distance = (number - half.next) & _WORD
-        if distance >= _HALF:  # it begins before what is expected
+        if distance >= _HALF:  # it begins before the expected number
             known = _WORD + 1 - distance
             if known == 1 and len(data) + missing == 1:
                 return  # a keep-alive (RFC 9293, section 3.8.4)
@@ -191,7 +191,7 @@ class TCPConnection:
             self._skip(side, time)
 
     def _acknowledged(self, side: int, time: int, acknowledgement: int) -> None:
-        """The peer has got more than was captured: give up what is missing below that."""
+        """The peer has received more than was captured: report the missing bytes as a gap."""
         half = self.halves[side]
         while half.ahead:
             distance = (acknowledgement - half.next) & _WORD
@@ -208,7 +208,7 @@ class TCPConnection:
         return min(half.ahead, key=lambda number: (number - expected) & _WORD)
 
     def _skip(self, side: int, time: int) -> None:
-        """Report the first gap, and deliver what follows it."""
+        """Report the first gap, and deliver the segments after it."""
         half = self.halves[side]
         self._gap(side, time, (self._first_ahead(half) - half.next) & _WORD)
         self._deliver_held(side, time)
@@ -220,7 +220,7 @@ class TCPConnection:
         self.sink.gap(side, time, size)
 
     def _deliver_held(self, side: int, time: int) -> None:
-        """Deliver what has been waiting and follows now."""
+        """Deliver the waiting segments that are in order now."""
         half = self.halves[side]
         while half.ahead:
             data = half.ahead.pop(half.next, None)
@@ -235,7 +235,7 @@ class TCPConnection:
                 self.sink.data(side, time, data)
 
     def _overlapping(self, half: Half) -> bytes | None:
-        """The rest of a held segment that begins before what is expected; drops old ones."""
+        """The rest of a held segment that begins before the expected number; drops old ones."""
         for number in list(half.ahead):
             known = (half.next - number) & _WORD
             if known < _HALF:

@@ -1,4 +1,4 @@
-"""Packets around a connection's bytes: what a network would have carried. No I/O.
+"""Packets built around a connection's bytes, as a network would have carried them. No I/O.
 
 They are synthetic, since the bytes were taken inside the process, and after TLS: each header is
 right (addresses, ports, sequence and acknowledgement numbers, checksums, handshake and close), and

@@ -1,4 +1,4 @@
-"""The Internet checksum (RFC 1071), with what Python does fastest: arithmetic on large integers.
+"""The Internet checksum (RFC 1071), computed by arithmetic on large integers, Python's fastest way.
 
 2**16 is 1 modulo 65535, so the sum of all 16-bit words is the remainder of the whole number.
 """

@@ -15,7 +15,7 @@ TCP: Final = 6
 UDP: Final = 17
 
 MOST_BEHIND_HEADER: Final = {4: 65_535 - 20, 6: 65_535}
-"""Bytes behind the IP header at most, by version."""
+"""The most bytes after the IP header, by version."""
 
 _HOPS: Final = 64
 _DO_NOT_FRAGMENT: Final = 0x4000

@@ -1,7 +1,7 @@
 """The blocks of a pcapng file, little-endian: values in, bytes out. Holds nothing but numbers.
 
 A file is a `section_header`, then interfaces, and packets, names, secrets and statistics in any
-order as long as an interface comes before what refers to it.
+order, as long as an interface comes before the blocks that refer to it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def section_header(*, application: str, os: str = "", comments: Sequence[str] = 
     """The block that a file begins with.
 
     Arguments:
-        application: what writes the file.
+        application: the program that writes the file.
         os: the operating system that it runs on.
         comments: texts about the whole file.
     """
@@ -66,9 +66,9 @@ def interface_description(
     """An interface; they are numbered from 0 in the order of the file. Times are nanoseconds.
 
     Arguments:
-        name: what Wireshark shows for it.
+        name: its name in Wireshark.
         description: one line about it.
-        link_type: what its packets begin with, of tcpdump.org's list of link types.
+        link_type: the kind of its packets' first header, of tcpdump.org's list of link types.
         comments: texts about it.
     """
     options = [*_comments(comments), (blocks.IF_NAME, _text(name))]
@@ -115,7 +115,7 @@ def packet(
 
 
 def name_resolution(names: Iterable[tuple[str, str]]) -> bytes:
-    """What addresses are called.
+    """The names of addresses.
 
     Arguments:
         names: pairs of an IP address and a name.
@@ -184,7 +184,7 @@ def _comments(texts: Iterable[str]) -> Iterable[_Option]:
 
 
 def _text(text: str, most: int = MAX_TEXT) -> bytes:
-    """UTF-8 of at most so many bytes, whole characters."""
+    """UTF-8 of at most `most` bytes, cut between characters."""
     data = text.encode("utf-8", "replace")
     return data if len(data) <= most else data[:most].decode("utf-8", "ignore").encode()
 

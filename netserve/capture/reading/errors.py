@@ -1,4 +1,4 @@
-"""What can be wrong with a capture file."""
+"""The error of capture files that cannot be read."""
 
 from __future__ import annotations
 

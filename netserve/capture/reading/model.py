@@ -1,4 +1,4 @@
-"""What a capture file has in it: packets, and what is known about them."""
+"""The content of a capture file: packets, and information about the file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Packet(NamedTuple):
     Arguments:
         number: counted from 1, as analysers do.
         time: in nanoseconds since 1970; 0 where the file has none.
-        link_type: what it begins with, by the numbers of tcpdump.org's list of link types.
-        data: what was captured of it.
+        link_type: the kind of its first header, a number of tcpdump.org's list of link types.
+        data: the captured bytes.
         size: bytes that it had on the network.
         comments: texts about it.
     """
@@ -29,16 +29,16 @@ class Packet(NamedTuple):
 
 @dataclass(slots=True)
 class FileInfo:
-    """What is known about a file; complete when its last packet has been read.
+    """Information about a file; complete after its last packet has been read.
 
     Arguments:
         format: such as ``pcap, nanoseconds``.
-        application: what wrote it, where it says so.
+        application: the program that wrote it, if the file names one.
         comments: texts about the file as a whole.
         names: host names by address, as far as the file has them.
-        dropped: packets that the capture lost, where the file tells.
+        dropped: packets that the capture lost, if the file has such counters.
         secrets: blocks of secrets to decrypt with.
-        notes: what the reader has to say about the file, such as that it was cut short.
+        notes: remarks of the reader, such as that the file was cut short.
     """
 
     format: str

@@ -35,7 +35,7 @@ def opened(path: str) -> Iterator[CaptureFile]:
         OSError: it cannot be opened.
     """
     if path == "-":
-        # Without a buffer: what there is, at once, of a pipe from a capture that goes on.
+        # Unbuffered: a pipe from a running capture gives its bytes as soon as they arrive.
         with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:
             yield capture_of(file.read)
         return
@@ -67,8 +67,10 @@ def capture_of(read: Read) -> CaptureFile:
 def _what_it_is(data: bytes, compression: str) -> str:
     inside = f"inside of {compression} " if compression else ""
     if not data:
-        return f"{inside}empty; a pcap or pcapng file is wanted"
+        return f"{inside}empty; netserve reads pcap and pcapng"
     for magic, name in _OTHER_FORMATS.items():
         if data.startswith(magic):
             return f"{inside}{name}; convert it by editcap first"
-    return f"{inside}not a capture: it begins with {data[:8].hex(' ')}; pcap and pcapng can be read"
+    return (
+        f"{inside}not a capture: it begins with {data[:8].hex(' ')}; netserve reads pcap and pcapng"
+    )

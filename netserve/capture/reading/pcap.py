@@ -42,8 +42,8 @@ class Pcap:
         order, self._unit = MAGICS[source.data[:4]]
         major, minor, _, _, _, network = struct.unpack_from(f"{order}HHiIII", source.data, 4)
         if major != _VERSION:
-            raise CaptureFileError(f"a pcap file of version {major}.{minor}; 2.4 can be read")
-        # The upper bits tell of a frame check sequence, which lies behind what is looked at.
+            raise CaptureFileError(f"a pcap file of version {major}.{minor}; netserve reads 2.4")
+        # The upper bits describe a frame check sequence after the packet, which is not used here.
         self._link_type = network & 0xFFFF
         self._record = struct.Struct(f"{order}IIII")
         self._source = source

@@ -34,7 +34,7 @@ _PLAIN_OPTIONS: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class _Interface:
-    """What its packets need: their link type, and how to read their times."""
+    """The properties of an interface that its packets need."""
 
     link_type: int
     snap_length: int
@@ -97,7 +97,7 @@ class Pcapng:
                 yield packet
 
     def _other_block(self, kind: int, total: int) -> bool:
-        """Begin a section, or skip what is not read; False where the file ends before."""
+        """Begin a section, or skip a block of another kind; False if the file ends first."""
         source = self._source
         if source.data.startswith(MAGIC, source.at):
             return self._section()
@@ -109,13 +109,13 @@ class Pcapng:
         return True
 
     def _size(self, total: int) -> int:
-        """What a block takes up in the file."""
+        """The size of a block in the file, padding included."""
         if total < 12:
             raise self._error(f"a block claims {total} bytes")
         return (total + 3) & ~3
 
     def _block(self, total: int, size: int) -> tuple[int, int] | None:
-        """Where the body of the block begins and ends; None where the file ends before."""
+        """Where the body of the block begins and ends; None if the file ends first."""
         source = self._source
         if size > LARGEST_BLOCK:
             raise self._error(f"a block claims {total} bytes")
@@ -130,7 +130,7 @@ class Pcapng:
         return start + 8, end
 
     def _section(self) -> bool:
-        """Begin a section; False where the file ends before."""
+        """Begin a section; False if the file ends first."""
         source = self._source
         if source.need(28) < 28:
             self._cut_short()
@@ -145,7 +145,7 @@ class Pcapng:
         (major,) = struct.unpack_from(f"{structs.order}H", source.data, source.at + 12)
         if major != 1:
             raise CaptureFileError(
-                f"after packet {self._number}: a section of version {major}; 1 can be read"
+                f"after packet {self._number}: a section of version {major}; netserve reads 1"
             )
         body = self._block(total, self._size(total))
         if body is None:
@@ -161,7 +161,7 @@ class Pcapng:
         return True
 
     def _one(self, kind: int, start: int, end: int) -> Packet | None:
-        """What one block has: a packet, or something to remember."""
+        """Read one block: return its packet, or remember its other content."""
         if kind == blocks.ENHANCED_PACKET:
             return self._enhanced(start, end)
         if kind == blocks.SIMPLE_PACKET:

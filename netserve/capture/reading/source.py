@@ -1,4 +1,4 @@
-"""A stream of bytes read in pieces, with a window of what was read; decompresses on the way.
+"""A stream of bytes read in pieces through a window, decompressed on the way.
 
 At most `PIECE` bytes and the largest thing that was asked for are held, whatever the file claims.
 """
@@ -19,7 +19,7 @@ PIECE: Final = 1 << 18
 """Bytes that are read at a time."""
 
 Read: TypeAlias = Callable[[int], bytes]
-"""Gives at most so many bytes, and none at the end."""
+"""Reads at most the given number of bytes; no bytes mean the end."""
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -36,7 +36,7 @@ _OTHER_COMPRESSIONS: Final = {
 class Source:
     """Bytes of a file that are looked at by index.
 
-    ``data[at:]`` is what has been read and not been used. Who has used some of it moves `at`.
+    ``data[at:]`` has been read but not used; the user of some of it moves `at`.
 
     Arguments:
         read: gives the file's bytes.
@@ -57,7 +57,7 @@ class Source:
         return self._base + self.at
 
     def need(self, count: int) -> int:
-        """Have so many bytes from `at` on, if the file has them; returns how many there are."""
+        """Make `count` bytes available from `at` on; returns fewer at the end of the file."""
         missing = count - (len(self.data) - self.at)
         if missing <= 0:
             return count
@@ -74,7 +74,7 @@ class Source:
         return min(count, len(self.data))
 
     def skip(self, count: int) -> int:
-        """Leave out so many bytes without holding them; returns how many there were."""
+        """Skip `count` bytes without holding them; returns fewer at the end of the file."""
         left = count
         while left > 0:
             there = self.need(min(left, PIECE))
@@ -86,7 +86,7 @@ class Source:
 
 
 class _Decompressor(Protocol):
-    """What `zlib` and ``compression.zstd`` have in common, as wrapped here."""
+    """The interface shared by the wrappers of `zlib` and ``compression.zstd``."""
 
     def decompress(self, data: bytes, most: int) -> bytes: ...
     @property
@@ -143,11 +143,11 @@ class _Zstd:
 def decompressed(read: Read) -> tuple[Read, str]:
     """The bytes inside of a gzip or zstd file, and the name of the compression.
 
-    What is not compressed is given as it is, with an empty name.
+    Bytes that are not compressed are passed through, with an empty name.
 
     Raises:
         CaptureFileError: it is compressed by something else, or zstd is not installed; later, by
-            what is returned: it is damaged.
+            the returned function: the data are damaged.
     """
     start = b""
     while len(start) < 6 and (piece := read(PIECE)):

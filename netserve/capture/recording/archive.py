@@ -20,7 +20,7 @@ TAIL: Final = 4096
 class Archive:
     """Writes records as packets into the files of a ring.
 
-    What cannot be written is counted, and the packets after it show the gap.
+    Records that cannot be written are counted, and later packets show the gap.
 
     Arguments:
         scribe: makes the files' bytes.
@@ -40,7 +40,7 @@ class Archive:
         "Reads and writes that could not be written."
 
     def write(self, records: Iterable[Record]) -> None:
-        """Write records; what fails is counted, and nothing is raised for it."""
+        """Write records; failures are counted, never raised."""
         for record in records:
             if self._ring.is_full(self._size + TAIL):
                 self._flush()
@@ -77,5 +77,5 @@ class Archive:
             self.lost += len(services)
             for service in services:
                 self._scribe.count_lost(service)
-            # What the lost blocks described is not in the file: a new section describes it again.
+            # The lost blocks may have described interfaces: a new section describes them again.
             self._blocks.append(self._scribe.begin())

@@ -13,7 +13,7 @@ __all__ = ["CaptureFilter"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureFilter:
-    """Decides when a connection begins; what is empty lets everything through.
+    """Decides about a connection when it begins; an empty option matches everything.
 
     Arguments:
         services: names of services.

@@ -1,4 +1,4 @@
-"""Captures of what went wrong: the last records in memory, and connections that had an error."""
+"""Captures of failures: the last records in memory, and connections that had an error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FlightRecorder:
         self.forgotten = 0
         "Records that were given up for newer ones."
         self.errors = 0
-        "Records of errors that have come since `dump` was called last."
+        "Error records since the last call of `dump`."
 
     @property
     def held(self) -> int:
@@ -54,7 +54,7 @@ class FlightRecorder:
                 self._forget()
 
     def dump(self, flow: Flow | None = None) -> list[Record]:
-        """What is kept, of all flows or of one; it stays kept."""
+        """The kept records, of all flows or of one; they stay in memory."""
         self.errors = 0
         return [record for record in self._records if flow is None or record[0] is flow]
 
@@ -73,7 +73,7 @@ class _Sink(Protocol):
 
 
 class ErrorsOnly:
-    """Passes on the connections that have an error: all that is kept of them, and what follows.
+    """Passes on connections that have an error: their kept records, and all later ones.
 
     An error is one that the service reports, or a reset. Of other connections nothing is left.
 
@@ -134,7 +134,7 @@ class ErrorsOnly:
             del self._kept[number], self._sizes[number]
 
     def _release(self, number: int) -> list[Record]:
-        """What is kept of a flow, which is kept no longer."""
+        """Stop keeping a flow; returns its records."""
         found = list(self._kept.pop(number, ()))
         self._held -= self._sizes.pop(number, 0)
         return found

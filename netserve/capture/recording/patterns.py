@@ -1,9 +1,9 @@
-"""Masks what a user's patterns match, in streams as they come.
+"""Masks the matches of a user's patterns in streams.
 
-A pattern may match across pieces of a stream, so records wait until the line that they are a part
-of is complete, and all later records of their flow wait with them: the order stays. What waits is
-bounded by `WINDOW` bytes of a line, `MOST_WAITING` bytes of a flow, and by the time after which
-`release` is called; a match that is not complete by then is masked from where it can be seen on.
+A match may lie across pieces of a stream, so records wait until their line is complete, and all
+later records of their flow wait with them, which keeps the order. Waiting is bounded by `WINDOW`
+bytes of a line, by `MOST_WAITING` bytes of a flow, and by the time after which `release` is called;
+a match that is not complete by then is masked from the byte on at which the pattern matches.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["PatternRedactor"]
 WINDOW: Final = 16 << 10
 """Bytes of a line in which a match is looked for at a time."""
 OVERLAP: Final = 4 << 10
-"""Bytes of a line that are looked at again with what follows them: no match may be longer."""
+"""Bytes of a line that are searched again together with the following ones: the longest match."""
 MOST_WAITING: Final = 256 << 10
 """Bytes that may wait of one flow."""
 SECRET: Final = "secret"  # noqa: S105 - the name of a group
@@ -143,7 +143,7 @@ class PatternRedactor:
             self._settle(line, len(line.bytes))
 
     def _settle(self, line: _Line, end: int) -> None:
-        """Decide about the line as it is now: mask what matches, the rest stays as it is."""
+        """Search the line as far as it has arrived, and mask its matches."""
         count = end - line.settled
         if count <= 0:
             return

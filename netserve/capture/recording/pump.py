@@ -23,7 +23,7 @@ MOST_DATAGRAM_FLOWS: Final = 4096
 
 
 class RecordSink(Protocol):
-    """Where records go: an `Archive`, a `FlightRecorder`, or what prints them."""
+    """The destination of records, such as an `Archive` or a `FlightRecorder`."""
 
     def write(self, records: Iterable[Record]) -> None:
         """Keep records; must not raise."""
@@ -31,7 +31,7 @@ class RecordSink(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redaction:
-    """What is masked.
+    """The settings of redaction.
 
     Arguments:
         logins: whether logins and the values of `headers` are.
@@ -44,7 +44,7 @@ class Redaction:
     patterns: Sequence[Pattern] = ()
 
     def __str__(self) -> str:
-        """For the comment of a file; of patterns their number only, as they may tell secrets."""
+        """For the comment of a file; without the patterns, which may contain secrets."""
         parts = [f"logins and {', '.join(self.headers)}"] if self.logins else []
         parts += [f"{len(self.patterns)} patterns"] if self.patterns else []
         return f"redacted: {' and '.join(parts)}" if parts else "nothing is redacted"
@@ -68,7 +68,7 @@ class Pump:
     Arguments:
         recorder: the queue.
         sink: where they go.
-        redaction: what is masked on the way.
+        redaction: how they are masked on the way.
         clock: nanoseconds since 1970, as the records have it.
     """
 
@@ -84,7 +84,7 @@ class Pump:
         "Those that have no end; each datagram is masked by itself, so none of them is missed."
 
     def turn(self, most: int = 1000) -> int:
-        """Move at most so many records; returns how many there were."""
+        """Move at most `most` records; returns how many were moved."""
         records = self._recorder.take(most)
         ready: list[Record] = []
         for record in records:
@@ -127,7 +127,7 @@ class Pump:
         return found
 
     def _overdue(self) -> list[Record]:
-        """What has waited for too long for the end of its line."""
+        """Records that have waited too long for the end of their line."""
         oldest = self._clock() - int(HOLD * 1_000_000_000)
         return [
             record

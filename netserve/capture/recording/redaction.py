@@ -1,9 +1,9 @@
 """Secrets made unreadable, without a change of length, so that sequence numbers stay true.
 
-What is known to be secret is found line by line, in any protocol: logins (``AUTH`` of SMTP, POP3
-and others, ``PASS``), and header fields such as ``Authorization`` and ``Cookie``. It works on
-streams as they come: the same bytes are masked however a stream is cut into pieces, and nothing is
-held back. What a user's own patterns match is in `netserve.capture.recording.patterns`.
+Well-known secrets are found line by line, in any protocol: logins (``AUTH`` of SMTP, POP3 and
+others, ``PASS``), and header fields such as ``Authorization`` and ``Cookie``. The same bytes are
+masked however a stream is divided into pieces, and no bytes are held back. For the patterns of a
+user see `netserve.capture.recording.patterns`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MECHANISMS: Final = (
     b"oauthbearer", b"ntlm", b"gssapi", b"external", b"anonymous",
 )  # fmt: skip
 _SCHEMES: Final = (b"basic", b"bearer", b"digest", b"negotiate", b"ntlm")
-"""What may be seen of a login: the name of its mechanism, letter by letter."""
+"""Names of mechanisms and schemes that stay visible."""
 
 _LONGEST_NAME: Final = 100
 _WHITE: Final = b" \t"
@@ -61,9 +61,9 @@ class _Direction:
         self.folds = False
         "Whether a line that begins with white space goes on with the secret."
         self.words: tuple[bytes, ...] = ()
-        "Of the secret's first word, what may be seen."
+        "Values of the secret's first word that stay visible."
         self.word: bytes | None = None
-        "What has been seen of it; None once something else has come."
+        "The first word so far; None after it has ended or is another word."
         self.known = False
         "Whether the first word was one of these, and has ended."
 
@@ -140,7 +140,7 @@ class Redactor:
         return b"".join(parts)
 
     def _piece(self, side: _Direction, piece: bytes, from_client: bool) -> bytes:
-        """A line, or what has come of it."""
+        """A line, or the part of it that has arrived."""
         if side.state is _State.FOLDED:
             is_more = piece[:1] in {b" ", b"\t"}
             side.state = _State.SECRET if is_more else _State.START

@@ -1,8 +1,8 @@
 """A ring of files in one folder: private, bounded by size, time, number and quota.
 
 Nothing here ever leaves the folder: it is opened once, names have no path in them, and links are
-not followed. A full disk stops the writing and nothing else: what was written stays whole, what
-could not be is counted, and writing goes on when there is room.
+not followed. A full disk stops the writing and nothing else: the files stay readable, losses are
+counted, and writing resumes when there is room.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def check_name(name: str) -> str:
     """A file name as a user may give it: a plain one, without any path.
 
     Raises:
-        ValueError: it is none; the text says what is allowed.
+        ValueError: it is not; the message says which names are allowed.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(
@@ -67,7 +67,7 @@ class Ring:
 
     Arguments:
         folder: it is made, for the owner alone, where it is not there.
-        prefix: what the names of its files begin with; other files are left alone.
+        prefix: the beginning of the names of its files; other files are left alone.
         limits: see `RingLimits`.
         seconds: the time since 1970, for names.
         monotonic: seconds that never run backwards.
@@ -126,7 +126,7 @@ class Ring:
         """Begin the next file, and remove the oldest; False where that fails.
 
         Arguments:
-            head: what it begins with.
+            head: its first bytes.
         """
         self.close_file()
         try:
@@ -158,7 +158,7 @@ class Ring:
             while view:
                 view = view[os.write(self._file, view) :]
         except OSError as error:
-            # What was written of it would make the rest of the file unreadable.
+            # A block written in part would make the rest of the file unreadable.
             with suppress(OSError):
                 os.ftruncate(self._file, self.size)
                 os.lseek(self._file, self.size, os.SEEK_SET)
@@ -217,7 +217,7 @@ class Ring:
         del self._names[:removed]
 
     def _check_free(self, size: int) -> None:
-        """Leave room on the disk to others, who have more important things to write."""
+        """Keep room on the disk for others, such as the mail queue."""
         if not self._limits.keep_free:
             return
         system = os.fstatvfs(self._file)

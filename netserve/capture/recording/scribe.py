@@ -1,8 +1,8 @@
 """Records in, the bytes of pcapng files out: interfaces, names, packets, comments, counters.
 
-A file that another one continues (see `netserve.capture.recording.ring`) is complete in itself:
-what its packets refer to is in it, and a flow's sequence numbers go on from file to file, so that
-merged files are one capture again.
+Each file of a ring (see `netserve.capture.recording.ring`) is complete in itself: it has everything
+that its packets refer to. The sequence numbers of a flow continue from file to file, so merged
+files are one capture again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Scribe:
     Arguments:
         application: name and version, as the file has it.
         os: the operating system, likewise.
-        comments: texts about the whole capture, such as its filter and what is redacted.
+        comments: texts about the whole capture, such as its filter and its redaction.
         largest_segment: bytes of a TCP segment at most; None for as much as on loopback.
     """
 
@@ -88,8 +88,8 @@ class Scribe:
         """The head of a new file.
 
         Arguments:
-            key_log: secrets of TLS connections, in the form of ``SSLKEYLOGFILE``; whoever has the
-                file can decrypt these connections, if he has captured them.
+            key_log: secrets of TLS connections, in the form of ``SSLKEYLOGFILE``; they allow
+                everybody who has captured these connections to decrypt them.
         """
         self._file += 1
         self._interfaces = {}
@@ -247,7 +247,7 @@ def _first_number(seed: int) -> int:
 
 
 def _control(stream: Stream, flow: Flow, kind: Kind) -> list[Frame]:
-    """Frames of what is no data."""
+    """The frames of an event without data."""
     if kind is Kind.OPENED:
         return stream.opened()
     if kind is Kind.PEER_CLOSED:
@@ -255,7 +255,7 @@ def _control(stream: Stream, flow: Flow, kind: Kind) -> list[Frame]:
     if kind is Kind.WE_CLOSED:
         return stream.closed(False)
     if kind is Kind.ENDED:
-        # Who closed first was not told: a client does more often than a server.
+        # It is not known which side closed first; clients do so more often than servers.
         first = not flow.outgoing
         return stream.closed(first) + stream.closed(not first)
     return stream.reset(kind is Kind.PEER_RESET)

@@ -1,8 +1,8 @@
 """Taps on connections, and the bounded queue between them and whatever writes a file.
 
 A tap is called for each read and write of a captured service, so it does next to nothing: it puts
-a reference to the bytes into the queue. It never waits and never raises; what the queue has no
-room for is counted, and shows as a gap in the capture.
+a reference to the bytes into the queue. It never waits and never raises. Bytes that do not fit
+into the queue are counted, and appear as a gap in the capture.
 
 One thread may add while another one takes: neither needs a lock, as each counter has one writer.
 """
@@ -23,15 +23,15 @@ QUEUE_BYTES: Final = 16 << 20
 SHARE: Final = 4
 """A flow may have this fraction of the queue, so that a busy one leaves room for others."""
 RECORD_COST: Final = 200
-"""What a record takes up beside its bytes, about."""
+"""The approximate memory of a record, besides its bytes."""
 RESERVED: Final = 2 * RECORD_COST
-"""Set aside for each flow, so that its end and what it lost are always recorded."""
+"""Room reserved for each flow, so that its end and its losses are always recorded."""
 MAX_NOTE: Final = 1000
 """Characters of a note."""
 
 
 class Tap(Protocol):
-    """What a connection reports to: bounded, counts what it drops, never blocks or raises."""
+    """The observer of a connection: bounded, counts its losses, never blocks or raises."""
 
     def received(self, data: bytes) -> None:
         """Bytes from the peer."""
@@ -55,9 +55,9 @@ class Recorder:
         "Bytes that wait at most."
         self._records: deque[Record] = deque()
         self.added = 0
-        "Bytes that were ever added; written by who adds."
+        "Bytes added since the start; changed only by the adding side."
         self.taken = 0
-        "Bytes that were ever taken; written by who takes."
+        "Bytes taken since the start; changed only by the taking side."
         self._reserved = 0
         self.refused_flows = 0
         "Connections that are not captured at all, as there was no room when they began."
@@ -68,7 +68,7 @@ class Recorder:
         self.failures = 0
         "Faults within the capture, each of which ended a tap."
         self.closed = False
-        "Set to take nothing any more: taps stay, and drop what they are told."
+        "Set to stop the capture: taps remain attached, and record nothing more."
 
     @property
     def waiting(self) -> int:
@@ -76,20 +76,20 @@ class Recorder:
         return self.added - self.taken
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes more may wait."""
+        """Whether `size` more bytes fit."""
         return not self.closed and self.added - self.taken + self._reserved + size <= self.most
 
     def reserve(self, size: int) -> None:
-        """Set room aside, or give it back by a negative size."""
+        """Reserve room, or release it by a negative size."""
         self._reserved += size
 
     def add(self, record: Record) -> None:
-        """Add a record; whoever adds asks `has_room` before, or has reserved room."""
+        """Add a record; the caller has asked `has_room` first, or has reserved room."""
         self.added += cost(record)
         self._records.append(record)
 
     def take(self, most: int = 1000) -> list[Record]:
-        """The next records, at most so many."""
+        """The next records, at most `most`."""
         found: list[Record] = []
         pop = self._records.popleft
         with suppress(IndexError):
@@ -100,7 +100,7 @@ class Recorder:
 
 
 def cost(record: Record) -> int:
-    """What a record takes up in a queue, about."""
+    """The approximate memory of a record in a queue."""
     value = record[3]
     return RECORD_COST + len(value) if isinstance(value, bytes | str) else RECORD_COST
 
@@ -213,12 +213,12 @@ class CaptureTap:
 
     def _record_losses(self, time: int) -> None:
         for kind, lost in self._lost.items():
-            told = Kind.LOST_RECEIVED if kind is Kind.RECEIVED else Kind.LOST_SENT
-            self._recorder.add((self.flow, time, told, lost))
+            loss = Kind.LOST_RECEIVED if kind is Kind.RECEIVED else Kind.LOST_SENT
+            self._recorder.add((self.flow, time, loss, lost))
         self._lost.clear()
 
     def _waiting(self) -> int:
-        """At most how many bytes of this flow wait: all that was added behind what was taken."""
+        """An upper bound of the bytes of this flow that wait in the queue."""
         for _ in range(2):
             if self._recorder.taken >= self._boundary:
                 self._earlier, self._later = self._later, 0
@@ -226,7 +226,7 @@ class CaptureTap:
         return self._earlier + self._later
 
     def _break_off(self) -> None:
-        """After a fault of ours: nothing more is recorded of this connection."""
+        """After an internal error: record nothing more of this connection."""
         self._over = True
         self._recorder.failures += 1
         self._recorder.reserve(-RESERVED)
