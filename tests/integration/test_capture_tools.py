@@ -16,7 +16,7 @@ import pytest
 from netserve.capture.reading.errors import CaptureFileError
 from netserve.capture.reading.opening import opened
 from netserve.testing.programs import missing, require_program
-from tests.capture.packets import ethernet, pcap, talk
+from tests.capture.packets import ethernet, pcap, talk, told
 from tests.capture.traffic import DNS, HTTP, SMTP, captured, flow, records
 from tests.capture.wireshark import fields
 
@@ -48,6 +48,15 @@ def decode(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
     return lines[:-1], lines[-1]["summary"] if lines else {}, done.stderr
 
 
+def decoded_here(path: Path) -> list[dict[str, Any]] | None:
+    """The conversations, without a process of its own; None for a file that is refused."""
+    try:
+        lines = [json.loads(line) for line in told(path.read_bytes(), items=None, as_json=True)]
+    except CaptureFileError:
+        return None
+    return lines[:-1]
+
+
 def samples() -> list[Path]:
     """All sample files; with CI set, each package of `SAMPLES` has to be there."""
     for package, folder in SAMPLES.items():
@@ -75,30 +84,28 @@ def items(conversations: list[dict[str, Any]], kind: str) -> list[dict[str, Any]
 @pytest.mark.slow
 def test_samples_have_the_packets_that_capinfos_counts() -> None:
     """Number, time and length of all packets; what capinfos refuses is refused."""
-    program = require_program("capinfos")
     paths = samples()
+    command = [require_program("capinfos"), "-M", "-c", "-T", "-r", "-d", "-a", "-e", "-S"]
+    done = subprocess.run(
+        [*command, *map(str, paths)], capture_output=True, text=True, timeout=300, check=False
+    )
+    rows = {row[0]: row[1:] for row in (line.split("\t") for line in done.stdout.splitlines())}
     for path in paths:
-        done = subprocess.run([program, "-M", "-c", "-T", "-r", "-d", "-a", "-e", "-S", str(path)],
-                              capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
-        cut_short = "cut short" in done.stderr
         try:
             with opened(str(path)) as capture:
                 found = list(capture.packets())
         except CaptureFileError:
-            found = None
-        if found is None:
-            assert done.returncode != 0, path
+            assert str(path) not in rows
             continue
-        row = done.stdout.strip().split("\t")
-        assert len(row) == 5, (path, done.stderr)
-        assert int(row[1]) == len(found), path
-        assert int(row[2]) == sum(packet.size for packet in found), path
-        assert cut_short == bool(capture.info.notes), path
-        if found and row[3] != "n/a":
-            times = [packet.time for packet in found]
-            first, last = (float(cell) for cell in row[3:])
-            assert min(times) / 1e9 == pytest.approx(first, abs=0.01), path
-            assert max(times) / 1e9 == pytest.approx(last, abs=0.01), path
+        count, size, *times = rows[str(path)]
+        assert int(count) == len(found), path
+        assert int(size) == sum(packet.size for packet in found), path
+        is_cut = f'"{path}" appears to have been cut short' in done.stderr
+        assert is_cut == bool(capture.info.notes), path
+        if found and times[0] != "n/a":
+            ours = [packet.time for packet in found]
+            assert min(ours) / 1e9 == pytest.approx(float(times[0]), abs=0.01), path
+            assert max(ours) / 1e9 == pytest.approx(float(times[1]), abs=0.01), path
     assert len(paths) > 50
 
 
@@ -116,8 +123,10 @@ def test_samples_are_told_as_tshark_tells_them() -> None:
     """TCP conversations, HTTP requests and responses, DNS questions and their answers."""
     seen: Counter[str] = Counter()
     for path in samples():
-        conversations, _, errors = decode(path)
-        if errors:
+        if "pcapgo/tests" in str(path):
+            continue  # more than fifty files about the format alone
+        conversations = decoded_here(path)
+        if conversations is None:
             continue
         rows = [dict(zip(_NAMES, row, strict=True)) for row in fields(path, _WANTED, *_NAMES)]
         compare(path, conversations, rows, seen)
@@ -139,8 +148,8 @@ def compare(
         for row in rows
         if row["http.request.method"] and row["tcp.stream"]
     ]
-    told = [(each["method"], each["target"]) for each in items(conversations, "request")]
-    assert Counter(told) == Counter(requests), path
+    targets = [(each["method"], each["target"]) for each in items(conversations, "request")]
+    assert Counter(targets) == Counter(requests), path
     codes = [
         row["http.response.code"] for row in rows if row["http.response.code"] and row["tcp.stream"]
     ]
