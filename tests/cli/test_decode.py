@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from bench.load import packets
 from netserve.cli import main
 from tests.capture.packets import ethernet, pcap, talk
 from tests.capture.traffic import HTTP, SMTP, captured, flow, records
@@ -124,6 +126,26 @@ def test_the_example_is_decoded_as_its_page_says() -> None:
     told = page.partition("$ netserve decode session.pcapng\n")[2].partition("```")[0]
     done = decode(folder / "session.pcapng")
     assert done.stdout.decode() == told
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """S8: of files of 5 and 60 MB with many conversations at the same time."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the unit of the largest size differs elsewhere")
+    sizes = []
+    for size in (5_000_000, 60_000_000):
+        path = tmp_path / f"{size}.pcap"
+        assert packets.write(path, size) > size / 1000
+        command = [sys.executable, "-c", "from netserve.cli import main; main()", "decode"]
+        with (tmp_path / "output").open("wb") as output:
+            process = subprocess.Popen([*command, str(path)], stdout=output)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        sizes.append(used.ru_maxrss / 1024)
+    assert sizes[1] < 100
+    assert sizes[1] < sizes[0] + 15
 
 
 def test_help_imports_little() -> None:
