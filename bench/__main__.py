@@ -25,6 +25,7 @@ ITEMS = (
     "smtp_relay",
     "long_queue",
     "footprint",
+    "decode",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

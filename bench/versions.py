@@ -49,6 +49,8 @@ def programs() -> list[str]:
         found.append(said([program, "-d", "-h", "mail_version"], r"([\d.]+)", "Postfix"))
     if program := postfix.find("go"):
         found.append(said([program, "version"], r"go([\d.]+)", "Go"))
+    if program := postfix.find("tshark"):
+        found.append(said([program, "--version"], r"TShark[^\d]*([\d.]+)", "TShark"))
     return found
 
 

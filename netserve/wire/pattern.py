@@ -88,6 +88,17 @@ class Pattern:
         """The names of its groups."""
         return frozenset(self._groups)
 
+    def spans(self, data: bytes, group: str | None = None) -> list[tuple[int, int]]:
+        """Where it matches: begin and end of each match that is not empty, from left to right.
+
+        Arguments:
+            data: where it is looked for.
+            group: the name of a group, to be given the places of that part of each match.
+        """
+        number = self._groups.get(group, 0) if group is not None else 0
+        found = (match.span(number) for match in self._compiled.finditer(data))
+        return [(start, end) for start, end in found if 0 <= start < end]
+
     def match(self, data: bytes) -> Mapping[str, bytes] | None:
         """The named groups (empty where one took no part), or None where it does not match."""
         if not data.startswith(self._start):

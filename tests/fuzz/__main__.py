@@ -18,7 +18,15 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 TARGETS = frozenset(
-    {"smtp_server", "smtp_client", "smtp_pair", "http_server", "http_client", "http_pair"}
+    {
+        "smtp_server",
+        "smtp_client",
+        "smtp_pair",
+        "http_server",
+        "http_client",
+        "http_pair",
+        "capture_file",
+    }
 )
 MAX_LEN = 96
 """Bytes of an input; they stand for a session that is many times as long."""
@@ -35,6 +43,9 @@ def main(arguments: list[str]) -> None:
         # What is to be instrumented, and no more: each line of it costs.
         if names[0].startswith("http_"):
             import netserve.http.h1
+        elif names[0] == "capture_file":
+            import netserve.capture.decode.report
+            import netserve.capture.reading.opening
         else:
             import netserve.mail.client.machine
             import netserve.mail.server.machine  # noqa: F401 - both are imported for that alone

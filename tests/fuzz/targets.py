@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from tests.fuzz import (
+    capture_file,
     http_client,
     http_pair,
     http_server,
@@ -21,6 +22,7 @@ ALL: tuple[ModuleType, ...] = (
     http_server,
     http_client,
     http_pair,
+    capture_file,
 )
 
 

@@ -29,7 +29,7 @@ every_target = pytest.mark.parametrize("target", targets.ALL, ids=lambda target:
 
 @every_target
 def test_the_corpus(target: ModuleType) -> None:
-    """S4, S5, S6, S8: whatever was found worth keeping still passes, fed three ways."""
+    """S4, S5, S6, S8, S16: whatever was found worth keeping still passes, fed several ways."""
     inputs = [*target.seeds(), *read_corpus(target.NAME)]
     assert len(inputs) > 100
     for data in inputs:

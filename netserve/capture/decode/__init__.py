@@ -1,0 +1,1 @@
+"""The conversations in a capture, by protocol. No I/O."""

@@ -1,0 +1,1 @@
+"""Takes packets apart: link layers, IP and its fragments, and TCP reassembled into streams."""

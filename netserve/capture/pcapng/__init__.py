@@ -1,0 +1,1 @@
+"""The pcapng file format (draft-ietf-opsawg-pcapng): block layouts, and a writer. No I/O."""

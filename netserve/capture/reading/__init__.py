@@ -1,0 +1,1 @@
+"""Capture files of any tool: pcap and pcapng, plain or compressed, from a file or a pipe."""
