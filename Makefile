@@ -5,13 +5,14 @@ BIN = $(VENV)/bin
 CONFIG ?= config.yaml
 TESTS ?= tests
 
-.PHONY: help run test check bench soak docs clean
+.PHONY: help run test check bench bench-against soak docs clean
 
 help:
 	@echo "make run      run config.yaml in the foreground"
 	@echo "make test     run all tests"
 	@echo "make check    linters, types, import rules, documentation"
 	@echo "make bench    measure beside the peers that are installed"
+	@echo "make bench-against REV=v0.1   beside another revision (WORKS='relay lines')"
 	@echo "make soak     nine minutes of mixed load with kills, and a verdict (SOAK=--minutes=60)"
 	@echo "make docs     build the documentation into docs/_build/html"
 
@@ -40,6 +41,9 @@ check: $(VENV)/test
 
 bench: $(VENV)/test
 	$(BIN)/python -m bench
+
+bench-against: $(VENV)/test
+	$(BIN)/python -m bench.against $(REV) $(WORKS)
 
 soak: $(VENV)/test
 	$(BIN)/python -m tests.soak $(SOAK)

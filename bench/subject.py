@@ -27,7 +27,12 @@ def command() -> str:
 
 
 def netserve(
-    folder: Path, config: str, port: int | None, *, cores: frozenset[int] = SERVER_CORES
+    folder: Path,
+    config: str,
+    port: int | None,
+    *,
+    cores: frozenset[int] = SERVER_CORES,
+    program: str | None = None,
 ) -> Server:
     """netserve with this config, its state and log in a folder.
 
@@ -36,12 +41,13 @@ def netserve(
         config: the text of the file.
         port: a port that it listens on; it is there once that one answers. None: at once.
         cores: the cores that it may use.
+        program: the path of the `netserve` command, or None for that of this environment.
     """
     folder.mkdir()
     file = folder / "config.yaml"
     file.write_text(config)
     return Server(
-        [command(), "run", str(file)],
+        [program or command(), "run", str(file)],
         port=port,
         log=folder / "output.log",
         cores=cores,

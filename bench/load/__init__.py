@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 
 from bench.compare import Sample
 from bench.processes import LOAD_CORES, Server, run
@@ -25,8 +26,29 @@ def ask_lines(
         "--port": server.port, "--pid": server.pid, "--connections": connections,
         "--depth": depth, "--seconds": seconds, "--line": line,
     }  # fmt: skip
-    words = [str(word) for pair in numbers.items() for word in pair]
+    return _measured("lines", numbers, seconds)
+
+
+def open_lines(server: Server, *, connections: int, seconds: float) -> Sample:
+    """Open connections for so long, ask one line on each, and close it: connections a second.
+
+    Arguments:
+        server: what is asked, at its port; the CPU is that of all its processes.
+        connections: how many are under way at the same time.
+        seconds: how long, after a moment of warming up.
+    """
+    numbers = {
+        "--port": server.port, "--pid": server.pid, "--connections": connections,
+        "--seconds": seconds,
+    }  # fmt: skip
+    return _measured("opens", numbers, seconds)
+
+
+def _measured(module: str, options: Mapping[str, object], seconds: float) -> Sample:
+    words = [str(word) for pair in options.items() for word in pair]
     printed = run(
-        [sys.executable, "-m", "bench.load.lines", *words], cores=LOAD_CORES, timeout=seconds + 30
+        [sys.executable, "-m", f"bench.load.{module}", *words],
+        cores=LOAD_CORES,
+        timeout=seconds + 30,
     )
     return Sample(**json.loads(printed))
