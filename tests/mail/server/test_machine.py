@@ -560,9 +560,17 @@ def test_output_waits_to_be_taken() -> None:
 
 def test_over_long_text_is_read_to_the_end_of_data() -> None:
     """S8: the machine never leaves DATA early."""
-    dialogue = announced().client("DATA").expect("354")
+    dialogue = announced(limits={"text_line": 2048}).client("DATA").expect("354")
     dialogue.client(b"x" * 100_000).client("QUIT", "", "QUIT", ".", "NOOP")
     dialogue.expect("550 5.6.0 A line", "250")
+
+
+def test_a_long_line_is_accepted_and_noticed() -> None:
+    """S28: it is for the outside to fold or encode it before it is sent on."""
+    dialogue = announced().client("DATA", "a: b", "", "x" * 3000, ".")
+    assert dialogue.messages[0].end.long_lines
+    dialogue = announced().client("DATA", "a: b", "", "x" * 998, ".")
+    assert not dialogue.messages[0].end.long_lines
 
 
 # ---- Clients that are no clients.

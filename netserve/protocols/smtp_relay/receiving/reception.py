@@ -48,6 +48,8 @@ class Reception:
             user: address_matcher(patterns) for user, patterns in settings.senders.items()
         }
         self._routes = RouteTable(settings.routes)
+        self.unwanted = tuple(name.lower() for name in settings.remove_headers)
+        """Names in lower case of header fields that are removed."""
         self._options = {
             normalise: ServerOptions(
                 hostname=settings.hostname,
@@ -65,6 +67,9 @@ class Reception:
                 auth=settings.has_logins,
                 auth_in_clear=settings.auth_in_clear,
                 normalise=normalise,
+                lone_dot_ends=settings.is_for_devices,
+                refuse_early_talk=settings.refuses_early_talk,
+                unwanted=self.unwanted,
             )
             for normalise in (False, True)
         }

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from twisted.python.failure import Failure
 
-from netserve.mail.envelope import Envelope, Reply
+from netserve.mail.envelope import Envelope, Reply, body_type
 from netserve.mail.headers import (
     Head,
     missing_fields,
     protocol_word,
     received_field,
+    received_message,
 )
 from netserve.mail.server.machine import SmtpServer
 from netserve.mail.server.model import ContentGiven, MessageBegins, MessageDropped, MessageEnds
@@ -105,11 +106,13 @@ class Taker:
             return
         try:
             if event.head is not None:
-                reply = self._shared.reception.header(event.data, user=self._machine.user)
+                reception, head = self._shared.reception, event.head
+                reply = reception.header(event.data, user=self._machine.user)
                 if reply is not None:
                     self._machine.refuse_content(reply)  # and it is dropped, at its end
                     return
-                incoming.write(self._added_fields(incoming.id, event.head) + event.data)
+                added = self._added_fields(incoming.id, head)
+                incoming.write(received_message(event.data, head, added, reception.unwanted))
             else:
                 incoming.write(event.data)
         except OutboxError as error:
@@ -140,7 +143,7 @@ class Taker:
             fields += missing_fields(
                 head, queue_id=queue_id, hostname=reception.hostname, when=when
             )
-        return fields if head.is_there else fields + b"\r\n"
+        return fields
 
     def ends(self, event: MessageEnds) -> None:
         """Commit it; the machine has its answer then."""
@@ -148,11 +151,18 @@ class Taker:
         if incoming is None:
             self._machine.refuse(NOT_STORED)
             return
+        if not incoming.size:  # an empty message, which has its hop counted like any other
+            try:
+                incoming.write(self._added_fields(incoming.id, event.head) + b"\r\n")
+            except OutboxError as error:
+                incoming.abort()
+                self._refused_by_outbox(error)
+                return
         self._messages += 1
         envelope = Envelope(
             sender=event.mail.sender,
             recipients=event.recipients,
-            body="8BITMIME" if event.eight_bit else "7BIT",
+            body=body_type(eight_bit=event.eight_bit, long_lines=event.long_lines),
             smtputf8=event.mail.smtputf8,
             ret=event.mail.ret,
             envid=event.mail.envid,

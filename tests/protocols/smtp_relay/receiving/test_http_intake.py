@@ -378,7 +378,13 @@ async def test_the_rules_are_those_of_mail_over_smtp(
     """S4, S7, S8: senders, routes, line ends, size, header, hops, recipients."""
     options = {
         "senders": {"shop": "shop@*"},
-        "limits": {"message_size": 100_000, "recipients": 5, "hops": 3, "header_size": 1000},
+        "limits": {
+            "message_size": 100_000,
+            "recipients": 5,
+            "hops": 3,
+            "header_size": 1000,
+            "line_length": 2048,
+        },
         "routes": (
             {"match": {"recipient": "*@closed.test"}, "deliver": {"refuse": "Moved away"}},
             {"match": {"recipient": "*@d.test"}, "deliver": {"discard": True}},
