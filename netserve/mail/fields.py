@@ -59,14 +59,13 @@ def head_size(message: bytes) -> int:
             count as a part of it; so does a last field that lacks its CRLF.
     """
     at = 0
-    while MBOX_LINE.match(message, at) and b"\n" in message[at:]:
-        at = message.index(b"\n", at) + 1
+    while MBOX_LINE.match(message, at) and (line_end := message.find(b"\n", at)) >= 0:
+        at = line_end + 1
     end = fields_end(message, at)
     if message.startswith(b"\r\n", end):
         return end + 2
-    if b"\n" not in message[end:] and (_NAME.match(message, end) or end == len(message)):
-        return len(message)
-    return end
+    is_open = message.find(b"\n", end) < 0 and _NAME.match(message, end)
+    return len(message) if is_open else end
 
 
 def fields_of(head: bytes) -> list[HeaderField]:

@@ -64,8 +64,9 @@ class Head:
             unwanted: the beginnings of unwanted fields: an LF, the name in lower case, a colon.
         """
         fields = b"\n" + message[begin:end].lower()
+        spaced = 0
         if b" :" in fields or b"\t:" in fields:
-            fields = _SPACE_BEFORE_COLON.sub(rb"\1", fields)  # RFC 5322, 4.5.8
+            fields, spaced = _SPACE_BEFORE_COLON.subn(rb"\1", fields)
         found = False
         for name in unwanted:
             if name in fields:
@@ -78,7 +79,7 @@ class Head:
             is_there=has_end or end > begin,
             begin=begin,
             end=end,
-            is_tidy=not begin and not found and (has_end or len(message) == end > 0),
+            is_tidy=not (begin or found or spaced) and (has_end or len(message) == end > 0),
             unwanted=found,
         )
 
@@ -175,9 +176,10 @@ def _beginnings(names: tuple[str, ...]) -> tuple[bytes, ...]:
 def received_message(message: bytes, head: Head, added: bytes, unwanted: Collection[str]) -> bytes:
     """The begin of a message as it goes into the queue.
 
-    It is what the client sent but for four things: our fields are in front, lines of a mailbox file
-    and unwanted fields are left out, and a header section that ended with a line of text has an
-    empty line at its end.
+    It is what the client sent but for these things: our fields are in front; lines of a mailbox
+    file and unwanted fields are left out, as is white space before a field's colon, which only
+    readers have to know (RFC 5322, 4.5.8); and a header section that ended with a line of text has
+    an empty line at its end.
 
     Arguments:
         message: its begin, with all of its header section.
@@ -188,6 +190,7 @@ def received_message(message: bytes, head: Head, added: bytes, unwanted: Collect
     if head.is_tidy:
         return added + message
     section, rest = message[head.begin : head.end], message[head.end :]
+    section = _SPACE_BEFORE_COLON.sub(rb"\1", section)
     if head.unwanted:
         section = join_fields(each for each in fields_of(section) if each.name not in unwanted)
     needs_end = not rest.startswith(b"\r\n") and (rest or not section)

@@ -1,22 +1,27 @@
-"""What has to be done to a message so that it has no 8-bit bytes, or why that can't be done.
+"""What has to be done to a message so that it has no 8-bit bytes, or no lines of more than 998
+octets, or why that can't be done.
 
-A leaf with 8-bit bytes is encoded: text as quoted-printable, all else as base64. Where 8-bit bytes
-were only announced, the label is corrected. Everything else stays as it is, byte for byte.
+A leaf with 8-bit bytes, or with such a line, is encoded: text as quoted-printable, all else as
+base64. Where 8-bit bytes were only announced, the label is corrected. A leaf that has an encoding
+already is cut to shorter lines by the rules of that encoding; a header of a part is folded, and
+what stands between parts is cut. Everything else stays as it is, byte for byte.
 
-Not converted are headers of parts and what stands between parts, which have no encoding; parts that
-already have one, since what is wrong in them is not ours to guess; and what is inside of
-multipart/signed and multipart/encrypted: the signature would be broken, and who signs mail is to
-send it in 7-bit form (RFC 1847, 2.1).
+Not converted to 7-bit are headers of parts and what stands between parts, which have no encoding,
+and parts that already have one, since what is wrong in them is not ours to guess. Nothing is
+changed inside of multipart/signed and multipart/encrypted: the signature would be broken, and a
+program that signs mail is to send it in 7-bit form, in short lines (RFC 1847, 2.1).
 """
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from netserve.mail.fields import HeaderField, make_field
+from netserve.mail.folding import Kind
+from netserve.mail.lines import LONGEST_WITH_END, has_long_line, measure
 from netserve.mail.seven_bit.structure import Entity, TooComplex, Walker
 
 _WIDE: Final = frozenset({b"8bit", b"binary"})
@@ -25,6 +30,12 @@ _RIGID: Final = frozenset(
     | {b"message/disposition-notification"}
 )
 """Types that may have no encoding, by their standards."""
+_CUTTABLE: Final[Mapping[bytes, Kind]] = {
+    b"base64": "base64",
+    b"quoted-printable": "quoted-printable",
+}
+"""Encodings whose lines may be cut without a change of the content."""
+_SEALED: Final = "a part of it is signed or encrypted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +46,15 @@ class Plan:
         encodings: by the number of an entity its new Content-Transfer-Encoding.
         charset: for a message that says nothing of its type; empty where it does.
         inner: the numbers of messages inside of this one.
+        cuts: by the number of an entity how its long lines are cut.
+        folds: whether headers of parts, and what stands between parts, may have long lines.
     """
 
     encodings: Mapping[int, bytes]
     charset: bytes = b""
     inner: Collection[int] = ()
+    cuts: Mapping[int, Kind] = field(default_factory=dict)
+    folds: bool = False
 
     def header(self, number: int, fields: Sequence[HeaderField]) -> Sequence[HeaderField]:
         """The header of an entity as it is to be; the same fields where nothing changes."""
@@ -106,41 +121,85 @@ class Scan:
         return self._found.wide_header
 
     @property
-    def obstacle(self) -> str:
-        """Why the message can't be converted, or an empty string."""
-        return self._found.obstacle
+    def long_lines(self) -> bool:
+        """Whether a line of more than 998 octets has been seen."""
+        return self._found.long_lines
 
-    def plan(self) -> Plan:
-        """How it is converted, where there is no obstacle."""
+    @property
+    def obstacle(self) -> str:
+        """Why the message can't be converted to 7-bit, or an empty string."""
+        return self._found.wide_obstacle
+
+    @property
+    def long_obstacle(self) -> str:
+        """Why its long lines can't be made shorter, or an empty string."""
+        return self._found.long_obstacle
+
+    def stays_wide(self, plan: Plan | None) -> bool:
+        """Whether 8-bit bytes are left when the plan, if there is one, has been carried out."""
+        found = self._found
+        if plan is None or found.wide_obstacle:
+            return self.eight_bit
+        return not found.wide.keys() <= plan.encodings.keys()
+
+    def plan(self, *, narrow: bool = True) -> Plan:
+        """How it is converted, where there is no obstacle: long lines in any case.
+
+        Arguments:
+            narrow: to 7-bit as well.
+        """
+        found = self._found
         charset = b"" if self._charset is None else self._charset.name()
-        return Plan(self._found.encodings, charset, self._found.inner)
+        encodings = found.long if not narrow else found.labels | found.wide | found.long
+        return Plan(encodings, charset, found.inner, found.cuts, found.long_lines)
 
     def _give_up(self, error: TooComplex) -> None:
         self._walker = None
-        self._found.hinder(str(error))
+        self._found.give_up(str(error))
 
 
 class _Found:
     """What the walker has told so far."""
 
-    __slots__ = ("_entity", "encodings", "inner", "obstacle", "wide_header")
+    __slots__ = (
+        "_column", "_entity", "cuts", "inner", "labels", "long", "long_lines", "long_obstacle",
+        "wide", "wide_header", "wide_obstacle",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.encodings: dict[int, bytes] = {}
+        self.labels: dict[int, bytes] = {}
+        "By entity, the label of one that only announces 8-bit bytes."
+        self.wide: dict[int, bytes] = {}
+        "By entity, the encoding of one that has 8-bit bytes."
+        self.long: dict[int, bytes] = {}
+        "By entity, the encoding of one that has long lines."
+        self.cuts: dict[int, Kind] = {}
         self.inner: set[int] = set()
         self.wide_header = False
-        self.obstacle = ""
+        self.long_lines = False
+        self.wide_obstacle = ""
+        self.long_obstacle = ""
         self._entity: Entity | None = None
+        self._column = 0
 
-    def hinder(self, why: str) -> None:
-        """The message can't be converted; the first reason counts."""
-        self.obstacle = self.obstacle or why
+    def give_up(self, why: str) -> None:
+        """The message can't be converted at all; what else it has in it is not known."""
+        self._hinder(why)
+        self._hinder_long(why)
+
+    def _hinder(self, why: str) -> None:
+        """The message can't be converted to 7-bit; the first reason counts."""
+        self.wide_obstacle = self.wide_obstacle or why
+
+    def _hinder_long(self, why: str) -> None:
+        self.long_obstacle = self.long_obstacle or why
 
     def begin(self, entity: Entity) -> None:
         """Content that comes now is of this entity."""
         self._entity = entity
+        self._column = 0
         if entity.encoding in _WIDE and not entity.sealed:
-            self.encodings[entity.number] = b"7bit"
+            self.labels[entity.number] = b"7bit"
 
     def part(self, entity: Entity, fields: Sequence[HeaderField], end: bytes | None) -> None:
         if self._entity is not None and self._entity.kind == "message":
@@ -148,26 +207,63 @@ class _Found:
         self.begin(entity)
         if not all(each.raw.isascii() for each in fields):
             self.wide_header = True
-            self.hinder("the header of a part is 8-bit")
+            self._hinder("the header of a part is 8-bit")
+        if any(has_long_line(each.raw) for each in fields):
+            self._long_between(entity)
 
     def content(self, data: bytes) -> None:
         entity = self._entity
-        if entity is None or data.isascii():
+        if entity is None:
             return
+        if not data.isascii():
+            self._wide_content(entity)
+        if entity.number not in self.long and entity.number not in self.cuts:
+            self._column = measure(data, self._column, LONGEST_WITH_END)
+            if self._column < 0:
+                self._long_content(entity)
+
+    def _wide_content(self, entity: Entity) -> None:
         if entity.sealed:
-            self.hinder("a part of it is signed or encrypted, and 8-bit")
+            self._hinder(f"{_SEALED}, and 8-bit")
         elif entity.is_encoded or entity.type in _RIGID or entity.type.startswith(b"multipart/"):
-            self.hinder(f"a part of it is 8-bit that may not be, of type {_word(entity.type)}")
+            self._hinder(f"a part of it is 8-bit that may not be, of type {_word(entity.type)}")
         else:
-            text = entity.type.startswith(b"text/")
-            self.encodings[entity.number] = b"quoted-printable" if text else b"base64"
+            self.wide[entity.number] = _encoding_for(entity)
+
+    def _long_content(self, entity: Entity) -> None:
+        self._column = 0
+        self.long_lines = True
+        if entity.sealed:
+            self._hinder_long(_SEALED)
+        elif entity.is_encoded:
+            kind = _CUTTABLE.get(entity.encoding)
+            if kind is None:
+                self._hinder_long("a part of it has an encoding that is not known")
+            else:
+                self.cuts[entity.number] = kind
+        elif entity.type in _RIGID or entity.type.startswith(b"multipart/"):
+            self.cuts[entity.number] = "text"
+        else:
+            self.long[entity.number] = _encoding_for(entity)
 
     def content_ends(self, *, cut: bool) -> None:
         """Nothing is to be noted."""
 
     def between(self, data: bytes) -> None:
         if not data.isascii():
-            self.hinder("8-bit text stands outside of its parts")
+            self._hinder("8-bit text stands outside of its parts")
+        if has_long_line(data):
+            self._long_between(self._entity)
+
+    def _long_between(self, entity: Entity | None) -> None:
+        """A header of a part, or text outside of parts, has a long line."""
+        self.long_lines = True
+        if entity is not None and entity.sealed:
+            self._hinder_long(_SEALED)
+
+
+def _encoding_for(entity: Entity) -> bytes:
+    return b"quoted-printable" if entity.type.startswith(b"text/") else b"base64"
 
 
 class _Charset:

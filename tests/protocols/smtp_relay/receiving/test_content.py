@@ -92,7 +92,7 @@ async def test_what_only_the_submitting_hop_should_see_is_removed(
     )
     options = DEVICES if role == "devices" else {}
     mail = await queued(tmp_path, content, **options)
-    assert mail.endswith(b"Subject : x\r\nTo: v@x.test\r\n\r\nBcc: in the text\r\n")
+    assert mail.endswith(b"Subject: x\r\nTo: v@x.test\r\n\r\nBcc: in the text\r\n")
     for hidden in (b"s@x.test", b"t@x.test", b"u@x.test", b"Return-Path", b"Content-Length"):
         assert hidden not in mail
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_removed(names: tuple[str, ...], why: str) -> None:
     [
         (b"From root Sat Jan  3 01:05:34 1996\r\nDate: y\r\n\r\nz", b"Date: y\r\n\r\nz\r\n"),
         (b"A: b\r\nno field\r\nC: d\r\n\r\nz", b"A: b\r\n\r\nno field\r\nC: d\r\n\r\nz\r\n"),
-        (b"Subject : x\r\n\r\nz", b"Subject : x\r\n\r\nz\r\n"),
+        (b"Subject : x\r\n\r\nz", b"Subject: x\r\n\r\nz\r\n"),
         (b"just text", b"\r\njust text\r\n"),
     ],
 )
