@@ -37,7 +37,7 @@ from netserve.mail.fields import HeaderField, fields_of, join_fields
 from netserve.mail.folding import fold_fields
 from netserve.mail.rewriting import Rewriting
 from netserve.mail.seven_bit.conversion import Converter
-from netserve.mail.seven_bit.plan import Plan, Scan
+from netserve.mail.seven_bit.plan import Plan, Scan, scanning
 
 LARGEST_HEADER: Final = 1024 * 1024
 """Bytes of a header section that is changed, signed or looked through."""
@@ -171,9 +171,7 @@ class Preparing:
         scan: Scan | None = None
         if not is_fit(self._envelope, self._server):
             if self._envelope.body_type != "7BIT":
-                scan = Scan(original)
-                yield scan.feed
-                scan.finish()
+                scan = yield from scanning(original, narrow=not self._server.eight_bit)
             breakable = bool(signers) or fields is not original
             if (obstacle := self._obstacle(fields, scan, breakable=breakable)) is not None:
                 return obstacle

@@ -33,7 +33,7 @@ class Converter:
         self._out: list[bytes] = []
         self._encoder: _QuotedPrintable | _Base64 | _Cutting | None = None
         self._between = Cutter("text") if plan.folds else None
-        self._walker = Walker(fields, self)
+        self._walker = Walker(fields, self, plan.opaque)
         self._encode(self._walker.top)
 
     def feed(self, data: bytes) -> bytes:

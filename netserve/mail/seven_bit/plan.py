@@ -9,15 +9,17 @@ what stands between parts is cut. Everything else stays as it is, byte for byte.
 Not converted to 7-bit are headers of parts and what stands between parts, which have no encoding,
 and parts that already have one, since what is wrong in them is not ours to guess. Nothing is
 changed inside of multipart/signed and multipart/encrypted: the signature would be broken, and a
-program that signs mail is to send it in 7-bit form, in short lines (RFC 1847, 2.1).
+program that signs mail is to send it in 7-bit form, in short lines (RFC 1847, 2.1). A message
+inside of the message that has such an obstacle in it is encoded as a whole, as a message/global,
+which may be (RFC 6532, 3.7); that takes another look at the body (`scanning`).
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeGuard
 
 from netserve.mail.fields import HeaderField, make_field
 from netserve.mail.folding import Kind
@@ -35,6 +37,7 @@ _CUTTABLE: Final[Mapping[bytes, Kind]] = {
     b"quoted-printable": "quoted-printable",
 }
 """Encodings whose lines may be cut without a change of the content."""
+_MOST_SCANS: Final = 4
 _SEALED: Final = "a part of it is signed or encrypted"
 
 
@@ -47,6 +50,7 @@ class Plan:
         charset: for a message that says nothing of its type; empty where it does.
         inner: the numbers of messages inside of this one.
         cuts: by the number of an entity how its long lines are cut.
+        opaque: the numbers of messages inside of this one that are encoded as a whole.
         folds: whether headers of parts, and what stands between parts, may have long lines.
     """
 
@@ -54,6 +58,7 @@ class Plan:
     charset: bytes = b""
     inner: Collection[int] = ()
     cuts: Mapping[int, Kind] = field(default_factory=dict)
+    opaque: Collection[int] = ()
     folds: bool = False
 
     def header(self, number: int, fields: Sequence[HeaderField]) -> Sequence[HeaderField]:
@@ -62,6 +67,9 @@ class Plan:
         if encoding is None:
             return fields
         kept = [each for each in fields if each.name != "content-transfer-encoding"]
+        if number in self.opaque:
+            kept = [each for each in kept if each.name != "content-type"]
+            kept.append(make_field("Content-Type", b"message/global"))
         names = {each.name for each in kept}
         # Without it an encoding means nothing, also in a message inside of another (RFC 2045, 4).
         if (number == 0 or number in self.inner) and "mime-version" not in names:
@@ -77,20 +85,22 @@ class Scan:
 
     Arguments:
         fields: of its header.
+        opaque: the numbers of messages inside of it that are to be encoded as a whole.
     """
 
-    __slots__ = ("_charset", "_found", "_walker", "eight_bit")
+    __slots__ = ("_charset", "_found", "_opaque", "_walker", "eight_bit")
 
     eight_bit: bool
     """Whether an 8-bit byte has come."""
 
-    def __init__(self, fields: Sequence[HeaderField]) -> None:
+    def __init__(self, fields: Sequence[HeaderField], opaque: frozenset[int] = frozenset()) -> None:
         self.eight_bit = False
+        self._opaque = opaque
         self._found = _Found()
         self._charset = _Charset() if "content-type" not in {each.name for each in fields} else None
         self._walker: Walker | None = None
         try:
-            self._walker = Walker(fields, self._found)
+            self._walker = Walker(fields, self._found, opaque)
         except TooComplex as error:
             self._give_up(error)
         else:
@@ -151,19 +161,52 @@ class Scan:
         found = self._found
         charset = b"" if self._charset is None else self._charset.name()
         encodings = found.long if not narrow else found.labels | found.wide | found.long
-        return Plan(encodings, charset, found.inner, found.cuts, found.long_lines)
+        opaque = self._opaque & encodings.keys()
+        return Plan(encodings, charset, found.inner, found.cuts, opaque, found.long_lines)
+
+    def opaque(self, *, narrow: bool) -> frozenset[int]:
+        """Messages inside of this one that have an obstacle in them, and should be opaque.
+
+        Arguments:
+            narrow: it is converted to 7-bit.
+        """
+        found = self._found
+        return frozenset(found.long_messages | (found.wide_messages if narrow else set()))
 
     def _give_up(self, error: TooComplex) -> None:
         self._walker = None
         self._found.give_up(str(error))
 
 
+def scanning(
+    fields: Sequence[HeaderField], *, narrow: bool
+) -> Generator[Callable[[bytes], object], None, Scan]:
+    """Looks through a body as often as it takes to know how it can be converted.
+
+    Each item is to be fed the whole body before the next one is asked for; the scan is returned.
+
+    Arguments:
+        fields: of the message's header.
+        narrow: it is to be converted to 7-bit, if it has 8-bit bytes.
+    """
+    opaque: frozenset[int] = frozenset()
+    for _ in range(_MOST_SCANS):
+        scan = Scan(fields, opaque)
+        yield scan.feed
+        scan.finish()
+        found = scan.opaque(narrow=narrow)
+        if found <= opaque:
+            break
+        opaque |= found
+    return scan
+
+
 class _Found:
     """What the walker has told so far."""
 
     __slots__ = (
-        "_column", "_entity", "cuts", "inner", "labels", "long", "long_lines", "long_obstacle",
-        "wide", "wide_header", "wide_obstacle",
+        "_column", "_entity", "_sealed_messages", "cuts", "inner", "labels", "long", "long_lines",
+        "long_messages", "long_obstacle", "wide", "wide_header", "wide_messages", "wide_obstacle",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -179,6 +222,10 @@ class _Found:
         self.long_lines = False
         self.wide_obstacle = ""
         self.long_obstacle = ""
+        self.wide_messages: set[int] = set()
+        "Messages inside of this one that can't be converted to 7-bit but as a whole."
+        self.long_messages: set[int] = set()
+        self._sealed_messages: set[int] = set()
         self._entity: Entity | None = None
         self._column = 0
 
@@ -187,12 +234,27 @@ class _Found:
         self._hinder(why)
         self._hinder_long(why)
 
-    def _hinder(self, why: str) -> None:
-        """The message can't be converted to 7-bit; the first reason counts."""
+    def _hinder(self, why: str, entity: Entity | None = None) -> None:
+        """The message can't be converted to 7-bit; the first reason counts.
+
+        Arguments:
+            why: in words.
+            entity: in which that is, if it is in one.
+        """
+        if self._is_in_message(entity):
+            self.wide_messages.add(entity.message)
         self.wide_obstacle = self.wide_obstacle or why
 
-    def _hinder_long(self, why: str) -> None:
+    def _hinder_long(self, why: str, entity: Entity | None = None) -> None:
+        if self._is_in_message(entity):
+            self.long_messages.add(entity.message)
         self.long_obstacle = self.long_obstacle or why
+
+    def _is_in_message(self, entity: Entity | None) -> TypeGuard[Entity]:
+        """Whether something is in a message inside of this one, which may be encoded."""
+        if entity is None or not entity.message:
+            return False
+        return entity.message not in self._sealed_messages
 
     def begin(self, entity: Entity) -> None:
         """Content that comes now is of this entity."""
@@ -205,9 +267,11 @@ class _Found:
         if self._entity is not None and self._entity.kind == "message":
             self.inner.add(entity.number)
         self.begin(entity)
+        if entity.kind == "message" and entity.sealed:
+            self._sealed_messages.add(entity.number)
         if not all(each.raw.isascii() for each in fields):
             self.wide_header = True
-            self._hinder("the header of a part is 8-bit")
+            self._hinder("the header of a part is 8-bit", entity)
         if any(has_long_line(each.raw) for each in fields):
             self._long_between(entity)
 
@@ -224,9 +288,10 @@ class _Found:
 
     def _wide_content(self, entity: Entity) -> None:
         if entity.sealed:
-            self._hinder(f"{_SEALED}, and 8-bit")
+            self._hinder(f"{_SEALED}, and 8-bit", entity)
         elif entity.is_encoded or entity.type in _RIGID or entity.type.startswith(b"multipart/"):
-            self._hinder(f"a part of it is 8-bit that may not be, of type {_word(entity.type)}")
+            why = f"a part of it is 8-bit that may not be, of type {_word(entity.type)}"
+            self._hinder(why, entity)
         else:
             self.wide[entity.number] = _encoding_for(entity)
 
@@ -234,11 +299,11 @@ class _Found:
         self._column = 0
         self.long_lines = True
         if entity.sealed:
-            self._hinder_long(_SEALED)
+            self._hinder_long(_SEALED, entity)
         elif entity.is_encoded:
             kind = _CUTTABLE.get(entity.encoding)
             if kind is None:
-                self._hinder_long("a part of it has an encoding that is not known")
+                self._hinder_long("a part of it has an encoding that is not known", entity)
             else:
                 self.cuts[entity.number] = kind
         elif entity.type in _RIGID or entity.type.startswith(b"multipart/"):
@@ -251,7 +316,7 @@ class _Found:
 
     def between(self, data: bytes) -> None:
         if not data.isascii():
-            self._hinder("8-bit text stands outside of its parts")
+            self._hinder("8-bit text stands outside of its parts", self._entity)
         if has_long_line(data):
             self._long_between(self._entity)
 
@@ -259,7 +324,7 @@ class _Found:
         """A header of a part, or text outside of parts, has a long line."""
         self.long_lines = True
         if entity is not None and entity.sealed:
-            self._hinder_long(_SEALED)
+            self._hinder_long(_SEALED, entity)
 
 
 def _encoding_for(entity: Entity) -> bytes:
