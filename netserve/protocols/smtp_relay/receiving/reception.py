@@ -7,6 +7,7 @@ from typing import Final
 from netserve.mail.author import authors
 from netserve.mail.envelope import Reply
 from netserve.mail.server.model import ServerLimits, ServerOptions
+from netserve.protocols.smtp_relay.delivery.folders import refusal
 from netserve.protocols.smtp_relay.routes import RouteTable, address_matcher
 from netserve.protocols.smtp_relay.settings import SmtpRelaySettings
 from netserve.wire.peer import is_in
@@ -131,4 +132,6 @@ class Reception:
             return NO_ROUTE
         if route.deliver.refuse is not None:
             return Reply(550, "5.7.1", route.deliver.refuse)
+        if route.deliver.maildir is not None:
+            return refusal(route.deliver.maildir, recipient, origin=self.hostname)
         return None
