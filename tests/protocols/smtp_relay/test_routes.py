@@ -236,8 +236,10 @@ def test_a_path_may_be_too_long() -> None:
     "address",
     ["..@x", ".a@x", "a/b@x", '"../../etc"@x', '"/etc"@x', '"a\\/b"@x', '"a\0b"@x', '""@x',
      "a@..", "a@../x", "postmaster", "a" * 300 + "@x", "a\n@x", "a@", ".@x", '"a."@x', '"a "@x',
-     '" a"@x', "a\u2024@x", "\u2025@x", "\u2024\u2024@x", "\u2026@x", "\uff0e\uff0e@x", "a\uff0fb@x",
-     "℀@x", "\ufe52a@x", "\u3164@x", "a\x7f@x", "a\u200b@x", "a\u202e@x", "a\x85@x", "a\udc80@x", "a@。。",
+     '" a"@x', "a\u2024@x", "\u2025@x", "\u2024\u2024@x", "\u2026@x", "\uff0e\uff0e@x",
+     "a\uff0fb@x",
+     "℀@x", "\ufe52a@x", "\u3164@x", "a\x7f@x", "a\u200b@x", "a\u202e@x", "a\x85@x", "a\udc80@x",
+     "a@。。",
      "a@..b", "a@b/c", "a@.b", "a@b.", "ü" * 130 + "@x", "a@" + "ü" * 64 + ".example",
      "\u2024a@x", "a@xn--\xfc", "\xa8@x"],
 )  # fmt: skip
