@@ -158,9 +158,10 @@ class Posting:
     def _begin(self, data: bytes, head: Head) -> bytes:
         """The begin of the message as the queue has it: with our fields before the header."""
         shared, poster = self._shared, self._poster
-        if (reply := shared.reception.header(data, user=poster.user)) is not None:
+        section = data[head.begin : head.end]
+        if (reply := shared.reception.header(section, user=poster.user)) is not None:
             raise _refused(reply, "from")
-        self._smtputf8 = self._smtputf8 or _is_utf8(data[head.begin : head.end])
+        self._smtputf8 = self._smtputf8 or _is_utf8(section)
         queue_id, hostname, when = self._incoming.id, shared.reception.hostname, shared.wall()
         recipients = self._recipients
         fields = received_field(

@@ -104,7 +104,7 @@ class Reception:
         """Why a message with this header is not taken, or None.
 
         Arguments:
-            section: what it begins with, the whole header section at least.
+            section: its header section.
             user: who has logged in, or an empty string.
         """
         if not self._header_too or (may_use := self._senders.get(user)) is None:

@@ -107,7 +107,8 @@ class Taker:
         try:
             if event.head is not None:
                 reception, head = self._shared.reception, event.head
-                reply = reception.header(event.data, user=self._machine.user)
+                section = event.data[head.begin : head.end]
+                reply = reception.header(section, user=self._machine.user)
                 if reply is not None:
                     self._machine.refuse_content(reply)  # and it is dropped, at its end
                     return
@@ -151,13 +152,9 @@ class Taker:
         if incoming is None:
             self._machine.refuse(NOT_STORED)
             return
-        if not incoming.size:  # an empty message, which has its hop counted like any other
-            try:
-                incoming.write(self._added_fields(incoming.id, event.head) + b"\r\n")
-            except OutboxError as error:
-                incoming.abort()
-                self._refused_by_outbox(error)
-                return
+        if not event.size and not self._begin_empty(incoming, event.head):
+            incoming.abort()
+            return
         self._messages += 1
         envelope = Envelope(
             sender=event.mail.sender,
@@ -173,6 +170,19 @@ class Taker:
         incoming.commit(self._shared.context.service, envelope).addCallbacks(
             self._kept, self._not_kept, callbackArgs=(envelope, incoming.size)
         )
+
+    def _begin_empty(self, incoming: Incoming, head: Head) -> bool:
+        """Give an empty message its header, as its hop counts like any other; or refuse it."""
+        reply = self._shared.reception.header(b"", user=self._machine.user)
+        if reply is not None:
+            self._machine.refuse(reply)
+            return False
+        try:
+            incoming.write(self._added_fields(incoming.id, head) + b"\r\n")
+        except OutboxError as error:
+            self._refused_by_outbox(error)
+            return False
+        return True
 
     def _kept(self, queue_id: str, envelope: Envelope, size: int) -> None:
         """The commit is on the disk: only now is the client told so."""

@@ -130,6 +130,43 @@ async def test_where_the_header_ends(tmp_path: Path, content: bytes, kept: bytes
     assert after_ours(await queued(tmp_path, content)) == kept
 
 
+@pytest.mark.parametrize(
+    ("content", "accepted"),
+    [
+        (b"", False),
+        (b"\r\nFrom: me@b.test\r\n\r\n", False),
+        (b"no field\r\nFrom: me@b.test\r\n\r\n", False),
+        (b"From : boss@b.test\r\n\r\n", False),
+        (b"From: =?utf-8?q?me=40b.test?=@b.test\r\n\r\n", False),
+        (b'From: =?utf-7?q?+AA0-?=@b.test, a"\r\n\r\n', False),
+        (b"From me Mon Jan  1 00:00:00 2024\r\nFrom: me@b.test\r\n\r\nx\r\n", True),
+        (b"From : me@b.test\r\n\r\nx\r\n", True),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_users_are_held_to_their_senders_by_the_same_header(
+    tmp_path: Path, content: bytes, accepted: bool
+) -> None:
+    """S7: what counts is the header as it is sent on."""
+    options: dict[str, Any] = {
+        "users": {"me": "secret"}, "login_without_tls": True, "senders": {"me": "me@b.test"},
+        "senders_in_header": True,
+    }  # fmt: skip
+    async with relay(tmp_path, **options) as service:
+
+        def work() -> str:
+            with Raw(service.port) as client:
+                client.send("EHLO x", "AUTH PLAIN AG1lAHNlY3JldA==", "MAIL FROM:<me@b.test>")
+                client.send("RCPT TO:<c@d.test>", "DATA").replies(5)
+                client.socket.sendall(content + b".\r\n")
+                return client.replies(1)[0]
+
+        reply = await in_thread(work)
+        assert reply[:3] == ("250" if accepted else "550"), reply
+        assert service.metrics.requests == accepted
+        assert service.metrics.errors["internal"] == 0
+
+
 # ---- Line ends of devices.
 
 
