@@ -91,9 +91,7 @@ def seeds() -> list[bytes]:
         encode([1, 0, 9, WORDS[1], WORDS[24], WORDS[1], WORDS[20], WORDS[18]], WORDS),
         encode([9, 0, 40, *envelope, WORDS[8], WORDS[31], WORDS[34], WORDS[36], WORDS[10]], WORDS),
         encode([0, 0x1B, 5, *envelope, WORDS[8], WORDS[31], WORDS[10], *envelope[1:]], WORDS),
-        encode(
-            [136, 0, 9, *envelope, WORDS[8], b"a: b", WORDS[38], WORDS[38], b"c", WORDS[35]], WORDS
-        ),
+        encode([136, 0, 9, *envelope, WORDS[8], b"a: b\n\nc", b"\n.\n"], WORDS),
         encode(
             [136, 0, 9, *envelope, WORDS[8], WORDS[-4], b"received :", WORDS[-1], b".\n"], WORDS
         ),
