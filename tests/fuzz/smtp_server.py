@@ -303,6 +303,8 @@ class Outside:
         assert machine.state is State.CLOSED
         assert self.begun == 0
         machine.receive(b"NOOP\r\n")
+        machine.end(Reply(421, "4.4.2", "Too slow"))
+        machine.silent()
         assert machine.next_event() is Signal.CLOSED
         assert not machine.output()
         assert not machine.buffered

@@ -180,7 +180,9 @@ class SmtpServer(LoginStates, ContentStates):
         self._draining = True
 
     def end(self, reply: Reply) -> None:
-        """End the session with this reply, behind the answer that the machine is paused for."""
+        """End the session with this reply, after the answer that the machine is paused for."""
+        if self.state is State.CLOSED:
+            return
         self._closing = reply
         self._input.clear()
         if isinstance(self._asked, TLSWanted):
