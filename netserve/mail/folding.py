@@ -48,20 +48,21 @@ def _folded(line: bytes) -> list[bytes]:
         return [line]
     # A continuation that has only white space ends the header for some readers.
     line = _RUN.sub(b" ", line).rstrip(b" \t")
-    begin = line.find(b":") + 2 if line[:1] not in (b" ", b"\t") else 1
+    least = line.find(b":") + 2 if line[:1] not in (b" ", b"\t") else 1
     lines: list[bytes] = []
-    while len(line) > LONGEST:
-        at = max(line.rfind(b" ", begin, LONGEST + 1), line.rfind(b"\t", begin, LONGEST + 1))
-        if at > begin:
-            lines.append(line[:at])
-            line = line[at:]
-        else:
-            at = 1 + max(line.rfind(b",", begin, LONGEST), line.rfind(b";", begin, LONGEST))
-            at = at if at > begin else _character(line, LONGEST)
-            lines.append(line[:at])
-            line = b" " + line[at:]
-        begin = 1
-    return [*lines, line]
+    at, space = 0, b""
+    while len(space) + len(line) - at > LONGEST:
+        most = at + LONGEST - len(space)
+        end = max(line.rfind(b" ", least, most + 1), line.rfind(b"\t", least, most + 1))
+        following = b""
+        if end <= least:
+            end = 1 + max(line.rfind(b",", least, most), line.rfind(b";", least, most))
+            end = end if end > least else _character(line, most)
+            following = b" "
+        lines.append(space + line[at:end])
+        at, space = end, following
+        least = at + 1 - len(space)
+    return [*lines, space + line[at:]]
 
 
 def _character(text: bytes, at: int) -> int:

@@ -14,8 +14,8 @@ client did not send an LF.
 All work is done by a few methods of bytes on whole chunks, each of which costs as much as several
 copies of the chunk, so there are as few as can be. What a chunk ends with may be the
 beginning of something, such as the end of content; those bytes are held back until the next chunk
-decides: up to four, or with `normalise` a run of CRs, which counts as a part of its line. The
-content is thought to have a CRLF before it, so that its first line is as any other.
+decides: up to four, or with `normalise` a run of CRs, which has a limit of its own. The content is
+thought to have a CRLF before it, so that its first line is as any other.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ _PREFIXES_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 _LINE_END: Final = re.compile(rb"\r+\n")
 _LONE_DOT: Final = re.compile(rb"\n\.\r{0,2}\n\Z")
 _LONE_DOT_SIZE: Final = 5
+_TOO_MANY_CRS: Final = b"\r" * 257
+"""So many in a row are not repaired."""
 
 
 class Content:
@@ -97,7 +99,7 @@ class Content:
             return block
         if has_nul:
             self.refuse(NUL)
-        elif not self._normalise:
+        elif not self._normalise or _TOO_MANY_CRS in block:
             self.refuse(BARE_NEWLINE)
         return _LINE_END.sub(b"\n", block).replace(b"\r", b" ").replace(b"\n", b"\r\n")
 
@@ -197,10 +199,11 @@ class DataDecoder(Content):
         if kept.endswith(b"\n"):
             kept = kept[:-1].rstrip(b"\r")
         self.lone_dot = _LONE_DOT.search(data, max(len(data) - _LONE_DOT_SIZE, 0)) is not None
-        if len(data) - len(kept) > self._line_limit:
-            self.refuse(LONG_LINE)
+        held = data[len(kept) :]
+        if _TOO_MANY_CRS in held:
+            self.refuse(BARE_NEWLINE)
             return b"\r"
-        return data[len(kept) :]
+        return held
 
 
 class ChunkDecoder(Content):
@@ -222,8 +225,8 @@ class ChunkDecoder(Content):
             return self._passed_on(block)
         kept = block.rstrip(b"\r") if self._normalise else block[:-1]
         self._held = block[len(kept) :]
-        if len(self._held) > self._line_limit:
-            self.refuse(LONG_LINE)
+        if _TOO_MANY_CRS in self._held:
+            self.refuse(BARE_NEWLINE)
         return self._passed_on(kept)
 
     def finish(self) -> bytes:
