@@ -14,7 +14,7 @@ from typing import Final
 _NAME: Final = re.compile(rb"[!-9;-~]+(?=[ \t]*:)")
 MBOX_LINE: Final = re.compile(rb">*+From (?![ \t]*:)")
 """The begin of a line that a mailbox file has before a message (RFC 4155)."""
-_LINES: Final = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\r\n]*+\r\n)*+")
+_LINES: Final = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
 
 
 @dataclass(frozen=True, slots=True)

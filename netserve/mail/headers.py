@@ -24,11 +24,13 @@ from netserve.mail.fields import MBOX_LINE, fields_end, fields_of, join_fields
 HEADER_TOO_LARGE: Final = Reply(552, "5.3.4", "The header of the message is too large")
 TOO_MANY_HOPS: Final = Reply(554, "5.4.6", "Too many hops; the message is in a loop")
 
+_USUAL_SECTION: Final = re.compile(rb"(?:[!-9;-~]++:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)++\r\n")
+"""What nearly every header section is, its empty line included; only others take the long way."""
 _BEGIN_OF_FIELD: Final = re.compile(rb"[!-9;-~]++[ \t]*+(?::|\Z)|[ \t]|\Z")
 _SPACE_BEFORE_COLON: Final = re.compile(rb"^([!-9;-~]+)[ \t]+(?=:)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """What a relay wants to know of a header section.
 
@@ -54,33 +56,40 @@ class Head:
     unwanted: bool = field(default=False, compare=False)
 
     @classmethod
-    def of(cls, message: bytes, begin: int, end: int, unwanted: Collection[bytes] = ()) -> Head:
+    def of(
+        cls,
+        message: bytes,
+        begin: int,
+        end: int,
+        unwanted: re.Pattern[bytes] | None,
+        *,
+        usual: bool,
+    ) -> Head:
         """The head of a message.
 
         Arguments:
             message: its begin, with all of its header section.
             begin: where that begins.
             end: where that ends, before the empty line.
-            unwanted: the beginnings of unwanted fields: an LF, the name in lower case, a colon.
+            unwanted: see `finder`.
+            usual: see `_USUAL_SECTION`.
         """
         fields = b"\n" + message[begin:end].lower()
-        spaced = 0
-        if b" :" in fields or b"\t:" in fields:
+        has_end = is_tidy = usual
+        if not usual:
             fields, spaced = _SPACE_BEFORE_COLON.subn(rb"\1", fields)
-        found = False
-        for name in unwanted:
-            if name in fields:
-                found = True
-        has_end = message.startswith(b"\r\n", end)
+            has_end = message.startswith(b"\r\n", end)
+            is_tidy = not (begin or spaced) and (has_end or len(message) == end > 0)
+        found = unwanted is not None and unwanted.search(fields) is not None
         return cls(
             fields.count(b"\nreceived:"),
-            has_date=b"\ndate:" in fields,
-            has_message_id=b"\nmessage-id:" in fields,
-            is_there=has_end or end > begin,
-            begin=begin,
-            end=end,
-            is_tidy=not (begin or found or spaced) and (has_end or len(message) == end > 0),
-            unwanted=found,
+            b"\ndate:" in fields,
+            b"\nmessage-id:" in fields,
+            has_end or end > begin,
+            begin,
+            end,
+            is_tidy and not found,
+            found,
         )
 
 
@@ -90,7 +99,7 @@ class HeadReader:
     Arguments:
         size_limit: bytes of the header section.
         hop_limit: ``Received`` fields.
-        unwanted: names in lower case of fields that the head tells of.
+        unwanted: finds fields that the head tells of; see `finder`.
     """
 
     __slots__ = (
@@ -103,10 +112,12 @@ class HeadReader:
     refused: Reply | None
     """The first rule that it broke; it gives no more content then."""
 
-    def __init__(self, *, size_limit: int, hop_limit: int, unwanted: Collection[str] = ()) -> None:
+    def __init__(
+        self, *, size_limit: int, hop_limit: int, unwanted: re.Pattern[bytes] | None = None
+    ) -> None:
         self._size_limit = size_limit
         self._hop_limit = hop_limit
-        self._unwanted = _beginnings(tuple(unwanted))
+        self._unwanted = unwanted
         self._held = bytearray()
         self._begin = 0  # after the lines of a mailbox file
         self._at = 0  # everything before is fields
@@ -120,6 +131,8 @@ class HeadReader:
         if self._held:
             self._held += content
             data = self._held
+        elif usual := _USUAL_SECTION.match(content):
+            return self._complete(content, usual.end() - 2, usual=True)
         end = self._find_end(data)
         if end < 0:
             if len(data) <= self._size_limit or _BEGIN_OF_FIELD.match(data, self._at):
@@ -156,21 +169,35 @@ class HeadReader:
                 return at
             at = self._begin = line_end + 1
 
-    def _complete(self, data: bytes, end: int) -> bytes:
-        self._held = bytearray()
+    def _complete(self, data: bytes, end: int, *, usual: bool = False) -> bytes:
+        """All content, with its head.
+
+        Arguments:
+            data: the content.
+            end: where the header section ends.
+            usual: see `_USUAL_SECTION`.
+        """
+        if self._held:
+            self._held = bytearray()
         if end > self._size_limit:
             self.refused = HEADER_TOO_LARGE
             return b""
-        self.head = Head.of(data, self._begin, end, self._unwanted)
+        self.head = Head.of(data, self._begin, end, self._unwanted, usual=usual)
         if self.head.hops > self._hop_limit:
             self.refused = TOO_MANY_HOPS
             return b""
         return data
 
 
-@functools.lru_cache(maxsize=16)
-def _beginnings(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(b"\n" + name.encode("ascii") + b":" for name in names)
+def finder(names: Collection[str]) -> re.Pattern[bytes] | None:
+    """What finds fields by the beginning of their lines, in lower case, each with the LF before it.
+
+    Arguments:
+        names: in lower case; with none there is nothing to find.
+    """
+    if not names:
+        return None
+    return re.compile(b"\n(?:%s):" % b"|".join(re.escape(name.encode()) for name in names))
 
 
 def received_message(message: bytes, head: Head, added: bytes, unwanted: Collection[str]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -57,7 +58,7 @@ class ServerOptions:
         lone_dot_ends: with `normalise`, a line that has only a dot ends a message, whatever line
             ends it has, once the client is silent; see `SmtpServer.silent`.
         refuse_early_talk: end a session whose client sends content before 354 (RFC 2920, 3.1).
-        unwanted: names in lower case of header fields that `Head.unwanted` tells of.
+        unwanted: finds header fields that `Head.unwanted` tells of; see `headers.finder`.
     """
 
     hostname: str
@@ -68,7 +69,7 @@ class ServerOptions:
     normalise: bool = False
     lone_dot_ends: bool = False
     refuse_early_talk: bool = False
-    unwanted: tuple[str, ...] = ()
+    unwanted: re.Pattern[bytes] | None = None
 
 
 class Signal(enum.Enum):

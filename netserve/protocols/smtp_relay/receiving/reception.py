@@ -6,6 +6,7 @@ from typing import Final
 
 from netserve.mail.author import authors
 from netserve.mail.envelope import Reply
+from netserve.mail.headers import finder
 from netserve.mail.server.model import ServerLimits, ServerOptions
 from netserve.protocols.smtp_relay.delivery.folders import refusal
 from netserve.protocols.smtp_relay.routes import RouteTable, address_matcher
@@ -70,7 +71,7 @@ class Reception:
                 normalise=normalise,
                 lone_dot_ends=settings.is_for_devices,
                 refuse_early_talk=settings.refuses_early_talk,
-                unwanted=self.unwanted,
+                unwanted=finder(self.unwanted),
             )
             for normalise in (False, True)
         }
