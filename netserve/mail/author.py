@@ -6,12 +6,13 @@ differently, or more than one such field, is read as nothing.
 
 from __future__ import annotations
 
-import re
 from email.errors import NonASCIILocalPartDefect, ObsoleteHeaderDefect
 from email.headerregistry import HeaderRegistry
 from typing import Any, Final
 
-_FIELD: Final = re.compile(rb"^from[ \t]*:((?:[^\r]|\r\n[ \t])*)\r\n", re.IGNORECASE | re.MULTILINE)
+from netserve.mail.fields import fields_end, fields_of
+from netserve.mail.mailboxes import mailboxes_of
+
 _LONGEST: Final = 1024
 """Bytes of a field that is read."""
 _HARMLESS: Final = (NonASCIILocalPartDefect, ObsoleteHeaderDefect)
@@ -20,20 +21,20 @@ _REGISTRY: Final = HeaderRegistry()
 
 
 def authors(section: bytes) -> tuple[str, ...]:
-    """The addresses in the From field; none where there is no such field, or no clear one.
+    """The addresses in the From field; none if there is no such field, or no clear one.
 
     Arguments:
-        section: a header section, with CRLF behind each line; what comes behind it is not read.
+        section: a header section, with CRLF after each line; what comes after it is not read.
     """
-    end = section.find(b"\r\n\r\n")
-    fields = _FIELD.findall(section if end < 0 else section[: end + 2])
-    if len(fields) != 1 or len(fields[0]) > _LONGEST:
+    fields = [each for each in fields_of(section[: fields_end(section)]) if each.name == "from"]
+    if len(fields) != 1 or len(fields[0].raw) > _LONGEST:
         return ()
+    if any(b"=?" in mailbox.address for mailbox in mailboxes_of(fields[0].body)):
+        return ()  # RFC 2047, 5: no encoded word there, though the library decodes it
     try:
-        text = fields[0].replace(b"\r\n", b"").decode()
-        header: Any = _REGISTRY("from", text)
+        header: Any = _REGISTRY("from", fields[0].value.decode())
         addresses = tuple(address.addr_spec for address in header.addresses)
-    except (ValueError, RecursionError, IndexError):
-        return ()  # not UTF-8, or what the library stumbles over
+    except Exception:  # it is not UTF-8, or the library stumbles over it in one of many ways
+        return ()
     clear = all(isinstance(defect, _HARMLESS) for defect in header.defects)
     return addresses if clear else ()

@@ -1,31 +1,43 @@
 """Reports on mail that failed, waits or arrived: RFC 3464 in the form of RFC 6522. Pure.
 
 A report goes from the null sender to the sender of the message, and has three parts: a text for
-people, the fields for programs, and the message or its header. What a peer said appears in it,
-so every value is made one line before it is put in.
+people, the fields for programs, and the message or its header.
+
+Most of what is in a report comes from peers: addresses, replies, parameters, the message. So it is
+put together from bytes, and nothing of it goes through a parser of header fields. An address is
+written as it is: what looks like an encoded word in it is none (RFC 2047, 5). Every value is made
+one line first, and is folded if it is long.
+
+`build_plain_report` is for the case that `build_report` fails all the same, by an error of ours.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from email import policy as policies
-from email.headerregistry import Address
-from email.message import EmailMessage, MIMEPart
 from email.utils import formatdate
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal
+
+from netserve.mail.address import ascii_mailbox
+from netserve.mail.fields import fields_of, head_size, join_fields
+from netserve.mail.folding import fold_fields
+from netserve.mail.lines import LONGEST, has_long_line
+from netserve.mail.seven_bit.plan import Scan, scanning
 
 Action = Literal["failed", "delayed", "delivered", "relayed"]
-
-Policy: TypeAlias = "policies.EmailPolicy[Any]"
 
 FULL_LIMIT: Final = 48 * 1024
 """A longer message is not returned whole, whatever RET says (RFC 3461, 4.3, allows it)."""
 HEADER_LIMIT: Final = 32 * 1024
 """So much of a header is returned at most."""
 
+_WIDTH: Final = 76
+_LONGEST_WORD: Final = 900
+"""Octets of a word in a field; a longer one is cut."""
+_FOLDED: Final = frozenset({"Diagnostic-Code"})
+"""Fields that are folded for people; others have one line, if they fit in it."""
 _SUBJECTS: Final[dict[Action, str]] = {
     "failed": "Your message could not be delivered",
     "delayed": "Your message is delayed",
@@ -43,6 +55,8 @@ _TEXTS: Final[dict[Action, str]] = {
 }
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _XTEXT: Final = re.compile(r"\+([0-9A-F]{2})")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
+_PREAMBLE: Final = b"This is a report in several parts (RFC 3464).\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +114,11 @@ class Report:
 
     @property
     def utf8(self) -> bool:
-        """Whether addresses in it need SMTPUTF8 (RFC 6533)."""
+        """Whether an address in it is internationalised, so that its parts are those of RFC 6533.
+
+        They can be converted for any server. Only a sender whose local part is not ASCII needs a
+        server that takes SMTPUTF8.
+        """
         addresses = (self.sender, *(recipient.address for recipient in self.recipients))
         return not all(map(str.isascii, addresses))
 
@@ -113,80 +131,132 @@ def returns_full(action: Action, ret: str, size: int) -> bool:
 
 
 def header_of(begin: bytes) -> bytes:
-    """The header in the begin of a message, cut at a line's end where it is too long."""
-    end = begin.find(b"\r\n\r\n")
-    header = begin[: end + 2] if end >= 0 else begin
-    if len(header) > HEADER_LIMIT or end < 0:
+    """The header in the begin of a message, cut at a line's end if it is too long."""
+    header = begin[: begin.rfind(b"\n") + 1]
+    header = header[: head_size(header)]
+    if header.endswith(b"\r\n\r\n") or header == b"\r\n":
+        header = header[:-2]
+    if len(header) > HEADER_LIMIT:
         header = header[: header.rfind(b"\n", 0, HEADER_LIMIT) + 1]
     return header
 
 
 def build_report(report: Report) -> bytes:
-    """The report as a message, its lines ended by CRLF; it is ASCII, or needs 8BITMIME."""
-    policy = policies.SMTPUTF8 if report.utf8 else policies.SMTP
-    boundary = f"={report.report_id}={report.now:.0f}="
-    parts = (_text_part(report, policy), _status_part(report, policy), _original_part(report))
-    between = b"\r\n--" + boundary.encode() + b"\r\n"
-    body = b"".join(
+    """The report as a message, its lines ended by CRLF; it is ASCII, or needs 8BITMIME.
+
+    It can be converted for a server without 8BITMIME, whatever is in it: if the message could not
+    be, its header is returned.
+    """
+    if report.full:
+        message = _assembled(report, full=True)
+        if _can_be_converted(message):
+            return message
+    return _assembled(report, full=False)
+
+
+def _assembled(report: Report, *, full: bool) -> bytes:
+    parts = (_text_part(report), _status_part(report), _original_part(report, full=full))
+    boundary = _boundary(report, parts)
+    delimiter = b"\r\n--" + boundary
+    body = (
+        _PREAMBLE + b"".join(delimiter + b"\r\n" + part for part in parts) + delimiter + b"--\r\n"
+    )
+    head = _head(report, ascii_mailbox(report.sender) or report.sender)
+    head += b"Content-Type: multipart/report; report-type=delivery-status;\r\n"
+    head += b'\tboundary="' + boundary + b'"\r\n'
+    return head + _encoding(head + body) + b"\r\n" + body
+
+
+def _can_be_converted(message: bytes) -> bool:
+    """Whether a message can be made 7-bit, and its lines short."""
+    if message.isascii() and not has_long_line(message):
+        return True
+    size = head_size(message)
+    looking = scanning(fields_of(message[:size]), narrow=True)
+    while True:
+        try:
+            next(looking)(message[size:])
+        except StopIteration as found:
+            scan: Scan = found.value
+            return not (scan.obstacle or scan.long_obstacle)
+
+
+def build_plain_report(report: Report) -> bytes:
+    """The report as a text in ASCII, with the least that can be said."""
+    recipients = [
+        f"<{_ascii(recipient.address)}>: {_ascii(recipient.status)}"
+        for recipient in report.recipients
+    ]
+    text = "\r\n".join(line[:LONGEST] for line in (_TEXTS[report.action], "", *recipients))
+    head = _head(report, report.sender)
+    return head + b"Content-Type: text/plain\r\n\r\n" + text.encode("ascii") + b"\r\n"
+
+
+def _ascii(text: str) -> str:
+    return one_line(text.encode("ascii", "backslashreplace").decode())
+
+
+def _boundary(report: Report, parts: Iterable[bytes]) -> bytes:
+    """A boundary that no line in the parts has, whoever wrote it."""
+    boundary = base = f"={report.report_id}={report.now:.0f}="
+    count = 0
+    while any(boundary.encode() in part for part in parts):
+        count += 1
+        boundary = f"{base}{count}="
+    return boundary.encode()
+
+
+def _head(report: Report, sender: str) -> bytes:
+    """The header, but for what tells of the content."""
+    host = one_line(report.hostname)
+    host = host if host.isascii() else "localhost"
+    return b"".join(
         (
-            b"This is a report in several parts (RFC 3464).\r\n",
-            *(between + part for part in parts),
-            b"\r\n--" + boundary.encode() + b"--\r\n",
+            _field("From", f"Mail Delivery System <MAILER-DAEMON@{host}>"),
+            _field("To", f"<{sender}>"),
+            _field("Subject", _SUBJECTS[report.action]),
+            _field("Date", _date(report.now)),
+            _field("Message-ID", f"<{report.report_id}@{host}>"),
+            _field("Auto-Submitted", "auto-replied"),
+            _field("MIME-Version", "1.0"),
         )
     )
-    return _head(report, policy, boundary, eight_bit=not body.isascii()) + body
 
 
-def _head(report: Report, policy: Policy, boundary: str, *, eight_bit: bool) -> bytes:
-    message = EmailMessage(policy)
-    host = one_line(report.hostname)
-    message["From"] = Address("Mail Delivery System", "MAILER-DAEMON", _ascii_host(host))
-    message["To"] = f"<{one_line(report.sender)}>"
-    message["Subject"] = _SUBJECTS[report.action]
-    message["Date"] = formatdate(report.now)
-    message["Message-ID"] = f"<{report.report_id}@{host}>"
-    message["Auto-Submitted"] = "auto-replied"
-    message["MIME-Version"] = "1.0"
-    message["Content-Type"] = (
-        f'multipart/report; report-type=delivery-status; boundary="{boundary}"'
-    )
-    if eight_bit:
-        message["Content-Transfer-Encoding"] = "8bit"
-    return _fields(message, policy)
-
-
-def _text_part(report: Report, policy: Policy) -> bytes:
+def _text_part(report: Report) -> bytes:
     paragraphs = [f"This is the mail system at {one_line(report.hostname)}.", _TEXTS[report.action]]
     if report.retry_until is not None:
-        paragraphs.append(f"It will be tried until {formatdate(report.retry_until)}.")
-    text = "\n\n".join(textwrap.fill(paragraph, 76) for paragraph in paragraphs)
+        paragraphs.append(f"It will be tried until {_date(report.retry_until)}.")
+    text = "\n\n".join(textwrap.fill(paragraph, _WIDTH) for paragraph in paragraphs)
     for recipient in report.recipients:
-        who = f" ({one_line(recipient.remote)})" if recipient.remote else ""
+        remote = f" ({one_line(recipient.remote)})" if recipient.remote else ""
         reply = textwrap.fill(
-            f"{one_line(recipient.reply)}{who}", 76, initial_indent="    ", subsequent_indent="    "
+            f"{one_line(recipient.reply)}{remote}",
+            _WIDTH,
+            initial_indent="    ",
+            subsequent_indent="    ",
         )
-        text += f"\n\n<{one_line(recipient.address)}>:\n{reply}"
-    part = MIMEPart(policy)
-    part.set_content(text + "\n", cte=None if text.isascii() else "8bit")
-    return part.as_bytes()
+        address = "\n".join(_cut(f"<{one_line(recipient.address)}>:"))
+        text += f"\n\n{address}\n{reply}"
+    content = text.encode().replace(b"\n", b"\r\n") + b"\r\n"
+    return b"Content-Type: text/plain; charset=utf-8\r\n" + _encoding(content) + b"\r\n" + content
 
 
-def _status_part(report: Report, policy: Policy) -> bytes:
-    kind = "global-delivery-status" if report.utf8 else "delivery-status"
-    blocks = [MIMEPart(policy)]
-    blocks[0]["Reporting-MTA"] = f"dns; {one_line(report.hostname)}"
+def _status_part(report: Report) -> bytes:
+    blocks = [list(_message_fields(report))]
+    blocks += [list(_recipient_fields(report, recipient)) for recipient in report.recipients]
+    content = b"\r\n".join(
+        b"".join(_field(name, value, utf8=report.utf8) for name, value in block) for block in blocks
+    )
+    kind = b"global-delivery-status" if report.utf8 else b"delivery-status"
+    return b"Content-Type: message/" + kind + b"\r\n" + _encoding(content) + b"\r\n" + content
+
+
+def _message_fields(report: Report) -> Iterator[tuple[str, str]]:
+    yield "Reporting-MTA", f"dns; {report.hostname}"
     if report.envid:
-        blocks[0]["Original-Envelope-Id"] = one_line(_decode_xtext(report.envid))
-    blocks[0]["Arrival-Date"] = formatdate(report.arrived)
-    for recipient in report.recipients:
-        block = MIMEPart(policy)
-        for name, value in _recipient_fields(report, recipient):
-            block[name] = one_line(value)
-        blocks.append(block)
-    head = f"Content-Type: message/{kind}\r\n".encode()
-    if report.utf8:
-        head += b"Content-Transfer-Encoding: 8bit\r\n"
-    return head + b"\r\n" + b"".join(_fields(block, policy) for block in blocks)
+        yield "Original-Envelope-Id", _decode_xtext(report.envid)
+    yield "Arrival-Date", _date(report.arrived)
 
 
 def _recipient_fields(report: Report, recipient: ReportedRecipient) -> Iterator[tuple[str, str]]:
@@ -199,29 +269,74 @@ def _recipient_fields(report: Report, recipient: ReportedRecipient) -> Iterator[
     yield "Status", recipient.status
     if recipient.remote:
         yield "Remote-MTA", f"dns; {recipient.remote.partition('[')[0]}"
-        yield "Diagnostic-Code", f"smtp; {recipient.reply}"
+        yield "Diagnostic-Code", f"smtp; {_one_spaced(recipient.reply)}"
     elif recipient.reply:
-        yield "Diagnostic-Code", f"X-Netserve; {recipient.reply}"
-    yield "Last-Attempt-Date", formatdate(recipient.attempted)
+        yield "Diagnostic-Code", f"X-Netserve; {_one_spaced(recipient.reply)}"
+    yield "Last-Attempt-Date", _date(recipient.attempted)
     if report.retry_until is not None:
-        yield "Will-Retry-Until", formatdate(report.retry_until)
+        yield "Will-Retry-Until", _date(report.retry_until)
 
 
-def _original_part(report: Report) -> bytes:
-    if report.full:
-        kind = "message/global" if report.utf8 else "message/rfc822"
+def _original_part(report: Report, *, full: bool) -> bytes:
+    content = report.original
+    if full:
+        kind = b"message/global" if report.utf8 else b"message/rfc822"
     else:
-        kind = "message/global-headers" if report.utf8 else "text/rfc822-headers"
-    head = f"Content-Type: {kind}\r\n".encode()
-    if not report.original.isascii():
-        head += b"Content-Transfer-Encoding: 8bit\r\n"
-    return head + b"\r\n" + report.original
+        kind = b"message/global-headers" if report.utf8 else b"text/rfc822-headers"
+        content = header_of(content) if report.full else content
+        content = join_fields(fold_fields(fields_of(content)))
+    return b"Content-Type: " + kind + b"\r\n" + _encoding(content) + b"\r\n" + content
 
 
-def _fields(message: MIMEPart, policy: Policy) -> bytes:
-    """The fields of a header and the empty line behind it."""
-    folded = (policy.fold_binary(name, value) for name, value in message.raw_items())
-    return b"".join(folded) + b"\r\n"
+def _encoding(content: bytes) -> bytes:
+    return b"" if content.isascii() else b"Content-Transfer-Encoding: 8bit\r\n"
+
+
+def _field(name: str, value: str, *, utf8: bool = True) -> bytes:
+    """A field of one value, folded.
+
+    Arguments:
+        name: of the field.
+        value: by whomever it was written.
+        utf8: whether it may have characters that are not ASCII.
+    """
+    value = one_line(value)
+    if not utf8:
+        value = _NOT_ASCII.sub(_escaped, value)
+    if name not in _FOLDED and len(value.encode()) <= _LONGEST_WORD:
+        return f"{name}: {value}\r\n".encode()
+    lines, line = [], f"{name}:"
+    for word in value.split(" "):
+        if len(line) + len(word) >= _WIDTH and line.strip() and word:
+            lines.append(line)
+            line = ""
+        *whole, last = _cut(f" {word}")
+        for piece in whole:
+            lines.append(line + piece)
+            line = " "
+        line += last
+    return "\r\n".join([*lines, line]).encode() + b"\r\n"
+
+
+def _cut(word: str) -> list[str]:
+    """A word in pieces that fit in a line, whatever its characters are."""
+    if len(word.encode()) <= _LONGEST_WORD:
+        return [word]
+    size = _LONGEST_WORD // 4
+    return [word[at : at + size] for at in range(0, len(word), size)]
+
+
+def _escaped(character: re.Match[str]) -> str:
+    r"""A character as ``\x{…}`` (RFC 6533, 3)."""
+    return f"\\x{{{ord(character[0]):X}}}"
+
+
+def _date(when: float) -> str:
+    """A date, also for a time that no calendar has."""
+    try:
+        return formatdate(when)
+    except (ValueError, OverflowError, OSError):
+        return formatdate(0)
 
 
 def one_line(text: str) -> str:
@@ -229,10 +344,10 @@ def one_line(text: str) -> str:
     return _CONTROL.sub(" ", text).strip()
 
 
-def _ascii_host(host: str) -> str:
-    return host.encode("idna").decode() if not host.isascii() else host
+def _one_spaced(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _decode_xtext(text: str) -> str:
-    """The text behind xtext (RFC 3461, 4)."""
+    """The text that xtext stands for (RFC 3461, 4)."""
     return _XTEXT.sub(lambda match: chr(int(match[1], 16)), text)

@@ -6,7 +6,7 @@ RFC 5321 (SMTP), RFC 3461 (DSN parameters), RFC 3463 (enhanced status codes).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,21 @@ class Recipient:
     original: str = ""
 
 
+BodyType: TypeAlias = Literal["7BIT", "8BITMIME", "BINARYMIME"]
+"""What the content needs of a server: nothing; 8BITMIME (RFC 6152); or BINARYMIME (RFC 3030), since
+it has lines of more than 998 octets, which are no 8-bit data either (RFC 2045, 2.8)."""
+
+
+def body_type(*, eight_bit: bool, long_lines: bool) -> BodyType:
+    """The body type of content.
+
+    Arguments:
+        eight_bit: it has bytes above 127.
+        long_lines: it has lines of more than 998 octets.
+    """
+    return "BINARYMIME" if long_lines else "8BITMIME" if eight_bit else "7BIT"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """Who a message is from and for, and how it came.
@@ -58,7 +73,7 @@ class Envelope:
     Arguments:
         sender: the mailbox without angle brackets; empty for the null sender.
         recipients: at least one.
-        body: BODY of RFC 6152; ``8BITMIME`` where it was declared.
+        body: what the content is, whatever the client declared.
         smtputf8: SMTPUTF8 of RFC 6531 was given.
         ret: RET of RFC 3461, FULL or HDRS, or an empty string.
         envid: ENVID of RFC 3461, or an empty string.
@@ -69,7 +84,7 @@ class Envelope:
 
     sender: str
     recipients: tuple[Recipient, ...]
-    body: Literal["7BIT", "8BITMIME", "BINARYMIME"] = "7BIT"
+    body: BodyType = "7BIT"
     smtputf8: bool = False
     ret: str = ""
     envid: str = ""

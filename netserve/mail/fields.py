@@ -1,8 +1,7 @@
 """A header section as its fields, byte for byte (RFC 5322, 2.2). No I/O.
 
-Nothing is decoded or folded anew, so that what is not meant to be changed goes on as it came. Lines
-that are no field (the ``From `` of an mbox, what a device wrote there by mistake) have their place
-among the fields, without a name.
+Nothing is decoded, so that what is not meant to be changed goes on as it came. A line that is no
+field ends the section.
 """
 
 from __future__ import annotations
@@ -13,6 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 _NAME: Final = re.compile(rb"[!-9;-~]+(?=[ \t]*:)")
+MBOX_LINE: Final = re.compile(rb">*+From (?![ \t]*:)")
+"""The begin of a line that a mailbox file has before a message (RFC 4155)."""
+_LINES: Final = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class HeaderField:
     """One field.
 
     Arguments:
-        name: in lower case; empty for a line that is no field.
+        name: in lower case; empty for a line that is no field, where one was given.
         raw: all of it, folded as it came, its CRLF included.
     """
 
@@ -38,16 +40,32 @@ class HeaderField:
         return self.body.replace(b"\r\n", b"")
 
 
+def fields_end(text: bytes | bytearray, at: int = 0) -> int:
+    """Where fields end: at an empty line, at a line that is no field, or at one without its end.
+
+    Arguments:
+        text: lines end with CRLF.
+        at: where a field begins; a line that begins with white space belongs to what is before it.
+    """
+    match = _LINES.match(text, at)
+    return match.end() if match is not None else at
+
+
 def head_size(message: bytes) -> int:
     """Bytes of the header section that a message begins with, its empty line included.
 
     Arguments:
-        message: its begin; lines end with CRLF. One without an empty line is all header.
+        message: lines that end with CRLF, the header section among them. Lines of a mailbox file
+            count as a part of it; so does a last field that lacks its CRLF.
     """
-    if message.startswith(b"\r\n"):
-        return 2
-    end = message.find(b"\r\n\r\n")
-    return len(message) if end < 0 else end + 4
+    at = 0
+    while MBOX_LINE.match(message, at) and (line_end := message.find(b"\n", at)) >= 0:
+        at = line_end + 1
+    end = fields_end(message, at)
+    if message.startswith(b"\r\n", end):
+        return end + 2
+    is_open = message.find(b"\n", end) < 0 and _NAME.match(message, end)
+    return len(message) if is_open else end
 
 
 def fields_of(head: bytes) -> list[HeaderField]:

@@ -22,15 +22,22 @@ from collections.abc import Iterator, Sequence
 from email import policy
 from email.charset import Charset
 from email.header import Header
-from email.message import EmailMessage
-from typing import Any, Final
+from email.message import EmailMessage, Message
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 from netserve.mail.draft import SLICE, Attachment, Draft, Mailbox, decode_slice
 
+_Entity: TypeAlias = "Message[str, str]"
 _POLICY: Final = policy.SMTP.clone(cte_type="7bit")
 _UTF8: Final = Charset("utf-8")
 _ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _TO_ESCAPE: Final = re.compile(r'(["\\])')
+_ESCAPED: Final = r"\\\1"
+_PLAIN: Final = "!#$&+-.^_`{}|~"
+"""Signs that need no escape in a parameter (RFC 2231, 7: `attribute-char`)."""
+_LONG_VALUE: Final = 50
+"""Characters of a parameter's value beyond which it is written in pieces."""
 _LINE: Final = 76
 _LINE_BYTES: Final = 57
 _PIECE: Final = 64 * 1024
@@ -91,7 +98,7 @@ class _Parts:
         self._token = token
         self._boundaries = 0
 
-    def entity(self, draft: Draft, marker: str) -> EmailMessage:
+    def entity(self, draft: Draft, marker: str) -> _Entity:
         """The whole message, with a marker where an attachment is to be."""
         is_shown = [bool(one.cid and draft.html is not None) for one in draft.attachments]
         shown = [one for one, here in zip(draft.attachments, is_shown, strict=True) if here]
@@ -105,9 +112,7 @@ class _Parts:
         whole = [self._around("alternative", bodies)] if bodies else []
         return self._around("mixed", [*whole, *self._attached(beside, marker)], always=not whole)
 
-    def _around(
-        self, subtype: str, parts: Sequence[EmailMessage], *, always: bool = False
-    ) -> EmailMessage:
+    def _around(self, subtype: str, parts: Sequence[_Entity], *, always: bool = False) -> _Entity:
         """The parts in a multipart entity; a single one stays as it is."""
         if len(parts) == 1 and not always:
             return parts[0]
@@ -118,10 +123,10 @@ class _Parts:
         outer.set_boundary(f"={self._token}.{self._boundaries}")
         for part in parts:
             del part["MIME-Version"]
-            outer.attach(part)
+            outer.attach(part)  # type: ignore[arg-type]  # any message may be attached
         return outer
 
-    def _text(self, text: str, subtype: str, marker: str) -> EmailMessage:
+    def _text(self, text: str, subtype: str, marker: str) -> _Entity:
         lines = text.replace("\r\n", "\n").replace("\r", "\n")
         if len(lines) > _LONG:
             # The library takes its time, and twenty times the memory.
@@ -132,30 +137,54 @@ class _Parts:
             return _entity(one, marker, None)
         entity: Any = EmailMessage(_POLICY)
         entity.set_content(lines, subtype=subtype)
-        made: EmailMessage = entity
+        made: _Entity = entity
         return made
 
-    def _attached(self, several: Sequence[Attachment], marker: str) -> list[EmailMessage]:
+    def _attached(self, several: Sequence[Attachment], marker: str) -> list[_Entity]:
         self.placed += several
         return [_entity(one, marker, "inline" if one.cid else "attachment") for one in several]
 
 
-def _entity(attachment: Attachment, marker: str, disposition: str | None) -> EmailMessage:
-    """A part that has a marker in place of its content."""
-    entity: Any = EmailMessage(_POLICY)
-    maintype, subtype = attachment.media
-    entity.set_content(
-        b"",
-        maintype,
-        subtype,
-        disposition=disposition,
-        filename=attachment.filename or None,
-        cid=f"<{attachment.cid}>" if attachment.cid else None,
-        params=dict(attachment.parameters),
-    )
+def _entity(attachment: Attachment, marker: str, disposition: str | None) -> _Entity:
+    """A part that has a marker in place of its content.
+
+    Its header is written here: the library reads what it is given, and finds encoded words in it.
+    """
+    entity: _Entity = Message()
+    media, filename = attachment.media, attachment.filename
+    entity["Content-Type"] = _structured("/".join(media), attachment.parameters)
+    entity["Content-Transfer-Encoding"] = "base64"
+    if disposition is not None:
+        parameters = (("filename", filename),) if filename else ()
+        entity["Content-Disposition"] = _structured(disposition, parameters)
+    if attachment.cid:
+        entity["Content-ID"] = f"<{attachment.cid}>"
+    entity["MIME-Version"] = "1.0"
     entity.set_payload(marker)
-    made: EmailMessage = entity
-    return made
+    return entity
+
+
+def _structured(value: str, parameters: Sequence[tuple[str, str]]) -> str:
+    """A value and its parameters, one a line, each in pieces where it is long (RFC 2231)."""
+    return ";\r\n ".join([value, *(part for each in parameters for part in _parameter(*each))])
+
+
+def _parameter(name: str, text: str) -> Iterator[str]:
+    if text.isascii() and len(text) < _LONG_VALUE and "=?" not in text:
+        yield f'{name}="{_TO_ESCAPE.sub(_ESCAPED, text)}"'
+        return
+    encoded = [quote(character, safe=_PLAIN) for character in text]
+    pieces = [f"utf-8''{''.join(encoded)}"]
+    if len(pieces[0]) < _LONG_VALUE:
+        yield f"{name}*={pieces[0]}"
+        return
+    pieces = ["utf-8''"]
+    for character in encoded:
+        if len(pieces[-1]) + len(character) > _LONG_VALUE:
+            pieces.append("")
+        pieces[-1] += character
+    for number, piece in enumerate(pieces):
+        yield f"{name}*{number}*={piece}"
 
 
 # The header, apart from what tells of the content.
@@ -188,7 +217,7 @@ def _mailbox(mailbox: Mailbox, *, utf8: bool) -> str:
         return mailbox.address
     if not name.isascii() and not utf8:
         return f"{_encoded_words(name, 0)}\r\n\t<{mailbox.address}>"
-    phrase = name if _ATOMS.fullmatch(name) else '"' + _TO_ESCAPE.sub(r"\\\1", name) + '"'
+    phrase = name if _ATOMS.fullmatch(name) else '"' + _TO_ESCAPE.sub(_ESCAPED, name) + '"'
     return (
         f"{phrase} <{mailbox.address}>"
         if len(phrase) < _LINE

@@ -1,5 +1,5 @@
 """How a message is made ready for one server: its senders are rewritten, what the server does not
-take is converted, and the result is signed, in this order. No I/O.
+take is converted, long lines are folded, and the result is signed, in this order. No I/O.
 
 ==================  ============================  ============================================
 the message has     the server lacks              what is done
@@ -7,6 +7,8 @@ the message has     the server lacks              what is done
 BODY=8BITMIME       8BITMIME (RFC 6152, 3)        nothing, where all of it is 7-bit in fact;
                                                   else it is converted (`mail.seven_bit`), or
                                                   fails with 5.6.3
+a line of more      (nobody takes it, RFC 5321,   header fields are folded, and parts of the
+than 998 octets     4.5.3.1.6)                    body encoded or cut; else it fails with 5.6.3
 SMTPUTF8            SMTPUTF8 (RFC 6531, 3.2)      nothing, where its headers are ASCII; else
                                                   it fails with 5.6.9
 an internationalised address                      its domain is written with A-labels; where
@@ -14,10 +16,10 @@ an internationalised address                      its domain is written with A-l
                                                   fails with 5.6.7 (the machine's part)
 ==================  ============================  ============================================
 
-A message that others have signed (DKIM, ARC) is not converted: the conversion breaks their
-signatures, and mail with a broken one is lost more quietly than by a bounce; RFC 6376, 5.3, has
-signers send 7-bit mail for that reason. It is converted where we sign it ourselves, or have
-rewritten From, so that those signatures do not count any more.
+The body of a message that others have signed (DKIM, ARC) is not converted: the conversion breaks
+their signatures, and mail with a broken one is lost more quietly than by a bounce; RFC 6376, 5.3,
+has signers send 7-bit mail in short lines for that reason. It is converted where we sign it
+ourselves, or have rewritten From, so that those signatures do not count any more.
 """
 
 from __future__ import annotations
@@ -29,12 +31,13 @@ from typing import Final, TypeAlias
 
 from netserve.mail.address import ascii_mailbox
 from netserve.mail.client.extensions import Addressee, Extensions, Sending
-from netserve.mail.dkim.signing import Hashing, Signatures
+from netserve.mail.dkim.signing import Hashing, Signatures, Signer, why_unsigned
 from netserve.mail.envelope import Recipient, Reply
 from netserve.mail.fields import HeaderField, fields_of, join_fields
+from netserve.mail.folding import fold_fields
 from netserve.mail.rewriting import Rewriting
 from netserve.mail.seven_bit.conversion import Converter
-from netserve.mail.seven_bit.plan import Plan, Scan
+from netserve.mail.seven_bit.plan import Plan, Scan, scanning
 
 LARGEST_HEADER: Final = 1024 * 1024
 """Bytes of a header section that is changed, signed or looked through."""
@@ -48,6 +51,8 @@ _WIDE_HEADER: Final = Reply(
     "5.6.9",
     "the server does not take internationalised mail, and the message has such headers",
 )
+_EIGHT_BIT: Final = "the server does not take 8-bit mail"
+_LONG: Final = "the message has a line of more than 998 octets"
 _SIGNED_BY_OTHERS: Final = frozenset({"dkim-signature", "arc-message-signature"})
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 
@@ -95,6 +100,7 @@ class Ready:
         head: the header section, its empty line included; None: as it was.
         converter: makes what the body goes through; None: it goes as it is.
         size: bytes of all of it.
+        unsigned: why it is not signed though the route asks for it, or an empty string.
     """
 
     envelope: Sending
@@ -102,10 +108,13 @@ class Ready:
     head: bytes | None
     converter: Callable[[], Converter] | None
     size: int
+    unsigned: str = ""
 
 
 def is_fit(envelope: Sending, server: Extensions) -> bool:
     """Whether this server takes such a message as it is."""
+    if envelope.body_type == "BINARYMIME":  # it has lines that are too long for any server
+        return False
     wide = envelope.smtputf8 and not server.smtputf8
     return not wide and (envelope.body_type != "8BITMIME" or server.eight_bit)
 
@@ -157,21 +166,20 @@ class Preparing:
         fields: Sequence[HeaderField] = original
         if self._changes.rewriting is not None and self._head:
             fields = self._changes.rewriting.header(fields)
-        signatures = self._changes.signatures
-        signers = () if signatures is None else signatures.of(fields)
+        signers, unsigned = self._signers(fields)
         plan: Plan | None = None
         scan: Scan | None = None
         if not is_fit(self._envelope, self._server):
             if self._envelope.body_type != "7BIT":
-                scan = Scan(original)
-                yield scan.feed
-                scan.finish()
+                scan = yield from scanning(original, narrow=not self._server.eight_bit)
             breakable = bool(signers) or fields is not original
             if (obstacle := self._obstacle(fields, scan, breakable=breakable)) is not None:
                 return obstacle
-            if scan is not None and scan.eight_bit and not self._server.eight_bit:
-                plan = scan.plan()
+            if scan is not None and (self._is_narrow_for(scan) or self._is_long(scan)):
+                plan = scan.plan(narrow=self._is_narrow_for(scan))
                 fields = plan.header(0, fields)
+        if self._envelope.body_type == "BINARYMIME" or fields is not original:
+            fields = fold_fields(fields)
         hashing = Hashing(signers) if signers else None
         size = self._body_size
         if plan is not None:
@@ -183,14 +191,22 @@ class Preparing:
         head = None
         if hashing is not None or fields is not original:
             added = b"" if hashing is None else hashing.fields(fields, self._now)
-            head = added + join_fields(fields) + _end_of(self._head)
+            head = added + join_fields(fields) + self._end_of_head()
         return Ready(
-            self._outgoing_envelope(scan, converted=plan is not None),
+            self._outgoing_envelope(fields, scan, plan),
             self._outgoing_recipients(),
             head,
             None if plan is None else _making(plan, original),
             size + len(self._head if head is None else head),
+            unsigned,
         )
+
+    def _signers(self, fields: Sequence[HeaderField]) -> tuple[Sequence[Signer], str]:
+        """Who signs it, and why nobody does."""
+        signatures = self._changes.signatures
+        if signatures is None or (unsigned := why_unsigned(fields)):
+            return (), "" if signatures is None else unsigned
+        return signatures.of(fields), ""
 
     def _obstacle(
         self, fields: Iterable[HeaderField], scan: Scan | None, *, breakable: bool
@@ -206,29 +222,46 @@ class Preparing:
         wide_inside = scan is not None and scan.wide_header
         if self._envelope.smtputf8 and not self._server.smtputf8 and (wide or wide_inside):
             return _WIDE_HEADER
-        if scan is None or self._server.eight_bit:
+        if scan is None:
             return None
-        if wide:
-            return _not_converted("its header is 8-bit")
-        if not scan.eight_bit:
-            return None
-        if scan.obstacle:
-            return _not_converted(scan.obstacle)
-        if not breakable and any(field.name in _SIGNED_BY_OTHERS for field in fields):
-            return _not_converted("it is signed by DKIM, which would be broken")
+        if wide and not self._server.eight_bit:
+            return _not_converted(_EIGHT_BIT, "its header is 8-bit")
+        is_narrow, is_long = self._is_narrow_for(scan), self._is_long(scan)
+        if is_narrow and scan.obstacle:
+            return _not_converted(_EIGHT_BIT, scan.obstacle)
+        if is_long and scan.long_obstacle:
+            return _not_converted(_LONG, scan.long_obstacle)
+        signed = any(field.name in _SIGNED_BY_OTHERS for field in fields)
+        if signed and not breakable and (is_narrow or is_long):
+            what = _EIGHT_BIT if is_narrow else _LONG
+            return _not_converted(what, "it is signed by DKIM, which would be broken")
         return None
 
-    def _outgoing_envelope(self, scan: Scan | None, *, converted: bool) -> Sending:
+    def _is_narrow_for(self, scan: Scan) -> bool:
+        """Whether the body has to be converted to 7-bit."""
+        return scan.eight_bit and not self._server.eight_bit
+
+    def _is_long(self, scan: Scan) -> bool:
+        """Whether the body has lines that are too long, or nobody knows."""
+        unknown = self._envelope.body_type == "BINARYMIME" and bool(scan.long_obstacle)
+        return scan.long_lines or unknown
+
+    def _outgoing_envelope(
+        self, fields: Iterable[HeaderField], scan: Scan | None, plan: Plan | None
+    ) -> Sending:
         envelope, rewriting = self._envelope, self._changes.rewriting
         sender = envelope.sender
         if rewriting is not None:
             sender = rewriting.sender_for(sender)
         if not self._server.smtputf8:
             sender = ascii_mailbox(sender) or sender
-        seven_bit = converted or (scan is not None and not scan.eight_bit)
+        body_type = envelope.body_type
+        if scan is not None:
+            wide = scan.stays_wide(plan) or not all(field.raw.isascii() for field in fields)
+            body_type = "8BITMIME" if wide else "7BIT"
         return OutgoingEnvelope(
             sender,
-            "7BIT" if seven_bit else envelope.body_type,
+            body_type,
             envelope.smtputf8 and self._server.smtputf8,
             envelope.ret,
             envelope.envid,
@@ -245,6 +278,12 @@ class Preparing:
             )
             for each in self._recipients
         ]
+
+    def _end_of_head(self) -> bytes:
+        """The empty line after a header section, where there is one, or has to be one."""
+        head = self._head
+        is_there = head == b"\r\n" or head.endswith(b"\r\n\r\n")
+        return b"\r\n" if is_there or self._body_size else b""
 
 
 class _Measuring:
@@ -280,13 +319,8 @@ def _making(plan: Plan, fields: Sequence[HeaderField]) -> Callable[[], Converter
     return lambda: Converter(plan, fields)
 
 
-def _end_of(head: bytes) -> bytes:
-    """The empty line behind a header section, where there is one."""
-    return b"\r\n" if head == b"\r\n" or head.endswith(b"\r\n\r\n") else b""
-
-
-def _not_converted(why: str) -> Reply:
-    return Reply(554, "5.6.3", f"the server does not take 8-bit mail; not converted, since {why}")
+def _not_converted(what: str, why: str) -> Reply:
+    return Reply(554, "5.6.3", f"{what}; not converted, since {why}")
 
 
 def _escaped(character: re.Match[str]) -> str:

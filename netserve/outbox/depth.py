@@ -12,13 +12,20 @@ _COUNT: Final = """
 SELECT (SELECT count(*) FROM recipient INDEXED BY recipient_due WHERE state = 0),
     (SELECT count(*) FROM recipient INDEXED BY recipient_held WHERE state = 1)
 """
+_UNREPORTED: Final = """
+SELECT count(*) FROM recipient INDEXED BY recipient_held JOIN attempt
+    ON attempt.message = recipient.message AND attempt.n = recipient.n
+    AND attempt.number = recipient.attempts
+WHERE recipient.state = 1 AND attempt.outcome IN ('failed', 'expired')
+"""
 _LEAST: Final = 1.0
 _PART: Final = 50.0
 """Counting takes at most one part in so many of the time."""
 
 
 class Depth:
-    """The number of recipients that are queued and held.
+    """The number of recipients that are queued and held, and of those among the held ones that have
+    failed, which is so only if no report to the sender could be made.
 
     Counting a long queue takes some milliseconds, so it is done by the reading thread, only when
     something has changed, and the less often the longer it takes.
@@ -35,6 +42,7 @@ class Depth:
     ) -> None:
         self.queued = 0
         self.held = 0
+        self.unreported = 0
         self._reactor = reactor
         self._read = read
         self._timer: Any = None
@@ -58,8 +66,15 @@ class Depth:
         self._counting, self._outdated = True, False
         began = self._reactor.seconds()
 
-        def counted(row: tuple[int, int]) -> None:
+        def counted(row: tuple[int, int]) -> Deferred[None] | None:
             self.queued, self.held = row
+            if self.held:
+                return self._read(_count_unreported).addCallback(look)
+            self.unreported = 0
+            return None
+
+        def look(count: int) -> None:
+            self.unreported = count
 
         def ended(result: Any) -> Any:
             self._counting = False
@@ -69,7 +84,7 @@ class Depth:
             return result
 
         counting = self._read(lambda connection: connection.execute(_COUNT).fetchone())
-        return counting.addBoth(ended).addCallback(counted)
+        return counting.addCallback(counted).addBoth(ended)
 
     def stop(self) -> None:
         """Count no more."""
@@ -77,3 +92,8 @@ class Depth:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+
+
+def _count_unreported(connection: sqlite3.Connection) -> int:
+    (count,) = connection.execute(_UNREPORTED).fetchone()
+    return int(count)

@@ -173,24 +173,20 @@ class Ledger:
     def _notice(
         self, message: QueuedMessage, action: Action, some: Sequence[Judged], now: float
     ) -> tuple[Finished, list[Routed]] | None:
-        """A report to the sender, with its ways; None where it cannot be made, by an error of ours.
+        """A report to the sender, with its ways; None if it cannot be made, by an error of ours.
 
-        Nobody is given up without a word: who has failed is held then.
+        If the report proper cannot be made, a plain one is; if neither can be made, a recipient
+        that has failed is held, so that no message is given up without a word.
         """
-        service = self._services[message.service]
-        try:
-            finished = notice(
-                action,
-                message,
-                some,
-                number=self._ids.next(),
-                hostname=service.courier.hostname,
-                now=now,
-                life=service.schedule.life,
+        make = partial(self._make_notice, message, action, some, now)
+        finished = make(plain=False) or make(plain=True)
+        if finished is None:
+            self._log.critical(
+                "{id}: the sender <{sender}> cannot be told that its message is {action}",
+                id=message.id,
+                sender=message.sender,
+                action=action,
             )
-        except Exception:
-            text = "{id}: no report can be made to <{sender}>: {action}; who has failed is held"
-            self._log.failure(text, id=message.id, sender=message.sender, action=action)
             return None
         self._log.info(
             "{id}: the sender <{sender}> is told by {notice}: {action}",
@@ -200,6 +196,32 @@ class Ledger:
             action=action,
         )
         return finished, self._routing.ways(finished.message, finished.recipients)
+
+    def _make_notice(
+        self,
+        message: QueuedMessage,
+        action: Action,
+        some: Sequence[Judged],
+        now: float,
+        *,
+        plain: bool,
+    ) -> Finished | None:
+        service = self._services[message.service]
+        try:
+            return notice(
+                action,
+                message,
+                some,
+                number=self._ids.next(),
+                hostname=service.courier.hostname,
+                now=now,
+                life=service.schedule.life,
+                plain=plain,
+            )
+        except Exception:
+            kind = "plain" if plain else "full"
+            self._log.failure("{id}: the {kind} report failed", id=message.id, kind=kind)
+            return None
 
     def _tell(
         self,

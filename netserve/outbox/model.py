@@ -72,7 +72,8 @@ class QueuedMessage:
         service: the service that took it in and whose courier delivers it.
         created: when it was taken in, in unix seconds.
         sender: the mailbox without angle brackets; empty for the null sender.
-        body_type: BODY of RFC 6152: ``7BIT``, ``8BITMIME`` or ``BINARYMIME``.
+        body_type: ``7BIT``, ``8BITMIME``, or ``BINARYMIME`` for a message that has lines of more
+            than 998 octets; see `netserve.mail.envelope.BodyType`.
         smtputf8: SMTPUTF8 of RFC 6531 was given.
         ret: RET of RFC 3461, or an empty string.
         envid: ENVID of RFC 3461, or an empty string.

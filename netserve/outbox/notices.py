@@ -13,11 +13,13 @@ from netserve.mail.dsn import (
     Action,
     Report,
     ReportedRecipient,
+    build_plain_report,
     build_report,
     header_of,
     returns_full,
 )
-from netserve.mail.envelope import Envelope, Recipient
+from netserve.mail.envelope import Envelope, Recipient, body_type
+from netserve.mail.lines import has_long_line
 from netserve.outbox.errors import BodyMissing
 from netserve.outbox.ids import encode_id
 from netserve.outbox.incoming import Finished, message_from, recipients_from
@@ -45,6 +47,7 @@ def notice(
     hostname: str,
     now: float,
     life: float,
+    plain: bool = False,
 ) -> Finished:
     """A report to the sender of a message, from the null sender.
 
@@ -56,8 +59,9 @@ def notice(
         hostname: of this host.
         now: unix seconds.
         life: of a message, in seconds.
+        plain: the least that can be said, where the report proper failed.
     """
-    full = returns_full(action, message.ret, message.size)
+    full = not plain and returns_full(action, message.ret, message.size)
     report = Report(
         action=action,
         hostname=hostname,
@@ -67,17 +71,17 @@ def notice(
         arrived=message.created,
         recipients=[_reported(one) for one in judged],
         retry_until=message.created + life if action == "delayed" else None,
-        original=_original(message, full=full),
+        original=b"" if plain else _original(message, full=full),
         full=full,
         report_id=encode_id(number),
         now=now,
     )
-    data = build_report(report)
+    data = build_plain_report(report) if plain else build_report(report)
     envelope = Envelope(
         sender="",
         recipients=(Recipient(message.sender, frozenset({"NEVER"})),),
-        body="7BIT" if data.isascii() else "8BITMIME",
-        smtputf8=report.utf8,
+        body=body_type(eight_bit=not data.isascii(), long_lines=has_long_line(data)),
+        smtputf8=not message.sender.isascii(),
         trace=message.trace,
     )
     own = message_from(

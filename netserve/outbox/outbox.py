@@ -302,6 +302,14 @@ class Outbox:
         found = self._parts.ledger.outcomes.items()
         return {(label, verdict): count for (of, label, verdict), count in found if of == service}
 
+    @property
+    def unreported(self) -> int:
+        """Recipients that have failed, and are held since no report to the sender could be made.
+
+        As of a moment ago; it costs nothing.
+        """
+        return 0 if self._parts is None else self._parts.depth.unreported
+
     def depth(self) -> Mapping[str, int]:
         """Recipients by state: ``queued``, ``held``; and ``delivering``: deliveries under way.
 

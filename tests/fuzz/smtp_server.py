@@ -9,7 +9,10 @@ session, as `coding` writes it. Each is fed three ways. What must hold:
   one reply for each line, and none while content comes in, up to ``CRLF.CRLF`` or the last byte of
   a chunk, as a second, simple reading of the input has it (S4);
 - what is held is bounded by the limits, however much comes (S8);
-- content is clean, and within its limits;
+- content is clean, and within its limits; what the machine says of its header and its lines is what
+  a second, simple reading of it says;
+- a line with only a dot ends a message early where the options say so and the client is silent, and
+  nowhere else;
 - the state fits what is known of the message, and behind the end nothing happens any more.
 """
 
@@ -51,18 +54,20 @@ WORDS: Final = [
     "\u00e9".encode(), b"MAIL FROM:<", b"RCPT TO:<", b">\r\n", b"AUTH ", b" SIZE=", b" NOTIFY=",
     b" ORCPT=", b"@[127.0.0.1]", b'"a b"@c.test', b"EHLO [127.0.0.1]\r\n", b"EHLO ",
     b" BODY=", b" AUTH=<>", b" SMTPUTF8", b"@x", b"PLAIN ", b"\r\nQUIT\r\n", b"\t", b"BDAT 3\r\n",
+    b"From x\r\n", b">From ", b"received :", b"\r\r\n",
 ]  # fmt: skip
 
 TIGHT: Final = ServerLimits(
     command_line=90, text_line=60, message_size=200, header_size=90, hops=1, recipients=2,
     errors=4, auth_attempts=2, idle_commands=6, buffered=400,
 )  # fmt: skip
-ROOMY: Final = ServerLimits(text_line=200, message_size=800, header_size=300, buffered=1000)
+ROOMY: Final = ServerLimits(text_line=1200, message_size=3000, header_size=700, buffered=4000)
 
 _FIXED: Final = 8192 + MAX_OUTPUT
 """Bytes beside those that the limits allow: one exchange of AUTH, one batch of replies."""
 _APART: Final = re.compile(
     rb"220 2\.0\.0 Begin TLS|421 4\.7\.0 (?:Nothing may|Content was sent|Too much was)"
+    rb"|503 5\.5\.1 Wait for 354"
 )
 """From here on the ways may part, on purpose: these depend on what has come already."""
 _TWO_RULES: Final = re.compile(rb"55[024] 5\.(?:3\.4|6\.0|6\.11|4\.6) [ -~]*")
@@ -86,6 +91,12 @@ def seeds() -> list[bytes]:
         encode([1, 0, 9, WORDS[1], WORDS[24], WORDS[1], WORDS[20], WORDS[18]], WORDS),
         encode([9, 0, 40, *envelope, WORDS[8], WORDS[31], WORDS[34], WORDS[36], WORDS[10]], WORDS),
         encode([0, 0x1B, 5, *envelope, WORDS[8], WORDS[31], WORDS[10], *envelope[1:]], WORDS),
+        encode([136, 0, 9, *envelope, WORDS[8], b"a: b\n\nc", b"\n.\n"], WORDS),
+        encode(
+            [136, 0, 9, *envelope, WORDS[8], WORDS[-4], b"received :", WORDS[-1], b".\n"], WORDS
+        ),
+        encode([64, 0, 9, *envelope, WORDS[8], WORDS[28], WORDS[10]], WORDS),
+        encode([64, 0, 9, *envelope, WORDS[12], b"a: b", WORDS[13], WORDS[32], WORDS[19]], WORDS),
     ]
 
 
@@ -110,6 +121,7 @@ class Outside:
             ServerOptions(
                 hostname="mx.test", limits=self.limits, starttls=bool(options & 2),
                 auth=bool(options & 4), auth_in_clear=True, normalise=bool(options & 8),
+                refuse_early_talk=bool(options & 64), lone_dot_ends=bool(options & 128),
             ),
             tls=bool(options & 16),
         )  # fmt: skip
@@ -138,9 +150,18 @@ class Outside:
             self.run()
 
     def finish(self) -> None:
-        """Answer all that is open, until nothing is."""
+        """Answer all that is open, until nothing is; then the client is silent."""
         while self.open is not None:
             self.settle()
+        machine = self.machine
+        assert machine.state is State.DATA or not machine.at_lone_dot
+        ends, taken = machine.at_lone_dot, self.events
+        machine.silent()
+        self.run()
+        while self.open is not None:
+            self.settle()
+        assert not machine.at_lone_dot
+        assert ends or self.events == taken
 
     def run(self, event: Any = None, said: bytes = b"") -> None:
         """Go on until the machine waits for something; event and output may be there already."""
@@ -239,6 +260,11 @@ class Outside:
         assert max(map(len, content.split(b"\r\n"))) <= limits.text_line - 2
         assert 1 <= len(event.recipients) <= limits.recipients
         assert event.eight_bit is (not content.isascii())
+        assert event.long_lines is (max(map(len, content.split(b"\r\n"))) > 998)
+        head = event.head
+        seen = (head.hops, head.has_date, head.has_message_id, head.begin, head.end)
+        assert seen == simple_head(content)
+        assert head.hops <= limits.hops
         self.transcript.append(content)
         self.transcript.append(None)  # so that no reply is joined with it
 
@@ -277,10 +303,34 @@ class Outside:
         assert machine.state is State.CLOSED
         assert self.begun == 0
         machine.receive(b"NOOP\r\n")
+        machine.end(Reply(421, "4.4.2", "Too slow"))
+        machine.silent()
         assert machine.next_event() is Signal.CLOSED
         assert not machine.output()
         assert not machine.buffered
         assert held(machine) <= 512
+
+
+def simple_head(content: bytes) -> tuple[int, bool, bool, int, int]:
+    """A second reading of a header: what `Head` has, line by line."""
+    names: list[bytes] = []
+    begin = end = 0
+    for line in content.splitlines(keepends=True):
+        name, colon, _ = line.partition(b":")
+        name = name.rstrip(b" \t").lower()
+        is_field = bool(colon and name) and all(32 < byte < 127 for byte in name)
+        if line[:1] in (b" ", b"\t"):
+            if not names:
+                break
+        elif is_field:
+            names.append(name)
+        elif not names and line.lstrip(b">").startswith(b"From "):
+            begin = end = end + len(line)
+            continue
+        else:
+            break
+        end += len(line)
+    return names.count(b"received"), b"date" in names, b"message-id" in names, begin, end
 
 
 def byte_by_byte(outside: Outside, stream: bytes) -> None:

@@ -8,9 +8,11 @@ from netserve.mail.headers import (
     Head,
     HeadReader,
     date_field,
+    finder,
     message_id_field,
     protocol_word,
     received_field,
+    received_message,
 )
 from netserve.testing import cut
 
@@ -42,6 +44,17 @@ def every_way(data: bytes) -> list[list[bytes]]:
         (b"\r\nDate: in the body\r\n", Head(0, False, False, True)),
         (b"Just text\r\nDate: x\r\n\r\nmore\r\n", Head(0, False, False, False)),
         (b"Subject: no body\r\n", Head(0, False, False, True)),
+        (b"Received : x\r\nDATE\t: y\r\nMessage-Id  : z\r\n\r\n", Head(1, True, True, True)),
+        (b"A: b\r\nno field\r\nDate: x\r\nReceived: y\r\n\r\n", Head(0, False, False, True)),
+        (b"A: b\r\n:\r\nDate: x\r\n\r\n", Head(0, False, False, True)),
+        (b"A: b\r\n\xc3\xa4: c\r\nDate: x\r\n\r\n", Head(0, False, False, True)),
+        (b" Date: x\r\nDate: y\r\n\r\n", Head(0, False, False, False)),
+        (b"From root Sat Jan  3 01:05:34 1996\r\nDate: x\r\n\r\n", Head(0, True, False, True)),
+        (b">From a\r\n>>From b\r\nDate: x\r\n\r\n", Head(0, True, False, True)),
+        (b"From root\r\n\r\nDate: x\r\n", Head(0, False, False, True)),
+        (b"From root\r\ntext\r\n", Head(0, False, False, False)),
+        (b"From : a@b.test\r\nDate: x\r\n\r\n", Head(0, True, False, True)),
+        (b"A: b\r\nFrom root\r\nDate: x\r\n\r\n", Head(0, False, False, True)),
         (b"", Head(0, False, False, False)),
     ],
 )
@@ -66,10 +79,64 @@ def test_a_header_may_have_its_limit_and_no_byte_more() -> None:
         assert read(pieces)[1].refused == HEADER_TOO_LARGE
 
 
+def test_text_before_any_field_is_no_header_that_is_too_large() -> None:
+    """S8: only what may be a field is held until its line ends."""
+    assert read([b"A: b\r\n" + b"x" * 300])[1].refused == HEADER_TOO_LARGE
+    for pieces in every_way(b"A: b\r\nno field " + b"x" * 300 + b"\r\n"):
+        given, reader = read(pieces)
+        assert reader.refused is None
+        assert len(given) == 317
+    assert read([b"x" * 50] * 4 + [b"x", b" \t", b": y\r\n"])[1].refused == HEADER_TOO_LARGE
+
+
 def test_a_message_in_a_loop_is_refused() -> None:
     """More hops than the limit (RFC 5321, 6.3)."""
     assert read([b"Received: x\r\n" * 3 + b"\r\n"])[1].refused is None
     assert read([b"Received: x\r\n" * 4 + b"\r\n"])[1].refused == TOO_MANY_HOPS
+
+
+def test_a_spaced_received_counts() -> None:
+    """Else two relays could send a message to and fro without end."""
+    assert read([b"Received : x\r\nreceived\t: y\r\n" * 2 + b"\r\n"])[1].refused == TOO_MANY_HOPS
+
+
+UNWANTED = ("bcc", "return-path")
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        (b"Subject: x\r\n\r\nBcc: text\r\n", b"Subject: x\r\n\r\nBcc: text\r\n"),
+        (b"Bcc: a\r\nSubject: x\r\n\r\ny\r\n", b"Subject: x\r\n\r\ny\r\n"),
+        (b"S: x\r\nBCC :a,\r\n\tb\r\n c\r\nT: y\r\n\r\n", b"S: x\r\nT: y\r\n\r\n"),
+        (b"Return-Path: <a>\r\nbcc: b\r\n\r\ny\r\n", b"\r\ny\r\n"),
+        (b"Bcc: a\r\n", b"\r\n"),
+        (b"X-Bcc: a\r\nBccs: b\r\n bcc: c\r\n\r\n", b"X-Bcc: a\r\nBccs: b\r\n bcc: c\r\n\r\n"),
+        (b"S: x\r\nno field\r\nBcc: y\r\n", b"S: x\r\n\r\nno field\r\nBcc: y\r\n"),
+        (b"Bcc: x\r\nno field\r\n", b"\r\nno field\r\n"),
+        (b"text\r\n\r\nBcc: x\r\n", b"\r\ntext\r\n\r\nBcc: x\r\n"),
+        (b"From a Mon\r\nS : x\r\n\r\ny : z\r\n", b"S: x\r\n\r\ny : z\r\n"),
+        (b"S \t :x : y\r\n z :\r\nT\t: y\r\n\r\n", b"S:x : y\r\n z :\r\nT: y\r\n\r\n"),
+        (b"S: x : y\r\n\r\n", b"S: x : y\r\n\r\n"),
+        (b"From a Mon\r\n", b"\r\n"),
+        (b"\r\ntext\r\n", b"\r\ntext\r\n"),
+        (b"S: x\r\n", b"S: x\r\n"),
+        (b"\r\n", b"\r\n"),
+    ],
+)  # fmt: skip
+def test_what_goes_into_the_queue(message: bytes, kept: bytes) -> None:
+    """S28: what only the submitting hop should see is removed; text never becomes a header."""
+    for pieces in every_way(message):
+        reader = HeadReader(size_limit=200, hop_limit=3, unwanted=finder(UNWANTED))
+        queued = b""
+        for piece in [*pieces, None]:
+            if reader.head is not None:
+                queued += piece or b""
+                continue
+            data = reader.finish() if piece is None else reader.feed(piece)
+            if reader.head is not None:
+                queued += received_message(data, reader.head, b"Added: x\r\n", UNWANTED)
+        assert queued == b"Added: x\r\n" + kept, pieces
 
 
 @pytest.mark.parametrize(

@@ -138,16 +138,43 @@ def test_a_long_text_is_handled_as_an_attachment_is() -> None:
     assert [part.get_filename() for part in message.iter_attachments()] == ["paper.pdf"]
 
 
-@pytest.mark.parametrize("name", ["Abrechnung, März — 1.pdf", 'a"b\\c;d.txt', "x" * 255, "a b"])
+NAMES = [
+    "Abrechnung, März — 1.pdf", 'a"b\\c;d.txt', "x" * 255, "a b", "ü" * 255, "😀" * 255,
+    "a'b'c%20*",
+    "=?utf-8?q?x=0D=0ABcc:y?=", "=?utf-7?q?+AA0-?=", "=?utf-8?b?DQpCY2M6IHg=?= =?x?q?y?=", "=?",
+    "%0D",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_file_names(name: str) -> None:
-    (part,) = read(build(attachments=[attachment(b"x", filename=name)])).iter_attachments()
+    """What looks like an encoded word in a name is none: it could bring a line end."""
+    message = build(text="x", attachments=[attachment(b"x", filename=name)])
+    assert message.isascii()
+    assert max(map(len, message.split(b"\r\n"))) < 100
+    assert b"\nBcc" not in message
+    (part,) = read(message).iter_attachments()
     assert part.get_filename() == name
+    assert part.keys() == ["Content-Type", "Content-Transfer-Encoding", "Content-Disposition"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255))
+def test_any_file_name(name: str) -> None:
+    try:
+        message = build(attachments=[attachment(b"x", filename=name)])
+    except DraftError:
+        return
+    (part,) = read(message).iter_attachments()
+    assert part.get_filename() == (name.strip(" ") or None)
 
 
 def test_parameters_of_a_content_type() -> None:
     kind = 'text/csv; charset=utf-8; header="present; yes"'
     (part,) = read(build(attachments=[attachment(b"x", content_type=kind)])).iter_attachments()
     assert part["content-type"].params == {"charset": "utf-8", "header": "present; yes"}
+    hostile = 'text/csv; name="=?utf-8?q?x=0D=0ABcc:y?="'
+    message = build(attachments=[attachment(b"x", content_type=hostile)])
+    assert b"\nBcc" not in message
 
 
 def test_many_recipients() -> None:

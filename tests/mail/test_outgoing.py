@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.message
 import time
 from typing import Any
 
@@ -13,6 +15,7 @@ from netserve.mail.dkim.keys import load_key, make_key
 from netserve.mail.dkim.signing import Signatures, Signer
 from netserve.mail.envelope import Recipient, Reply
 from netserve.mail.fields import head_size
+from netserve.mail.lines import has_long_line
 from netserve.mail.outgoing import Changes, OutgoingEnvelope, Preparing, Ready, is_fit
 from netserve.mail.rewriting import Rewriting
 
@@ -88,6 +91,7 @@ def verifies(message: bytes) -> bool:
         (Extensions(smtputf8=True), {"smtputf8": True}, True),
         (Extensions(smtputf8=True), {"smtputf8": True, "body_type": "8BITMIME"}, False),
         (ALL, {"smtputf8": True, "body_type": "8BITMIME"}, True),
+        (ALL, {"body_type": "BINARYMIME"}, False),
     ],
 )
 def test_which_messages_a_server_takes(
@@ -162,6 +166,112 @@ def test_8_bit_mail_that_is_not_converted(message: bytes, why: str) -> None:
 def test_signatures_of_others_do_not_count_beside_our_own(changes: Changes) -> None:
     _, sent = done(SIGNED, server=NONE, changes=changes, body_type="8BITMIME")
     assert sent.isascii()
+
+
+# Lines that are too long.
+
+TYPE = b"From: a@lan\r\nContent-Type: text/plain; charset=utf-8\r\n"
+LONG = b"\xc3\xa4" * 800
+
+
+@pytest.mark.parametrize("server", [NONE, EIGHT_BIT, ALL], ids=["none", "8bit", "all"])
+@pytest.mark.parametrize("changes", [SIGNING, Changes(Rewriting(author="me@example.org")), None])
+@pytest.mark.parametrize(
+    "message",
+    [
+        TYPE + b"\r\n" + b"word " * 300 + b"\r\n",
+        TYPE + b"\r\n" + LONG + b"\r\n",
+        TYPE + b"X: " + b"word " * 300 + b"\r\nReferences: " + b"<x@y>" * 300 + b"\r\n\r\nhi\r\n",
+        b"From: " + b"a@lan, " * 400 + b"b@lan\r\n\r\n" + b"x" * 5000 + b"\r\n",
+        TYPE + b"X: " + b"x" * 2000 + b"\r\n",
+    ],
+)  # fmt: skip
+def test_no_line_over_998_octets_is_sent(
+    message: bytes, changes: Changes | None, server: Extensions
+) -> None:
+    """S28: folded or encoded, whatever else is done, and signed as it then is."""
+    ready, sent = done(message, server=server, changes=changes, body_type="BINARYMIME")
+    assert not has_long_line(sent)
+    assert ready.envelope.body_type in {"7BIT", "8BITMIME"}
+    assert (ready.envelope.body_type == "7BIT") is sent.isascii()
+    before, after = email.message_from_bytes(message), email.message_from_bytes(sent)
+    assert text(after) == text(before)
+    for name in ("X", "References"):
+        assert "".join((after[name] or "").split()) == "".join((before[name] or "").split())
+    if changes is SIGNING:
+        assert verifies(sent)
+
+
+def text(message: email.message.Message) -> bytes:
+    payload = message.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    return payload.replace(b"\r\n", b"\n")
+
+
+def test_a_field_that_becomes_longer_is_folded() -> None:
+    """S28: an old From of just 998 octets is a longer Reply-To."""
+    message = b"From: " + b"x" * 980 + b" <a@lan>\r\n\r\nhello\r\n"
+    changes = Changes(Rewriting(author="me@example.org"), SIGNING.signatures)
+    _, sent = done(message, server=ALL, changes=changes)
+    assert not has_long_line(sent)
+    assert verifies(sent)
+
+
+def test_short_lines_in_the_body_stay_as_they_are() -> None:
+    """Only its header is too long: no signature of others over the body is broken."""
+    head = b"DKIM-Signature: v=1\r\nFrom: a@lan\r\nX: " + b"word " * 300 + b"\r\n\r\n"
+    ready, sent = done(head + b"hello\r\n", server=ALL, body_type="BINARYMIME")
+    assert ready.converter is None
+    assert sent.endswith(b"\r\n\r\nhello\r\n")
+    assert not has_long_line(sent)
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (b"DKIM-Signature: v=1\r\n" + TYPE + b"\r\n" + b"x" * 1000 + b"\r\n", "signed by DKIM"),
+        (TYPE + b"Content-Transfer-Encoding: x-u\r\n\r\n" + b"x" * 1000 + b"\r\n", "not known"),
+        (
+            b"Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n" + LONG + b"\r\n",
+            "signed or encrypted",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_made_shorter_is_not_sent(message: bytes, why: str) -> None:
+    """S28."""
+    refused = result(message, server=ALL, body_type="BINARYMIME")
+    assert isinstance(refused, Reply)
+    assert (refused.code, refused.status) == (554, "5.6.3")
+    assert refused.text.startswith("the message has a line of more than 998 octets")
+    assert why in refused.text
+
+
+# Mail that is not signed.
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (b"", "it has no From field"),
+        (b"From : \r\n", "its From field has no address"),
+        (b"From: Scanner 3\r\n", "its From field has no address"),
+        (b"From: <root>\r\n", "its From field has no address"),
+        (b"From: @lan, a@\r\n", "its From field has no address"),
+        (b"From: nobody:;\r\n", "its From field has no address"),
+        (b"X-From: a@lan\r\n", "it has no From field"),
+        (b"From: a@lan\r\n", ""),
+        (b"From: Scanner, a@lan\r\n", ""),
+        (b"from: Us: a@lan;\r\n", ""),
+    ],
+)
+def test_a_message_without_an_author_is_not_signed(header: bytes, why: str) -> None:
+    """RFC 6376, 5.4."""
+    message = header + b"Subject: x\r\n\r\nhello\r\n"
+    ready, sent = done(message, server=ALL, changes=SIGNING)
+    assert ready.unsigned == why
+    assert (sent == message) is bool(why)
+    if not why:
+        assert verifies(sent)
 
 
 # Internationalised mail.

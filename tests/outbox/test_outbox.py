@@ -27,6 +27,7 @@ from netserve.outbox import (
     StorageFailed,
     lanes,
     ledger,
+    notices,
     usages,
 )
 from netserve.outbox.bodies import BodyFolder
@@ -705,6 +706,61 @@ async def test_who_fails_is_held_where_no_bounce_can_be_made(
         await q.outbox.verbs.release(Filter())
         await q.until_empty()
         assert courier.addresses == ["a@x.org", "b@x.org", "a@x.org", "sender@example.org"]
+
+
+@ensureDeferred
+async def test_failed_recipients_that_are_held_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S22: they are counted also after a restart, and others that are held are not."""
+    courier = Courier(lambda m, r: FAILED if m.sender and r.address[0] == "a" else DEFERRED)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ledger, "notice", broken)
+    async with queue(tmp_path, courier) as q:
+        assert q.outbox.unreported == 0
+        message = await put(q.outbox, "a@x.org", "b@x.org")
+        other = await put(q.outbox, "c@x.org")
+        await q.until_tried(message, 1)
+        await q.until_tried(other, 1)
+        await q.outbox.verbs.hold(Filter())
+        await q.outbox._parts.depth.count()
+        assert (q.outbox.unreported, q.outbox.depth()["held"]) == (1, 3)
+    async with queue(tmp_path, courier) as q:
+        await q.outbox._parts.depth.count()
+        assert q.outbox.unreported == 1
+        await q.outbox.verbs.drop(Filter())
+        await q.outbox._parts.depth.count()
+        assert q.outbox.unreported == 0
+
+
+@pytest.mark.parametrize("action", ["failed", "delayed"])
+@ensureDeferred
+async def test_a_plain_report_is_sent_where_the_report_proper_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """S22: by an error of ours; nobody is held for it."""
+    outcome = FAILED if action == "failed" else DEFERRED
+    courier = Courier(lambda m, r: outcome if m.sender else DELIVERED)
+
+    def broken(_: Any) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(notices, "build_report", broken)
+    async with queue(tmp_path, courier, schedule=Schedule(jitter=0, delay_notice=1)) as q:
+        message = await put(q.outbox, "a@x.org")
+        if action == "delayed":
+            await q.until_tried(message, 1)
+            q.clock.advance(HOUR)
+        await q.until(lambda: any(to == ("sender@example.org",) for _, to, _ in courier.delivered))
+        (report,) = (body for _, to, body in courier.delivered if to == ("sender@example.org",))
+        assert b"\r\nTo: <sender@example.org>\r\n" in report
+        assert b"\r\nContent-Type: text/plain\r\n\r\n" in report
+        assert b"<a@x.org>: " in report
+        await q.outbox._parts.depth.count()
+        assert q.outbox.depth()["held"] == 0
 
 
 @ensureDeferred

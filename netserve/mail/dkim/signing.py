@@ -178,6 +178,23 @@ class Hashing:
         return b"".join(each.field(fields, hashes[each.body_form], now) for each in self._signers)
 
 
+def why_unsigned(fields: Sequence[HeaderField]) -> str:
+    """Why nobody signs such a message, or an empty string.
+
+    A signature covers the author (RFC 6376, 5.4), so there has to be one that it could be about.
+    """
+    found = [field for field in fields if field.name == "from"]
+    if not found:
+        return "it has no From field"
+    addresses = [mailbox.address for field in found for mailbox in mailboxes_of(field.body)]
+    return "" if any(map(_is_address, addresses)) else "its From field has no address"
+
+
+def _is_address(text: bytes) -> bool:
+    local, at, domain = text.rpartition(b"@")
+    return bool(local and at and domain)
+
+
 def from_domain(fields: Sequence[HeaderField]) -> str:
     """The domain of the message's author in ASCII and lower case, or an empty string.
 

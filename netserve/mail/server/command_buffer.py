@@ -11,7 +11,7 @@ class CommandBuffer:
     """Holds what a client sent ahead.
 
     Arguments:
-        bare_lf: whether LF alone ends a line too.
+        bare_lf: whether LF alone ends a line too, and CRs before it are no part of the line.
     """
 
     __slots__ = ("_at", "_bare_lf", "_data", "_overlong")
@@ -61,10 +61,10 @@ class CommandBuffer:
         if self._overlong or end + 1 - at > limit:
             self._overlong = False
             raise refusal(500, "5.5.2", "The line is too long")
+        if self._bare_lf:
+            return data[at:end].rstrip(b"\r")
         if end > at and data[end - 1] == _CR:
             return data[at : end - 1]
-        if self._bare_lf:
-            return data[at:end]
         raise refusal(500, "5.5.2", "A line ends with CRLF, not with LF alone")
 
     def take(self, count: int | None = None) -> bytes:

@@ -10,7 +10,7 @@ from netserve.mail.server import answers
 from netserve.mail.server.commands import Refusal, parse_bdat, refusal
 from netserve.mail.server.core import ServerCore
 from netserve.mail.server.intake import Intake
-from netserve.mail.server.model import Event, MessageBegins, MessageEnds, Signal
+from netserve.mail.server.model import Event, MessageBegins, MessageDropped, MessageEnds, Signal
 from netserve.mail.server.states import State
 
 
@@ -43,6 +43,11 @@ class ContentStates(ServerCore):
         return size
 
     def begin_content(self, *, chunked: bool) -> None:
+        if not chunked and self._input and self._options.refuse_early_talk:
+            # DATA is the last command of a group (RFC 2920, 3.1): what follows is no answer to 354.
+            self._dropped = MessageDropped(answers.CONTENT_BEFORE_354)
+            self._close(answers.CONTENT_BEFORE_354)
+            return
         self._intake = Intake(self._options, chunked=chunked)
         self._move("BDAT" if chunked else "DATA")
         if not chunked:
@@ -122,5 +127,6 @@ class ContentStates(ServerCore):
                 size=intake.size,
                 eight_bit=intake.eight_bit,
                 head=intake.head,
+                long_lines=intake.long_lines,
             )
         )

@@ -1,26 +1,31 @@
 r"""The content of a message as it comes in, streaming: raw chunks in, clean lines out.
 
-Behind DATA only CRLF, dot, CRLF ends the content (RFC 5321, 4.1.1.4), and a dot at the beginning
+After DATA only CRLF, dot, CRLF ends the content (RFC 5321, 4.1.1.4), and a dot at the beginning
 of a line is taken away (4.5.2). `DataDecoder` does that, `ChunkDecoder` is its counterpart for
 BDAT, where the length is known and no dot is special (RFC 3030).
 
-Both hold the content to the same rules: no bare CR or LF, no NUL, no over-long line. What breaks
-a rule is read on to its real end, and nothing more of it is passed on; a server that stopped at
-``\n.\n`` would take the rest of a message for commands. `normalise` makes CRLF of bare CR and LF
-instead.
+Both hold the content to the same rules: no bare CR or LF, no NUL, no line over the limit. Content
+that breaks a rule is read to its real end, and nothing more of it is passed on; a server that
+stopped at ``\n.\n`` would take the rest of a message for commands. With `normalise` line ends are
+repaired instead: LF and CR LF end a line, with any number of further CRs before the LF, and a CR
+anywhere else becomes a space. So a CR never makes a line end, and with it a header field, where the
+client did not send an LF.
 
 All work is done by a few methods of bytes on whole chunks, each of which costs as much as several
 copies of the chunk, so there are as few as can be. What a chunk ends with may be the
-beginning of something, such as the end of content; up to four bytes are held back until the next
-one tells. The content is thought to have a CRLF before it, so that its first line is as any other.
+beginning of something, such as the end of content; those bytes are held back until the next chunk
+decides: up to four, or with `normalise` a run of CRs, which has a limit of its own. The content is
+thought to have a CRLF before it, so that its first line is as any other.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from typing import Final
 
 from netserve.mail.envelope import Reply
+from netserve.mail.lines import LONGEST_WITH_END, measure
 from netserve.mail.server.answers import TOO_LARGE
 
 BARE_NEWLINE: Final = Reply(550, "5.6.11", "Bare CR or LF in the message; lines end with CRLF")
@@ -31,6 +36,11 @@ _END: Final = b"\r\n.\r\n"
 _DOT_LINE: Final = b"\r\n."
 _CLEAN: Final = (None, "\r\n")
 _PREFIXES_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+_LINE_END: Final = re.compile(rb"\r+\n")
+_LONE_DOT: Final = re.compile(rb"\n\.\r{0,2}\n\Z")
+_LONE_DOT_SIZE: Final = 5
+_TOO_MANY_CRS: Final = b"\r" * 257
+"""So many in a row are not repaired."""
 
 
 class Content:
@@ -39,7 +49,7 @@ class Content:
     Arguments:
         line_limit: bytes of a line, its CRLF included.
         size_limit: bytes of the content.
-        normalise: make CRLF of bare CR and LF, rather than refuse them.
+        normalise: repair line ends, rather than refuse bare CR and LF.
     """
 
     __slots__ = (
@@ -47,7 +57,9 @@ class Content:
         "_line_limit",
         "_normalise",
         "_size_limit",
+        "_watched",
         "eight_bit",
+        "long_lines",
         "refused",
         "size",
     )
@@ -56,6 +68,8 @@ class Content:
     """Bytes of the content so far, as it is passed on."""
     eight_bit: bool
     """Whether a byte above 127 was in it."""
+    long_lines: bool
+    """Whether it had a line that must not be sent on as it is; see `netserve.mail.lines`."""
     refused: Reply | None
     """The first rule that it broke."""
 
@@ -63,9 +77,11 @@ class Content:
         self._line_limit = line_limit
         self._size_limit = size_limit
         self._normalise = normalise
+        self._watched = min(line_limit, LONGEST_WITH_END)  # the length to look for next
         self._column = 0
         self.size = 0
         self.eight_bit = False
+        self.long_lines = False
         self.refused = None
 
     def refuse(self, reply: Reply) -> None:
@@ -83,9 +99,9 @@ class Content:
             return block
         if has_nul:
             self.refuse(NUL)
-        elif not self._normalise:
+        elif not self._normalise or _TOO_MANY_CRS in block:
             self.refuse(BARE_NEWLINE)
-        return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        return _LINE_END.sub(b"\n", block).replace(b"\r", b" ").replace(b"\n", b"\r\n")
 
     def _check(self, block: bytes) -> None:
         """Hold a block, of clean lines, to the other rules, and count it."""
@@ -94,23 +110,19 @@ class Content:
             self.refuse(TOO_LARGE)
         if not block.isascii():
             self.eight_bit = True
-        if self._column + len(block) > self._line_limit:
-            self._check_lines(block)
-        else:
-            # Nothing in here can be too long; only the next block needs to know where it begins.
-            end = block.rfind(b"\n") + 1
-            self._column = len(block) - end + (0 if end else self._column)
+        column = measure(block, self._column, self._watched)
+        self._column = column if column >= 0 else self._after_long_line(block)
 
-    def _check_lines(self, block: bytes) -> None:
-        """Leap through the block: in each stretch of one limit's length there is a line's end."""
-        limit, length = self._line_limit, len(block)
-        end = block.rfind(b"\n", 0, max(limit - self._column, 0))
-        while 0 <= end < length - 1 - limit:
-            end = block.rfind(b"\n", end + 1, end + 1 + limit)
-        if end < 0:
+    def _after_long_line(self, block: bytes) -> int:
+        """Note a line over the length that is looked for, and look for the limit from now on."""
+        column = -1
+        if self._watched < self._line_limit:
+            self.long_lines = True
+            self._watched = self._line_limit
+            column = measure(block, self._column, self._line_limit)
+        if column < 0:
             self.refuse(LONG_LINE)
-        else:
-            self._column = length - 1 - block.rfind(b"\n", end)
+        return column
 
 
 def _newlines(block: bytes) -> str | tuple[str, ...] | None:
@@ -123,17 +135,21 @@ def _newlines(block: bytes) -> str | tuple[str, ...] | None:
 
 
 class DataDecoder(Content):
-    """The content behind DATA, up to its end."""
+    """The content after DATA, up to its end."""
 
-    __slots__ = ("_held", "_skip", "rest")
+    __slots__ = ("_held", "_skip", "lone_dot", "rest")
 
+    lone_dot: bool
+    """With `normalise`: the last line so far has only a dot, though another line end than CRLF is
+    before or after it, so that the client may take it for the end."""
     rest: bytes | None
-    """What came behind the end of the content; None until the end has come."""
+    """What came after the end of the content; None until the end has come."""
 
     def __init__(self, *, line_limit: int, size_limit: int, normalise: bool = False) -> None:
         super().__init__(line_limit=line_limit, size_limit=size_limit, normalise=normalise)
         self._held = b"\r\n"
         self._skip = 2
+        self.lone_dot = False
         self.rest = None
 
     def feed(self, data: bytes) -> bytes:
@@ -162,16 +178,36 @@ class DataDecoder(Content):
         self._check(block)
         return block if self.refused is None else b""
 
+    def end_at_lone_dot(self) -> None:
+        """Take the line of `lone_dot` for the end of the content."""
+        # The dot is gone, as any at the beginning of a line; what is held is the line end after it.
+        self.rest, self._held = b"", b""
+
     def _held_back(self, data: bytes) -> bytes:
+        if self._normalise:
+            return self._held_to_normalise(data)
         for prefix in _PREFIXES_OF_END:
             if data.endswith(prefix):
                 return prefix
-        # To be normalised with what follows: a dot there may be the first of its line.
-        return b"\n" if self._normalise and data.endswith(b"\n") else b""
+        return b""
+
+    def _held_to_normalise(self, data: bytes) -> bytes:
+        """CRs before an LF that may come, and a line end whose line may begin with a dot."""
+        kept = data.rstrip(b"\r")
+        if kept.endswith(b"\n."):
+            kept = kept[:-1]
+        if kept.endswith(b"\n"):
+            kept = kept[:-1].rstrip(b"\r")
+        self.lone_dot = _LONE_DOT.search(data, max(len(data) - _LONE_DOT_SIZE, 0)) is not None
+        held = data[len(kept) :]
+        if _TOO_MANY_CRS in held:
+            self.refuse(BARE_NEWLINE)
+            return b"\r"
+        return held
 
 
 class ChunkDecoder(Content):
-    """The content behind one or more BDATs, which is as long as they say."""
+    """The content of one or more BDATs, which is as long as they say."""
 
     __slots__ = ("_held",)
 
@@ -184,19 +220,24 @@ class ChunkDecoder(Content):
         if self.refused is not None:
             return b""
         block = self._held + data
-        self._held = b"\r" if block.endswith(b"\r") else b""
-        if self._held:
-            block = block[:-1]
-        return self._passed_on(block)
+        if not block.endswith(b"\r"):
+            self._held = b""
+            return self._passed_on(block)
+        kept = block.rstrip(b"\r") if self._normalise else block[:-1]
+        self._held = block[len(kept) :]
+        if _TOO_MANY_CRS in self._held:
+            self.refuse(BARE_NEWLINE)
+        return self._passed_on(kept)
 
     def finish(self) -> bytes:
-        """The content's last bytes. It gets a CRLF where it has none, as every message ends so."""
+        """The content's last bytes. It gets a CRLF if it has none, as every message ends so."""
         if self.refused is not None:
             return b""
         block, self._held = self._held, b""
+        if block and not self._normalise:
+            return self._passed_on(block)  # a bare CR
         if self._column or block:
-            # A held CR is a bare one, or becomes a line's end when that is what the rules say.
-            return self._passed_on(block or b"\r\n")
+            return self._passed_on(block + b"\r\n")
         return b""
 
     def _passed_on(self, block: bytes) -> bytes:

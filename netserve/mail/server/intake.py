@@ -7,7 +7,7 @@ from netserve.mail.headers import Head, HeadReader
 from netserve.mail.server.data import ChunkDecoder, DataDecoder
 from netserve.mail.server.model import ContentGiven, ServerOptions
 
-_NO_HEAD = Head.read(b"\r\n")
+_NO_HEAD = Head(0, has_date=False, has_message_id=False, is_there=False)
 
 
 class Intake:
@@ -30,7 +30,9 @@ class Intake:
             size_limit=limits.message_size,
             normalise=options.normalise,
         )
-        self._reader = HeadReader(size_limit=limits.header_size, hop_limit=limits.hops)
+        self._reader = HeadReader(
+            size_limit=limits.header_size, hop_limit=limits.hops, unwanted=options.unwanted
+        )
 
     @property
     def refused(self) -> Reply | None:
@@ -48,13 +50,29 @@ class Intake:
         return self._decoder.eight_bit
 
     @property
+    def long_lines(self) -> bool:
+        """Whether a line of it must not be sent on as it is."""
+        return self._decoder.long_lines
+
+    @property
     def head(self) -> Head:
         """What is known of the header section."""
         return self._reader.head or _NO_HEAD
 
     def rest(self) -> bytes | None:
-        """What came behind the end of data; None until that has come, and with BDAT."""
+        """What came after the end of data; None until that has come, and with BDAT."""
         return self._decoder.rest if isinstance(self._decoder, DataDecoder) else None
+
+    @property
+    def lone_dot(self) -> bool:
+        """Whether the client may think that it has ended the message; see `DataDecoder`."""
+        decoder = self._decoder
+        return isinstance(decoder, DataDecoder) and decoder.lone_dot and decoder.rest is None
+
+    def end_at_lone_dot(self) -> None:
+        """The client is right: take the last line for the end of data."""
+        if isinstance(self._decoder, DataDecoder):
+            self._decoder.end_at_lone_dot()
 
     def refuse(self, reply: Reply) -> None:
         """Take no more of it; the first refusal is the one that counts."""

@@ -148,6 +148,27 @@ class SmtpServer(LoginStates, ContentStates):
         if self._intake is not None:
             self._intake.refuse(reply)
 
+    @property
+    def at_lone_dot(self) -> bool:
+        """Whether the client may think that it has ended its message; see `silent`."""
+        intake = self._intake
+        return self._options.lone_dot_ends and intake is not None and intake.lone_dot
+
+    def silent(self) -> None:
+        """The client has sent nothing for a while.
+
+        One that ends a message by LF, dot, LF would wait for its answer until it gives up; so where
+        `lone_dot_ends` says so, its message ends there. One that has sent more means a text.
+        """
+        if self.at_lone_dot and self._intake is not None:
+            self._intake.end_at_lone_dot()
+
+    def refuse_early_talk(self) -> None:
+        """The client has sent something before it was greeted: end the session by 554."""
+        self._output.clear()
+        self._output_size = 0
+        self._close(answers.TALK_BEFORE_GREETING)
+
     def tls_started(self) -> None:
         """TLS has begun; what was said in clear is forgotten."""
         self._asked = None
@@ -159,7 +180,9 @@ class SmtpServer(LoginStates, ContentStates):
         self._draining = True
 
     def end(self, reply: Reply) -> None:
-        """End the session with this reply, behind the answer that the machine is paused for."""
+        """End the session with this reply, after the answer that the machine is paused for."""
+        if self.state is State.CLOSED:
+            return
         self._closing = reply
         self._input.clear()
         if isinstance(self._asked, TLSWanted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -19,7 +20,8 @@ class ServerLimits:
 
     Arguments:
         command_line: bytes of a command, its CRLF included.
-        text_line: bytes of a line of a message, its CRLF included.
+        text_line: bytes of a line of a message, its CRLF included; a line over 998 octets is
+            accepted, and has to be folded or encoded before it is sent on.
         message_size: bytes of a message.
         header_size: bytes of a message's header section.
         hops: ``Received`` fields of a message.
@@ -31,7 +33,7 @@ class ServerLimits:
     """
 
     command_line: int = 2048
-    text_line: int = 2048
+    text_line: int = 1024 * _KIB
     message_size: int = 25 * _KIB * _KIB
     header_size: int = 100 * _KIB
     hops: int = 50
@@ -52,7 +54,11 @@ class ServerOptions:
         starttls: offer STARTTLS, while in clear.
         auth: offer AUTH, inside TLS.
         auth_in_clear: offer AUTH without TLS too.
-        normalise: take bare CR and LF for line ends, rather than refuse them.
+        normalise: repair line ends, rather than refuse bare CR and LF.
+        lone_dot_ends: with `normalise`, a line that has only a dot ends a message, whatever line
+            ends it has, once the client is silent; see `SmtpServer.silent`.
+        refuse_early_talk: end a session whose client sends content before 354 (RFC 2920, 3.1).
+        unwanted: finds header fields that `Head.unwanted` tells of; see `headers.finder`.
     """
 
     hostname: str
@@ -61,6 +67,9 @@ class ServerOptions:
     auth: bool = False
     auth_in_clear: bool = False
     normalise: bool = False
+    lone_dot_ends: bool = False
+    refuse_early_talk: bool = False
+    unwanted: re.Pattern[bytes] | None = None
 
 
 class Signal(enum.Enum):
@@ -117,6 +126,7 @@ class MessageEnds:
         size: bytes of its content.
         eight_bit: whether a byte above 127 was in it.
         head: of its header section.
+        long_lines: whether it has a line of more than 998 octets.
     """
 
     mail: MailCommand
@@ -124,6 +134,7 @@ class MessageEnds:
     size: int
     eight_bit: bool
     head: Head
+    long_lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ is around it, and a multipart without a boundary is one piece.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
 from netserve.mail.fields import HeaderField, fields_of
@@ -48,6 +48,7 @@ class Entity:
         boundary: of a multipart.
         sealed: it is inside of a multipart/signed or multipart/encrypted, whose bytes may not
             change (RFC 1847, 2.1).
+        message: the number of the message that it is inside of.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Entity:
     encoding: bytes
     boundary: bytes
     sealed: bool
+    message: int = 0
 
     @property
     def is_encoded(self) -> bool:
@@ -64,7 +66,13 @@ class Entity:
 
     @classmethod
     def of(
-        cls, number: int, fields: Sequence[HeaderField], default: bytes, *, sealed: bool
+        cls,
+        number: int,
+        fields: Sequence[HeaderField],
+        default: bytes,
+        *,
+        sealed: bool,
+        message: int = 0,
     ) -> Entity:
         """The entity that a header describes.
 
@@ -73,6 +81,7 @@ class Entity:
             fields: of its header.
             default: the type of one that has none.
             sealed: it is inside of something sealed.
+            message: the number of the message that it is inside of.
         """
         told = _value(fields, "content-type")
         match = _TYPE.match(told)
@@ -87,7 +96,7 @@ class Entity:
                 quoted = found[1]
                 boundary = found[2] if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted)
                 kind = "multipart" if boundary.strip() else "leaf"
-        return cls(number, kind, media, encoding, boundary.rstrip(b" \t"), sealed)
+        return cls(number, kind, media, encoding, boundary.rstrip(b" \t"), sealed, message)
 
 
 class Sink(Protocol):
@@ -123,15 +132,20 @@ class Walker:
     Arguments:
         fields: of the message's header.
         sink: is told.
+        opaque: the numbers of messages inside of this one that are told as leaves.
     """
 
     __slots__ = (
-        "_at_line_start", "_default", "_header", "_header_size", "_held", "_in_leaf", "_parts",
-        "_sealed", "_sink", "_stack", "top",
+        "_at_line_start", "_default", "_header", "_header_size", "_held", "_in_leaf", "_message",
+        "_opaque", "_parts", "_sealed", "_sink", "_stack", "top",
     )  # fmt: skip
 
-    def __init__(self, fields: Sequence[HeaderField], sink: Sink) -> None:
+    def __init__(
+        self, fields: Sequence[HeaderField], sink: Sink, opaque: Collection[int] = ()
+    ) -> None:
         self._sink = sink
+        self._opaque = opaque
+        self._message = 0  # the one that the header is inside of
         self._stack: list[tuple[bytes, Entity]] = []  # delimiters of the multiparts around us
         self._header: list[bytes] | None = None  # lines of a header that is being read
         self._header_size = 0
@@ -232,6 +246,7 @@ class Walker:
         self._default = b"message/rfc822" if digest else b"text/plain"
         seals = parent.type in {b"multipart/signed", b"multipart/encrypted"}
         self._sealed = parent.sealed or seals
+        self._message = parent.number if parent.kind == "message" else parent.message
 
     def _header_line(self, line: bytes) -> None:
         header = self._header
@@ -256,7 +271,11 @@ class Walker:
         if self._parts > MOST_PARTS:
             raise TooComplex("the message has too many parts")
         fields = fields_of(b"".join(self._header or ()))
-        entity = Entity.of(self._parts, fields, self._default, sealed=self._sealed)
+        entity = Entity.of(
+            self._parts, fields, self._default, sealed=self._sealed, message=self._message
+        )
+        if entity.number in self._opaque:
+            entity = replace(entity, kind="leaf")
         self._header = None
         self._sink.part(entity, fields, end)
         self._enter(entity)

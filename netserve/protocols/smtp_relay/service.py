@@ -116,12 +116,26 @@ def _show_queue(context: Context, outbox: Outbox) -> None:
             f"Recipients in the queue of the process that are {state}.",
             lambda state=state: outbox.depth()[state],  # type: ignore[misc]  # binds the name now
         )
+    context.metrics.gauge(
+        "queue_unreported",
+        "Recipients in the queue of the process that failed, and are held since no report to the"
+        " sender could be made.",
+        lambda: outbox.unreported,
+    )
     context.metrics.counter(
         "delivery_attempts",
         "Recipients by what came of an attempt.",
         ("destination", "outcome"),
         lambda: outbox.outcomes(context.service),
     )
+
+
+def _why_not_ready(outbox: Outbox) -> str | None:
+    if (broken := outbox.broken) is not None:
+        return broken
+    if count := outbox.unreported:
+        return f"failed recipients are held, as their senders could not be told: {count}"
+    return None
 
 
 def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
@@ -154,5 +168,5 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         refusal=f"421 4.7.0 {settings.hostname} Too many connections\r\n".encode(),
         starts_tls=settings.begins_in_clear,
         state=lambda: "{queued} queued, {held} held".format(**outbox.depth()),
-        ready=lambda: outbox.broken,
+        ready=lambda: _why_not_ready(outbox),
     )

@@ -34,6 +34,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 _SHORTEST_TOKEN: Final = 16
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _KIB: Final = 1024
+_FIELD_NAME: Final = re.compile(r"[!-9;-~]{1,76}")
 
 
 def _own_name() -> str:
@@ -53,6 +54,15 @@ def _check_networks(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     return networks
 
 
+def _check_field_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not _FIELD_NAME.fullmatch(name):
+            raise ValueError(f"not the name of a header field: {name!r}; write one such as Bcc")
+        if name.lower() == "received":
+            raise ValueError("Received stays: without it a mail loop would never be noticed")
+    return names
+
+
 class SmtpLimits(Limits):
     """What a relay may use."""
 
@@ -60,8 +70,9 @@ class SmtpLimits(Limits):
     """The largest message, in bytes; it is what SIZE says."""
     header_size: Size = 100 * _KIB
     """The largest header section of a message."""
-    line_length: Size = 2 * _KIB
-    """The longest line of a message, its end included."""
+    line_length: Size = 1024 * _KIB
+    """The longest line of a message, its end included. A line over 998 octets, which is SMTP's
+    limit, is folded or encoded when the message is sent on."""
     recipients: PositiveInt = 1000
     """Recipients of one message."""
     hops: PositiveInt = 50
@@ -181,8 +192,20 @@ class SmtpRelaySettings(Settings):
     login_without_tls: bool = False
     """Offer AUTH on connections in clear too; for role `devices` it is offered so."""
     normalise_newlines_for: Networks = ()
-    """Networks whose bare LF and CR are taken for line ends; from others they are refused. For role
-    `devices` it is everybody."""
+    """Networks whose line ends are repaired: a bare LF ends a line, as does an LF after several
+    CRs, and a CR anywhere else becomes a space. From others they are refused. For role `devices`
+    it is everybody."""
+    remove_headers: Annotated[tuple[str, ...], AfterValidator(_check_field_names)] = (
+        "Bcc",
+        "Resent-Bcc",
+        "Return-Path",
+        "Content-Length",
+    )
+    """Header fields that are removed from each message when it comes in, as its recipients should
+    not see them; `[]` removes none."""
+    refuse_early_talk: bool | None = None
+    """Refuse clients that send commands before the greeting, or a message before the 354 that asks
+    for it, as programs do that only send spam; `true` unless the role is `devices`."""
     limits: SmtpLimits = SmtpLimits()
     """What the service may use."""
     rates: MailRates = MailRates()
@@ -274,6 +297,13 @@ class SmtpRelaySettings(Settings):
         return self.login_without_tls or self.is_for_devices
 
     @property
+    def refuses_early_talk(self) -> bool:
+        """Whether clients have to wait for the greeting and for 354."""
+        if self.refuse_early_talk is None:
+            return not self.is_for_devices
+        return self.refuse_early_talk
+
+    @property
     def completes_headers(self) -> bool:
         """Whether a missing Date and Message-ID are added (RFC 6409, 8)."""
         return self.role in {"submission", "devices"}
@@ -287,7 +317,7 @@ class SmtpRelaySettings(Settings):
 
     @property
     def normalised(self) -> Networks:
-        """Networks whose bare LF and CR are taken for line ends."""
+        """Networks whose line ends are repaired."""
         if self.is_for_devices and "normalise_newlines_for" not in self.model_fields_set:
             return self.allow
         return self.normalise_newlines_for

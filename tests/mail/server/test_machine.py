@@ -560,9 +560,82 @@ def test_output_waits_to_be_taken() -> None:
 
 def test_over_long_text_is_read_to_the_end_of_data() -> None:
     """S8: the machine never leaves DATA early."""
-    dialogue = announced().client("DATA").expect("354")
+    dialogue = announced(limits={"text_line": 2048}).client("DATA").expect("354")
     dialogue.client(b"x" * 100_000).client("QUIT", "", "QUIT", ".", "NOOP")
     dialogue.expect("550 5.6.0 A line", "250")
+
+
+@pytest.mark.parametrize("last", ["QUIT", "GET / HTTP/1.1"])
+def test_a_session_that_is_over_cannot_be_ended(last: str) -> None:
+    """Nor does it try to for ever, when the outside finds it too slow while it is being closed."""
+    dialogue = talk().client(last)
+    dialogue.said = b""
+    dialogue.machine.end(Reply(421, "4.4.2", "Too slow"))
+    dialogue.machine.drain()
+    assert dialogue.machine.next_event() is Signal.CLOSED
+    assert dialogue.machine.output() == b""
+
+
+# ---- Clients that do not wait.
+
+
+def test_content_before_354_ends_the_session() -> None:
+    """RFC 2920, 3.1: DATA is the last command of a group."""
+    dialogue = announced(refuse_early_talk=True)
+    dialogue.client("DATA", "MAIL FROM:<evil@b.test>").expect("503 5.5.1").ends()
+    assert dialogue.dropped == [Reply(503, "5.5.1", "Wait for 354 before you send a message")]
+    dialogue = announced(leaving_open(MessageBegins), refuse_early_talk=True)
+    dialogue.client("DATA").expect().client("Subject: x")
+    dialogue.accept().expect("503 5.5.1").ends()
+
+
+def test_chunks_may_come_in_a_group() -> None:
+    dialogue = announced(refuse_early_talk=True)
+    dialogue.client("BDAT 6", b"a: b\r\n", "BDAT 0 LAST", "NOOP").expect("250", "250", "250")
+
+
+def test_talk_before_the_greeting_ends_the_session() -> None:
+    machine = SmtpServer(ServerOptions(hostname="mx.test", refuse_early_talk=True))
+    machine.refuse_early_talk()
+    machine.receive(b"EHLO x\r\n")
+    assert machine.next_event() is Signal.CLOSED
+    assert machine.output().startswith(b"554 5.5.1 ")
+    assert machine.goodbye is not None
+
+
+def test_silence_after_a_lone_dot_ends_the_message() -> None:
+    dialogue = announced(normalise=True, lone_dot_ends=True)
+    dialogue.client("DATA").expect("354").client(b"a: b\n\nc\n.\n").expect()
+    assert dialogue.machine.at_lone_dot
+    dialogue.machine.silent()
+    dialogue.run().expect("250")
+    assert dialogue.messages[0].data == b"a: b\r\n\r\nc\r\n"
+    assert not dialogue.machine.at_lone_dot
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"normalise": True}, b"c\n.\n"),
+        ({"normalise": True, "lone_dot_ends": True}, b"c\n.\nd"),
+        ({"normalise": True, "lone_dot_ends": True}, b"c\n..\n"),
+        ({"lone_dot_ends": True}, b"c\n.\n"),
+    ],
+)
+def test_silence_ends_nothing_else(options: dict[str, bool], text: bytes) -> None:
+    """S4."""
+    dialogue = announced(**options).client("DATA").expect("354").client(text)
+    dialogue.machine.silent()
+    dialogue.run().expect()
+    assert dialogue.machine.state is State.DATA
+
+
+def test_a_long_line_is_accepted_and_noticed() -> None:
+    """S28: it is for the outside to fold or encode it before it is sent on."""
+    dialogue = announced().client("DATA", "a: b", "", "x" * 3000, ".")
+    assert dialogue.messages[0].end.long_lines
+    dialogue = announced().client("DATA", "a: b", "", "x" * 998, ".")
+    assert not dialogue.messages[0].end.long_lines
 
 
 # ---- Clients that are no clients.

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netserve.mail.fields import fields_of, head_size, join_fields
+from netserve.mail.lines import has_long_line
 from netserve.mail.seven_bit.conversion import Converter
 from netserve.mail.seven_bit.plan import Scan
 from netserve.mail.seven_bit.structure import DEEPEST, LARGEST_HEADER, MOST_PARTS
-from netserve.testing import chunkings
+from netserve.testing import chunkings, cut
 
 
 def scan(message: bytes, pieces: list[bytes] | None = None) -> Scan:
@@ -27,12 +28,12 @@ def scan(message: bytes, pieces: list[bytes] | None = None) -> Scan:
     return scanned
 
 
-def convert(message: bytes, pieces: list[bytes] | None = None) -> bytes:
+def convert(message: bytes, pieces: list[bytes] | None = None, *, narrow: bool = True) -> bytes:
     scanned = scan(message, pieces)
-    assert scanned.obstacle == ""
+    assert not narrow or scanned.obstacle == ""
     size = head_size(message)
     fields = fields_of(message[:size])
-    plan = scanned.plan()
+    plan = scanned.plan(narrow=narrow)
     converter = Converter(plan, fields)
     body = b"".join(
         [converter.feed(piece) for piece in ([message[size:]] if pieces is None else pieces)]
@@ -222,13 +223,104 @@ def test_a_line_without_end_is_converted_in_pieces() -> None:
         assert max(map(len, converted.partition(b"\r\n\r\n")[2].split(b"\r\n"))) <= 76
 
 
+# Lines that are too long.
+
+LONG = b"word " * 300
+QP = b"Content-Transfer-Encoding: Quoted-Printable\r\n"
+LONG_PARTS = b"\r\n--b\r\n".join(
+    (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + LONG,
+        b"Content-Type: text/html; charset=utf-8\r\nX: " + LONG + b"\r\n\r\n<p>\xc3\xa4" + LONG,
+        b"Content-Type: application/json\r\n\r\n{" + LONG + b"}",
+        b"Content-Transfer-Encoding: base64\r\nContent-Type: image/x\r\n\r\n" + b"QUJD" * 1000,
+        QP + b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + b"=C3=A4-" * 400,
+        b"Content-Type: message/rfc822\r\n\r\nSubject: " + LONG + b"\r\n\r\n" + LONG,
+        b"Content-Type: text/plain\r\n\r\nshort\xc3\xa4 \r\n--b--\r\n" + LONG + b"\r\n",
+    )
+)
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_long_lines_of_every_kind(narrow: bool) -> None:
+    """S28: encoded, cut or folded, and the leaves say the same."""
+    if narrow:
+        message = LONG_PARTS
+    else:
+        message = LONG_PARTS.replace(b"short", b"short \xff")
+    converted = convert(message, narrow=narrow)
+    assert not has_long_line(converted)
+    assert contents(converted) == contents(message)
+    encodings = re.findall(rb"Content-Transfer-Encoding: (\S+)", converted)
+    assert encodings[:4] == [b"quoted-printable", b"base64", b"base64", b"Quoted-Printable"]
+    assert converted.isascii() is narrow
+    assert (b"short \xff\xc3\xa4 \r\n" in converted) is not narrow
+
+
+def test_a_long_text_without_a_type() -> None:
+    (found,) = contents(convert(b"Subject: x\r\n\r\n" + b"x" * 5000 + b"\r\n", narrow=False))
+    assert found == ("text/plain", b"x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("message", "obstacle"),
+    [
+        (SIGNED % (LONG, b""), "a part of it is signed or encrypted"),
+        (SIGNED.replace(b"xyz", LONG) % (b"", b""), "a part of it is signed or encrypted"),
+        (SIGNED.replace(b"--s\r\n", LONG + b"\r\n--s\r\n", 1) % (b"", b""), ""),
+        (
+            SIGNED.replace(b"pgp-signature", b"x\r\nX: " + LONG) % (b"", b""),
+            "a part of it is signed or encrypted",
+        ),
+        (b"Content-Transfer-Encoding: x-uue\r\n\r\n" + LONG + b"\r\n", "is not known"),
+        (b"Content-Type: message/delivery-status\r\n\r\nX: " + LONG + b"\r\n", ""),
+        (b"Content-Type: multipart/mixed\r\n\r\n" + LONG + b"\r\n", ""),
+        (deep(DEEPEST + 1), "too deep"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_made_shorter(message: bytes, obstacle: str) -> None:
+    scanned = scan(message)
+    assert obstacle in scanned.long_obstacle
+    if not obstacle:
+        assert scanned.long_obstacle == ""
+        assert scanned.long_lines
+        assert not has_long_line(convert(message, narrow=False))
+
+
+@pytest.mark.parametrize("encoding", [b"", b"Content-Transfer-Encoding: quoted-printable\r\n"])
+def test_a_line_does_not_become_a_delimiter(encoding: bytes) -> None:
+    """Whoever writes a text cannot have us make parts of it that a filter before us did not see."""
+    for before in range(60, 80):
+        text = (
+            b"x" * before + b"--b" + b"y" * 1000 + b"--b\r\n" + b"x" * (988 + before) + b"--b\r\n"
+        )
+        message = (
+            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+            b"Content-Type: text/plain\r\n" + encoding + b"\r\n" + text + b"--b--\r\n"
+        )
+        converted = convert(message, narrow=False)
+        assert not has_long_line(converted)
+        assert contents(converted) == contents(message)
+
+
+@pytest.mark.parametrize("length", [4094, 4095, 4096, 4097, 4098, 8191, 8192, 8193])
+def test_a_long_line_is_the_same_in_any_pieces(length: int) -> None:
+    """Its size is told, and its hash signed, before it is sent in pieces of another size."""
+    head = b"Content-Type: text/plain; charset=utf-8\r\n\r\n"
+    body = ("ä- =" * 4096)[: length - 1].encode()[:length] + b"x\r\nend \r\n"
+    converted = convert(head + body)
+    assert contents(converted) == contents(head + body)
+    for ends in ([1], [length - 1], [length], [4096], [4097, 8192], range(0, length, 100)):
+        assert convert(head + body, cut(body, ends)) == converted
+
+
 # Properties.
 
 PIECES = st.sampled_from(
     [b"--b", b"--b--", b"--c", b"--c--", b"--b ", b"-", b"", b".", b" ", b"x=y \t", b"\xff\xfe",
      "ä".encode() * 60, b"x" * 80, b"Content-Type: text/plain", b"Content-Type: image/x",
      b"Content-Type: multipart/mixed; boundary=c", b"Content-Type: message/rfc822",
-     b"Content-Transfer-Encoding: 8bit", b"X: folded", b"\tmore"]
+     b"Content-Transfer-Encoding: 8bit", b"X: folded", b"\tmore", b"x --b" * 300,
+     b"X: " + b"y" * 1500]
 )  # fmt: skip
 BODIES = st.lists(PIECES, max_size=20).map(lambda lines: b"\r\n".join([*lines, b""]))
 HEADS = st.sampled_from(
@@ -245,5 +337,15 @@ def test_any_body_in_any_pieces(head: bytes, body: bytes, cuts: st.DataObject) -
         return
     converted = convert(message)
     assert converted.isascii()
+    if not scan(message).long_obstacle:
+        assert not has_long_line(converted)
     assert convert(message, cuts.draw(chunkings(body))) == converted
-    assert contents(converted) == contents(message)
+    if not has_long_line(message):
+        assert contents(converted) == contents(message)
+        return
+    # A line of a preamble, or of a header of a part, goes on with a space where it was cut.
+    seen, wanted = (
+        [(kind, b"".join(text.split())) for kind, text in contents(each)]
+        for each in (converted, message)
+    )
+    assert seen == wanted

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from netserve.protocols.smtp_relay.delivery.folders import UnsafeName, check_template, folder_for
+from netserve.protocols.smtp_relay.delivery.folders import (
+    UnsafeName,
+    check_template,
+    folder_for,
+    refusal,
+)
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.routes import Route, RouteTable
 
@@ -164,6 +169,11 @@ def test_a_password_is_not_shown() -> None:
         ("/v/{local}", '"a b"@x', "/v/a b"),
         ("/v/{local}", "postmaster", "/v/postmaster"),
         ("/v/m-{local}-{domain}", "a+b@x", "/v/m-a+b-x"),
+        ("/v/{domain}/{local}", "jürgen@bücher.example", "/v/xn--bcher-kva.example/jürgen"),
+        ("/v/{domain}", "a@[192.0.2.1]", "/v/[192.0.2.1]"),
+        ("/v/.{local}", "a", "/v/.a"),
+        ("/v/{local}", '"{domain} ~ $HOME %s *"@x', "/v/{domain} ~ $home %s *"),
+        ("/v/{local}", '"a\\b\\\\c"@x', "/v/ab\\c"),
     ],
 )
 def test_folders(template: str, address: str, folder: str) -> None:
@@ -171,9 +181,67 @@ def test_folders(template: str, address: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "addresses",
+    [
+        [
+            "a@bücher.example",
+            "a@BÜCHER.example",
+            "a@xn--bcher-kva.example",
+            "A@XN--Bcher-Kva.Example",
+        ],
+        [
+            "a@x.example",
+            "\uff41@x.example",
+            "\uff21@\uff58。example",
+            "\U0001d41a@x.example",
+            '"a"@x.example',
+        ],
+        ["é@x", "e\u0301@x", "É@x", "E\u0301@x"],
+        ["fi@x", "ﬁ@x", "FI@x"],
+        ["k@x", "\u212a@x"],
+        ["5@x", "⑤@x", "\uff15@x", "⁵@x"],
+        ["ab@x", "a\ufe0fb@x", "a\u034fb@x", "\u3164ab@x", "ab\uffa0@x", "a\U000e0100b@x"],
+        ["a@[IPv6:2001:db8::1]", "a@[ipv6:2001:0DB8:0::0:1]"],
+        ["οδος@x", "ΟΔΟΣ@x"],
+    ],
+)
+def test_one_mailbox_has_one_folder(addresses: list[str]) -> None:
+    """S18: however it is written."""
+    folders = {folder_for(Path("/v/{domain}/{local}"), address) for address in addresses}
+    assert len(folders) == 1
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["straße@x", "strasse@x"], ["\u0131@x", "i@x"], ["a.b@x", "ab@x"], ["a@x", "\u0430@x"]],
+)
+def test_other_mailboxes_have_other_folders(addresses: list[str]) -> None:
+    folders = {folder_for(Path("/v/{domain}/{local}"), address) for address in addresses}
+    assert len(folders) == len(addresses)
+
+
+def test_an_address_without_a_domain_is_of_this_host() -> None:
+    """RFC 5321, 4.5.1: everybody takes mail for postmaster."""
+    folder = folder_for(Path("/v/{domain}/{local}"), "Postmaster", origin="MX.example")
+    assert folder == Path("/v/mx.example/postmaster")
+
+
+def test_a_path_may_be_too_long() -> None:
+    template = Path("/v" + "/{local}" * 20)
+    assert refusal(template, "a" * 180 + "@x") is None
+    assert refusal(template, "a" * 200 + "@x") is not None
+
+
+@pytest.mark.parametrize(
     "address",
     ["..@x", ".a@x", "a/b@x", '"../../etc"@x', '"/etc"@x', '"a\\/b"@x', '"a\0b"@x', '""@x',
-     "a@..", "a@../x", "postmaster", "a" * 300 + "@x", "a\n@x", "a@"],
+     "a@..", "a@../x", "postmaster", "a" * 300 + "@x", "a\n@x", "a@", ".@x", '"a."@x', '"a "@x',
+     '" a"@x', "a\u2024@x", "\u2025@x", "\u2024\u2024@x", "\u2026@x", "\uff0e\uff0e@x",
+     "a\uff0fb@x",
+     "℀@x", "\ufe52a@x", "\u3164@x", "a\x7f@x", "a\u200b@x", "a\u202e@x", "a\x85@x", "a\udc80@x",
+     "a@。。",
+     "a@..b", "a@b/c", "a@.b", "a@b.", "ü" * 130 + "@x", "a@" + "ü" * 64 + ".example",
+     "\u2024a@x", "a@xn--\xfc", "\xa8@x"],
 )  # fmt: skip
 def test_an_address_does_not_leave_the_folder(address: str) -> None:
     """S18: neither a separator, nor dots, NUL or an empty name."""
@@ -191,3 +259,8 @@ def test_no_address_at_all_leaves_the_folder(address: str) -> None:
     assert folder.parts[:2] == ("/", "v")
     assert len(folder.parts) == 4
     assert ".." not in folder.parts
+    assert "\0" not in str(folder)
+    # What was folded is not folded further.
+    domain, local = folder.parts[2:]
+    if '"' not in local:
+        assert folder_for(Path("/v/{domain}/{local}"), f"{local}@{domain}") == folder

@@ -141,11 +141,14 @@ class ServerConnection(Protocol):
         job.session_at = self._clock.seconds()
         self._job = job
         self._job_from = self._client.replies
-        if self._preparation is None:
+        preparation = self._preparation
+        if preparation is None and message.body_type == "BINARYMIME":
+            preparation = self._preparer.for_any(self._client.extensions)
+        if preparation is None:
             size = message.size if body is None else len(body)
             self._act(self._client.start(message, job.recipients, size, body))
         else:
-            self._prepare(self._preparation, job, body)
+            self._prepare(preparation, job, body)
 
     def quit(self) -> None:
         """Close politely, when ready."""

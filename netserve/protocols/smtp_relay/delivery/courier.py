@@ -198,7 +198,7 @@ class RouteCourier:
         self, template: Path, message: QueuedMessage, recipient: QueuedRecipient
     ) -> Outcome:
         try:
-            folder = folder_for(template, recipient.address)
+            folder = folder_for(template, recipient.address, origin=self.hostname)
         except UnsafeName as error:
             return Outcome("failed", Reply(553, "5.1.3", str(error)))
         name = maildir.file_name(message.created, message.id, recipient.id, self.hostname)

@@ -26,6 +26,8 @@ from netserve.outbox.model import BodyReader
 CHUNK: Final = 64 * 1024
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+_LONGEST_HOST: Final = 200
+"""Characters of the host in a file's name, which has 255 in all."""
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -64,7 +66,7 @@ def file_name(created: float, queue_id: str, recipient: int, hostname: str) -> s
         hostname: ours.
     """
     unique = re.sub(r"[^0-9A-Za-z_-]", "_", queue_id)
-    host = hostname.replace("/", "\\057").replace(":", "\\072")
+    host = hostname.replace("/", "\\057").replace(":", "\\072")[:_LONGEST_HOST]
     return f"{int(created)}.Q{unique}R{recipient}.{host}"
 
 

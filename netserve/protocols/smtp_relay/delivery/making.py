@@ -113,7 +113,7 @@ class PoolMaker:
             hostname=self._hostname,
             reactor=reactor,
             log=log,
-            preparer=Preparer(changes_of(way), wall=self._wall, reactor=reactor),
+            preparer=Preparer(changes_of(way), wall=self._wall, reactor=reactor, log=log),
             logins=Logins(way.login, self._tokens),
         )
         securing = self._securing(way)

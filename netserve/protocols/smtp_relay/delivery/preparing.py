@@ -1,8 +1,8 @@
 """How a message is prepared for a route and for what a server offers: the wiring.
 
 `Preparer` is one for a route and `Preparation` one for a connection: None, where the route asks for
-nothing and the server takes everything, so that such a route does no work for it. What is done
-stands in `netserve.mail.outgoing`.
+nothing and the server takes everything, so that such a route does no work for it, but for messages
+with lines that are too long for any server. What is done stands in `netserve.mail.outgoing`.
 
 A small body is prepared in memory, in one go. A larger one is read from its begin for each pass
 over it, and once more to be sent, 80 KiB at a time; between two chunks others have their turn.
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from netserve.mail.client.extensions import Addressee, Extensions, Sending
 from netserve.mail.envelope import Reply
@@ -62,18 +63,33 @@ class Preparer:
         changes: what the route asks for, or None.
         wall: gives unix seconds.
         reactor: gives turns.
+        log: is told of messages that cannot be signed.
     """
 
-    def __init__(self, changes: Changes | None, *, wall: Callable[[], float], reactor: Any) -> None:
+    def __init__(
+        self,
+        changes: Changes | None,
+        *,
+        wall: Callable[[], float],
+        reactor: Any,
+        log: Logger | None = None,
+    ) -> None:
         self._changes = changes
         self._wall = wall
         self._reactor = reactor
+        self._log = log or Logger()
 
     def for_server(self, extensions: Extensions) -> Preparation | None:
         """For one that offers these; None where messages go to it as they are."""
         if self._changes is None and extensions.eight_bit and extensions.smtputf8:
             return None
-        return Preparation(self._changes, extensions, wall=self._wall, reactor=self._reactor)
+        return self.for_any(extensions)
+
+    def for_any(self, extensions: Extensions) -> Preparation:
+        """For a server that offers these, whatever that is."""
+        return Preparation(
+            self._changes, extensions, wall=self._wall, reactor=self._reactor, log=self._log
+        )
 
 
 class Preparation:
@@ -84,9 +100,10 @@ class Preparation:
         extensions: what the server offers.
         wall: gives unix seconds.
         reactor: gives turns.
+        log: is told of messages that cannot be signed.
     """
 
-    __slots__ = ("_changes", "_extensions", "_only_unfit", "_reactor", "_wall")
+    __slots__ = ("_changes", "_extensions", "_log", "_only_unfit", "_reactor", "_wall")
 
     def __init__(
         self,
@@ -95,7 +112,9 @@ class Preparation:
         *,
         wall: Callable[[], float],
         reactor: Any,
+        log: Logger,
     ) -> None:
+        self._log = log
         self._changes = changes or Changes()
         self._only_unfit = changes is None
         self._extensions = extensions
@@ -133,6 +152,7 @@ class Preparation:
         ready = preparing.result
         if isinstance(ready, Reply):
             return ready
+        self._tell(message, ready)
         if ready.converter is not None:
             converter = ready.converter()
             rest = converter.feed(rest) + converter.finish()
@@ -153,9 +173,14 @@ class Preparation:
         ready = preparing.result
         if isinstance(ready, Reply):
             return await self._refuse(ready)
+        self._tell(message, ready)
         return Prepared(
             ready.envelope, ready.recipients, ready.size, None, _opening(ready, message, head)
         )
+
+    def _tell(self, message: QueuedMessage, ready: Ready) -> None:
+        if ready.unsigned:
+            self._log.warn("{id}: not signed by DKIM: {why}", id=message.id, why=ready.unsigned)
 
     def _looks_into(self, message: QueuedMessage) -> bool:
         """Whether more than the envelope matters."""
@@ -202,8 +227,9 @@ def _read_head(message: QueuedMessage) -> bytes:
         begin = b""
         while len(begin) <= LARGEST_HEADER and (chunk := reader.read(CHUNK)):
             begin += chunk
-            size = head_size(begin)
-            if size < len(begin) or begin.endswith(b"\r\n\r\n"):
+            lines = begin[: begin.rfind(b"\n") + 1]
+            size = head_size(lines)
+            if size < len(lines) or lines.endswith(b"\r\n\r\n"):
                 return begin[:size]
         return begin
     finally:

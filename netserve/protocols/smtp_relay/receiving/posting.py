@@ -13,9 +13,14 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from netserve.mail.envelope import Envelope, Recipient, Reply
-from netserve.mail.fields import head_size
-from netserve.mail.headers import Head, address_literal, missing_fields, received_field
+from netserve.mail.envelope import Envelope, Recipient, Reply, body_type
+from netserve.mail.headers import (
+    Head,
+    address_literal,
+    missing_fields,
+    received_field,
+    received_message,
+)
 from netserve.mail.server.intake import Intake
 from netserve.mail.server.model import ContentGiven
 from netserve.outbox import Incoming, OutboxError
@@ -144,17 +149,18 @@ class Posting:
             return
         try:
             if content.head is not None:
-                self._begin(content.data, content.head)
-            self._incoming.write(content.data)
+                self._incoming.write(self._begin(content.data, content.head))
+            else:
+                self._incoming.write(content.data)
         except OutboxError as error:
             raise self.not_kept(error) from None
 
-    def _begin(self, data: bytes, head: Head) -> None:
-        """See to the header, which is whole, and put ours before it."""
+    def _begin(self, data: bytes, head: Head) -> bytes:
+        """The begin of the message as the queue has it: with our fields before the header."""
         shared, poster = self._shared, self._poster
-        if (reply := shared.reception.header(data, user=poster.user)) is not None:
+        section = data[head.begin : head.end]
+        if (reply := shared.reception.header(section, user=poster.user)) is not None:
             raise _refused(reply, "from")
-        section = data[: head_size(data)] if head.is_there else b""
         self._smtputf8 = self._smtputf8 or _is_utf8(section)
         queue_id, hostname, when = self._incoming.id, shared.reception.hostname, shared.wall()
         recipients = self._recipients
@@ -168,7 +174,7 @@ class Posting:
             when=when,
         )
         fields += missing_fields(head, queue_id=queue_id, hostname=hostname, when=when)
-        self._incoming.write(fields if head.is_there else fields + b"\r\n")
+        return received_message(data, head, fields, shared.reception.unwanted)
 
     def commit(self) -> tuple[Envelope, int, Deferred[str]]:
         """Make it durable: the envelope, the size, and the queue id, which comes after the commit.
@@ -186,7 +192,7 @@ class Posting:
         envelope = Envelope(
             sender=self._sender,
             recipients=tuple(map(Recipient, self._recipients)),
-            body="8BITMIME" if self._intake.eight_bit else "7BIT",
+            body=body_type(eight_bit=self._intake.eight_bit, long_lines=self._intake.long_lines),
             smtputf8=self._smtputf8,
             user=poster.user,
             client=poster.client,

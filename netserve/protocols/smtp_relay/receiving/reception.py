@@ -6,7 +6,9 @@ from typing import Final
 
 from netserve.mail.author import authors
 from netserve.mail.envelope import Reply
+from netserve.mail.headers import finder
 from netserve.mail.server.model import ServerLimits, ServerOptions
+from netserve.protocols.smtp_relay.delivery.folders import refusal
 from netserve.protocols.smtp_relay.routes import RouteTable, address_matcher
 from netserve.protocols.smtp_relay.settings import SmtpRelaySettings
 from netserve.wire.peer import is_in
@@ -48,6 +50,8 @@ class Reception:
             user: address_matcher(patterns) for user, patterns in settings.senders.items()
         }
         self._routes = RouteTable(settings.routes)
+        self.unwanted = tuple(name.lower() for name in settings.remove_headers)
+        """Names in lower case of header fields that are removed."""
         self._options = {
             normalise: ServerOptions(
                 hostname=settings.hostname,
@@ -65,6 +69,9 @@ class Reception:
                 auth=settings.has_logins,
                 auth_in_clear=settings.auth_in_clear,
                 normalise=normalise,
+                lone_dot_ends=settings.is_for_devices,
+                refuse_early_talk=settings.refuses_early_talk,
+                unwanted=finder(self.unwanted),
             )
             for normalise in (False, True)
         }
@@ -98,7 +105,7 @@ class Reception:
         """Why a message with this header is not taken, or None.
 
         Arguments:
-            section: what it begins with, the whole header section at least.
+            section: its header section.
             user: who has logged in, or an empty string.
         """
         if not self._header_too or (may_use := self._senders.get(user)) is None:
@@ -126,4 +133,6 @@ class Reception:
             return NO_ROUTE
         if route.deliver.refuse is not None:
             return Reply(550, "5.7.1", route.deliver.refuse)
+        if route.deliver.maildir is not None:
+            return refusal(route.deliver.maildir, recipient, origin=self.hostname)
         return None

@@ -19,11 +19,13 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IPushProducer,
     ISSLTransport,
+    ITransport,
 )
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.lingering import close_lingering
 from netserve.mail.envelope import Reply
 from netserve.mail.server import answers
 from netserve.mail.server.machine import SmtpServer
@@ -41,6 +43,7 @@ from netserve.mail.server.model import (
 from netserve.mail.server.states import State
 from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
+from netserve.protocols.smtp_relay.receiving.timer import Timer
 
 WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
 LOGIN_FAILED: Final = Reply(454, "4.7.0", "Logins cannot be checked now; come again")
@@ -49,6 +52,18 @@ TOO_MANY_OF_USER: Final = Reply(421, "4.7.0", "Too many connections of this user
 _SAID_ALREADY: Final = {answers.BYE, answers.SHUTTING_DOWN, TOO_MANY_OF_USER}
 """Goodbyes that are nothing to tell, or that were told with more words."""
 HANDSHAKE_TOO_SLOW: Final = "no TLS handshake in time behind STARTTLS"
+
+_STILL_SENDING: Final = {
+    answers.CONTENT_AHEAD,
+    answers.CONTENT_BEFORE_354,
+    answers.TALK_BEFORE_GREETING,
+}
+"""Goodbyes to a client that does not read before it writes, so that more of it is on its way."""
+
+GREETING_DELAY: Final = 0.01
+"""Seconds in which a client that does not wait for the greeting shows itself. They cost no CPU."""
+LONE_DOT_SILENCE: Final = 2.0
+"""Seconds of silence after which a line with only a dot ends a message; see `SmtpServer.silent`."""
 
 UNWATCHED_OUTPUT: Final = 64 * 1024
 """Bytes of replies after which the transport is asked whether the client takes them."""
@@ -67,12 +82,19 @@ class SmtpSession(Protocol):
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._reading = True
+        self._has_spoken = False
         self._half_closed = False
         self._pumping = False
         self._blocked = False
         self._unwatched = 0
         self._line_deadline: float | None = None
-        self._handshake_call: Any = None
+        clock = shared.context.reactor
+        self._greeting = Timer(clock, GREETING_DELAY, self._pump)
+        self._handshake = Timer(
+            clock, shared.reception.handshake_timeout, self._handshake_took_too_long
+        )
+        self._silence = Timer(clock, LONE_DOT_SILENCE, self._silent)
+        self._closing_call: Any = None
         self._checking: Deferred[None] | None = None
         self._user = ""
 
@@ -88,11 +110,21 @@ class SmtpSession(Protocol):
         self._allowances = () if client_allowance is None else (client_allowance,)
         self._machine = SmtpServer(options, tls=ISSLTransport.providedBy(self.transport))
         self._taker = Taker(shared, self._machine, self._client, self._pump)
-        self._pump()
+        self._lone_dot_ends = options.lone_dot_ends
+        transport = self.transport
+        in_clear = ITransport.providedBy(transport) and not ISSLTransport.providedBy(transport)
+        if options.refuse_early_talk and in_clear:
+            self._greeting.start()
+        else:
+            self._pump()
 
     def dataReceived(self, data: bytes) -> None:
         """Give it to the machine, and do what it says."""
         machine = self._machine
+        if not self._has_spoken:
+            self._has_spoken = True
+            if self._greeting.stop():
+                machine.refuse_early_talk()
         deadline = self._taker.deadline or self._line_deadline
         if deadline is not None and self._shared.context.reactor.seconds() > deadline:
             machine.end(answers.TOO_SLOW)
@@ -106,10 +138,20 @@ class SmtpSession(Protocol):
             shared = self._shared
             now = shared.context.reactor.seconds()
             self._line_deadline = now + shared.reception.command_timeout
+        if self._lone_dot_ends:
+            self._silence.stop()
+            if machine.at_lone_dot:
+                self._silence.start()
+
+    def _silent(self) -> None:
+        self._machine.silent()
+        self._pump()
 
     def readConnectionLost(self) -> None:
         """The client says no more; what it has said is answered, then the connection ends."""
         self._half_closed = True
+        self._greeting.stop()
+        self._machine.silent()
         self._pump()
 
     def writeConnectionLost(self) -> None:
@@ -120,7 +162,10 @@ class SmtpSession(Protocol):
         self._machine.lost()
         self._log_goodbye()
         self._taker.give_up()
-        self.handshakeCompleted()
+        for timer in (self._greeting, self._handshake, self._silence):
+            timer.stop()
+        if self._closing_call is not None and self._closing_call.active():
+            self._closing_call.cancel()
         if self._checking is not None:
             self._checking.cancel()
         self._leave_user()
@@ -128,11 +173,13 @@ class SmtpSession(Protocol):
     def drain(self) -> None:
         """End with 421 once no message is under way; called when the service stops."""
         self._machine.drain()
+        self._greeting.stop()
         self._pump()
 
     def timed_out(self) -> None:
         """Nothing has moved for too long: end with 421 (RFC 5321, 4.5.3.2)."""
         self._machine.end(answers.TOO_SLOW)
+        self._greeting.stop()
         self._pump()
 
     def _pump(self) -> None:
@@ -206,9 +253,17 @@ class SmtpSession(Protocol):
         """
         if signal is Signal.CLOSED or (signal is Signal.NEED_DATA and self._half_closed):
             self._taker.give_up()
-            self.transport.loseConnection()
+            self._close()
         elif not self._blocked:
             self._read(signal is Signal.NEED_DATA or not self._machine.buffered)
+
+    def _close(self) -> None:
+        if self._half_closed or self._machine.goodbye not in _STILL_SENDING:
+            self.transport.loseConnection()
+        elif self._closing_call is None:
+            self._read(True)
+            clock = self._shared.context.reactor
+            self._closing_call = close_lingering(self.transport, clock)
 
     def _log_goodbye(self) -> None:
         """Tell why a client was sent away."""
@@ -323,22 +378,16 @@ class SmtpSession(Protocol):
 
     def _tls(self, event: TLSWanted) -> None:
         self._send()
-        shared = self._shared
-        self._handshake_call = shared.context.reactor.callLater(
-            shared.reception.handshake_timeout, self._handshake_took_too_long
-        )
-        self.transport.startTLS(shared.context.tls)
+        self._handshake.start()
+        self.transport.startTLS(self._shared.context.tls)
         self._leave_user()
         self._machine.tls_started()
 
     def handshakeCompleted(self) -> None:
         """The handshake behind STARTTLS is over."""
-        call, self._handshake_call = self._handshake_call, None
-        if call is not None:
-            call.cancel()
+        self._handshake.stop()
 
     def _handshake_took_too_long(self) -> None:
-        self._handshake_call = None
         context = self._shared.context
         context.metrics.errors["handshake_timeout"] += 1
         context.log.info("closed {client}: {why}", client=self._client, why=HANDSHAKE_TOO_SLOW)

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from twisted.python.failure import Failure
 
-from netserve.mail.envelope import Envelope, Reply
+from netserve.mail.envelope import Envelope, Reply, body_type
 from netserve.mail.headers import (
     Head,
     missing_fields,
     protocol_word,
     received_field,
+    received_message,
 )
 from netserve.mail.server.machine import SmtpServer
 from netserve.mail.server.model import ContentGiven, MessageBegins, MessageDropped, MessageEnds
@@ -105,11 +106,14 @@ class Taker:
             return
         try:
             if event.head is not None:
-                reply = self._shared.reception.header(event.data, user=self._machine.user)
+                reception, head = self._shared.reception, event.head
+                section = event.data[head.begin : head.end]
+                reply = reception.header(section, user=self._machine.user)
                 if reply is not None:
                     self._machine.refuse_content(reply)  # and it is dropped, at its end
                     return
-                incoming.write(self._added_fields(incoming.id, event.head) + event.data)
+                added = self._added_fields(incoming.id, head)
+                incoming.write(received_message(event.data, head, added, reception.unwanted))
             else:
                 incoming.write(event.data)
         except OutboxError as error:
@@ -140,7 +144,7 @@ class Taker:
             fields += missing_fields(
                 head, queue_id=queue_id, hostname=reception.hostname, when=when
             )
-        return fields if head.is_there else fields + b"\r\n"
+        return fields
 
     def ends(self, event: MessageEnds) -> None:
         """Commit it; the machine has its answer then."""
@@ -148,11 +152,14 @@ class Taker:
         if incoming is None:
             self._machine.refuse(NOT_STORED)
             return
+        if not event.size and not self._begin_empty(incoming, event.head):
+            incoming.abort()
+            return
         self._messages += 1
         envelope = Envelope(
             sender=event.mail.sender,
             recipients=event.recipients,
-            body="8BITMIME" if event.eight_bit else "7BIT",
+            body=body_type(eight_bit=event.eight_bit, long_lines=event.long_lines),
             smtputf8=event.mail.smtputf8,
             ret=event.mail.ret,
             envid=event.mail.envid,
@@ -163,6 +170,19 @@ class Taker:
         incoming.commit(self._shared.context.service, envelope).addCallbacks(
             self._kept, self._not_kept, callbackArgs=(envelope, incoming.size)
         )
+
+    def _begin_empty(self, incoming: Incoming, head: Head) -> bool:
+        """Give an empty message its header, as its hop counts like any other; or refuse it."""
+        reply = self._shared.reception.header(b"", user=self._machine.user)
+        if reply is not None:
+            self._machine.refuse(reply)
+            return False
+        try:
+            incoming.write(self._added_fields(incoming.id, head) + b"\r\n")
+        except OutboxError as error:
+            self._refused_by_outbox(error)
+            return False
+        return True
 
     def _kept(self, queue_id: str, envelope: Envelope, size: int) -> None:
         """The commit is on the disk: only now is the client told so."""

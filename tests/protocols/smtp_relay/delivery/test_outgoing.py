@@ -195,6 +195,51 @@ async def test_only_the_envelope(provider: Any, tmp_path: Path) -> None:
                 zip(hop.taken, (SMALL, LARGE), strict=True)] == [True, True]  # fmt: skip
 
 
+# Lines that are too long.
+
+
+@pytest.mark.parametrize("extension", [None, "8BITMIME"])
+@pytest.mark.parametrize("repeated", [1, 100], ids=["small", "large"])
+@pytest_twisted.ensureDeferred
+async def test_long_lines_arrive_in_short_ones(
+    extension: str | None, repeated: int, provider: Any, tmp_path: Path
+) -> None:
+    """S28: accepted, never sent on above 998 octets, and signed as they are sent."""
+    hop = provider(lacks=[extension] if extension else [])
+    lines = b"x" * 1500 + b"\r\n" + b"y " * 1500 + b"\r\n" + b"z" * 3000 + b"\r\n"
+    content = (
+        b"From: ada@example.org\r\nTo: " + b"r@example.net, " * 300 + b"r@example.net\r\n"
+        b"Subject: " + b"x" * 3000 + b"\r\n\r\n" + lines * repeated
+    )  # fmt: skip
+    async with relay(tmp_path, **to(hop, dkim=BOTH)) as sender:
+        await sender.send(content)
+        await arrived(hop.taken)
+        (taken,) = hop.taken
+    assert max(map(len, taken.content.split(b"\r\n"))) <= 998
+    assert f"SIZE={len(taken.content)}" in taken.options
+    assert verified(taken.content) == [True, True]
+    message = email.message_from_bytes(taken.content)
+    body = message.get_payload(decode=True)
+    assert isinstance(body, bytes)
+    assert body.replace(b"\r\n", b"\n") == (lines * repeated).replace(b"\r\n", b"\n")
+    assert "".join(message["Subject"].split()) == "x" * 3000
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_message_without_an_author_is_not_signed_but_told(
+    provider: Any, tmp_path: Path
+) -> None:
+    """RFC 6376, 5.4."""
+    hop = provider()
+    async with relay(tmp_path, **to(hop, dkim=BOTH)) as sender:
+        for count, header in enumerate((b"", b"From: Scanner\r\n"), 1):
+            await sender.send(header + b"Subject: x\r\n\r\nHello\r\n")
+            await arrived(hop.taken, count)
+        assert b"DKIM-Signature" not in b"".join(taken.content for taken in hop.taken)
+        assert "not signed by DKIM: it has no From field" in sender.log()
+        assert "not signed by DKIM: its From field has no address" in sender.log()
+
+
 # Servers that take less.
 
 

@@ -378,7 +378,13 @@ async def test_the_rules_are_those_of_mail_over_smtp(
     """S4, S7, S8: senders, routes, line ends, size, header, hops, recipients."""
     options = {
         "senders": {"shop": "shop@*"},
-        "limits": {"message_size": 100_000, "recipients": 5, "hops": 3, "header_size": 1000},
+        "limits": {
+            "message_size": 100_000,
+            "recipients": 5,
+            "hops": 3,
+            "header_size": 1000,
+            "line_length": 2048,
+        },
         "routes": (
             {"match": {"recipient": "*@closed.test"}, "deliver": {"refuse": "Moved away"}},
             {"match": {"recipient": "*@d.test"}, "deliver": {"discard": True}},
@@ -392,6 +398,19 @@ async def test_the_rules_are_those_of_mail_over_smtp(
         assert service.metrics.requests == 0
         assert service.metrics.errors == {"refused": 1}
         assert (await post(service, LEAST)).status_code == 202
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_message_as_it_is_loses_what_its_recipients_should_not_see(tmp_path: Path) -> None:
+    """S28: as over SMTP."""
+    routes = ({"deliver": {"maildir": "mail"}},)
+    content = b"From root Mon\r\nBcc : secret@d.test\r\nSubject : x\r\nno field\r\nBcc: y\r\n"
+    async with intake(tmp_path, routes=routes) as service:
+        answer = await post(service, content, query="?from=shop@b.test&to=c@d.test")
+        assert answer.status_code == 202, answer.text
+        (mail,) = await mails(tmp_path)
+    assert mail.endswith(b"\r\nSubject: x\r\n\r\nno field\r\nBcc: y\r\n")
+    assert b"secret" not in mail
 
 
 @pytest.mark.parametrize(

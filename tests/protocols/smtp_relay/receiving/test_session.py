@@ -90,8 +90,9 @@ async def test_every_command_in_one_piece(tmp_path: Path) -> None:
 
         def work() -> list[str]:
             with Raw(service.port) as client:
-                client.send("EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA", "a: b", "", ".")
-                return client.send("QUIT").replies(6)
+                client.send("EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA")
+                replies = client.replies(4)
+                return replies + client.send("a: b", "", ".", "QUIT").replies(2)
 
         replies = await in_thread(work)
         assert [reply[:3] for reply in replies] == ["250", "250", "250", "354", "250", "221"]
@@ -105,7 +106,8 @@ async def test_a_client_that_closes_its_side_gets_its_answer(tmp_path: Path) -> 
 
         def work() -> str:
             with Raw(service.port) as client:
-                client.send("HELO x", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA", "a: b", "", ".")
+                client.send("HELO x", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA").replies(4)
+                client.send("a: b", "", ".")
                 client.socket.shutdown(socket.SHUT_WR)
                 return client.rest()
 
@@ -261,6 +263,35 @@ async def test_recipients_without_a_way_are_refused_at_rcpt(tmp_path: Path) -> N
             await in_thread(lambda: send(port, to="a@closed.test"))
         with pytest.raises(smtplib.SMTPRecipientsRefused, match=r"5\.1\.2"):
             await in_thread(lambda: send(port, to="a@other.test"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_recipients_without_a_folder_are_refused_at_rcpt(tmp_path: Path) -> None:
+    """S18: no message is accepted that could only be bounced."""
+    routes = ({"deliver": {"maildir": "mail/{domain}/{local}"}},)
+    async with relay(tmp_path, routes=routes) as service:
+
+        def work() -> list[str]:
+            with Raw(service.port) as client:
+                client.send("EHLO x", "MAIL FROM:<> SMTPUTF8")
+                client.send(
+                    "RCPT TO:<a/b@x.test>", "RCPT TO:<\u2025@x.test>", 'RCPT TO:<".."@x.test>'
+                )
+                client.send(
+                    "RCPT TO:<user@bücher.example>", "RCPT TO:<\uff55ser@xn--bcher-kva.example>"
+                )
+                client.send("RCPT TO:<postmaster>", "DATA")
+                return client.replies(9) + client.send("a: b", "", ".").replies(1)
+
+        replies = await in_thread(work)
+        assert [reply[:9] for reply in replies[2:5]] == ["553 5.1.3"] * 3
+        assert [reply[:3] for reply in replies[5:]] == ["250", "250", "250", "354", "250"]
+        folder = tmp_path / "mail"
+        await until(lambda: len(list(folder.glob("*/*/new/*"))) == 3, reactor=reactor)
+        assert sorted(str(path.relative_to(folder)) for path in folder.glob("*/*")) == [
+            "mx.test/postmaster",
+            "xn--bcher-kva.example/user",
+        ]
 
 
 HASH = PasswordHasher(time_cost=1, memory_cost=64).hash("geheim")

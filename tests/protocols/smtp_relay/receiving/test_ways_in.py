@@ -206,7 +206,11 @@ async def test_swaks_through_the_proxy_protocol(tmp_path: Path, version: str) ->
 @pytest_twisted.ensureDeferred
 async def test_nobody_claims_an_address_who_is_no_balancer(tmp_path: Path) -> None:
     """S7."""
-    options = {"proxy_protocol_from": "192.0.2.99", "relay_for": "192.0.2.0/24"}
+    options = {
+        "proxy_protocol_from": "192.0.2.99",
+        "relay_for": "192.0.2.0/24",
+        "refuse_early_talk": False,
+    }
     async with relay(tmp_path, **options) as service:
 
         def work() -> list[str]:
