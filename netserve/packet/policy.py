@@ -85,13 +85,22 @@ class Policy:
         Raises:
             Refused: something of it is not allowed.
         """
+        self.check_layers(packet)
         for layer in packet.every_layer():
-            if not self.allows_layer(layer.name):
-                raise Refused(f"the layer {layer.name} is not in packet.layers")
             for name, value in layer.fields:
                 if (layer.name, name) in TARGET_FIELDS:
                     for network in networks_in(value, f"{layer.name}.{name}"):
                         self._check_target(network)
+
+    def check_layers(self, packet: Packet) -> None:
+        """Look at an expression that is only to be built: its layers and its data.
+
+        Raises:
+            Refused: something of it is not allowed.
+        """
+        for layer in packet.every_layer():
+            if not self.allows_layer(layer.name):
+                raise Refused(f"the layer {layer.name} is not in packet.layers")
         size = data_in(packet)
         if size > self.payload:
             raise Refused(f"{size} bytes of data; packet.payload allows {self.payload}")

@@ -50,8 +50,8 @@ SOCKETS: Final = frozenset({"socket", "bind"})
 BASIC: Final = frozenset(_NUMBERS) - FILES - SOCKETS
 """What a running Python program with open descriptors needs."""
 
-_SOCKETS_LEFT: Final = ((17, 3), (17, 2), (2, 3), (10, 3), (16, 3))
-"""Families and types: AF_PACKET (raw, cooked), raw IPv4 and IPv6, netlink."""
+_SOCKETS_LEFT: Final = ((17, 3), (17, 2), (2, 3), (10, 3))
+"""Families and types: AF_PACKET (raw, cooked), raw IPv4 and IPv6."""
 _IOCTLS_LEFT: Final = (0x5421, 0x5450, 0x5451)
 """FIONBIO, FIONCLEX, FIOCLEX: what Python's sockets need to be non-blocking, and not inherited."""
 _TYPE_MASK: Final = 0xF

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import socket
+import struct
 from typing import Final
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -133,3 +135,18 @@ def hand_down(number: int) -> None:
     effective, permitted, inheritable = capabilities()
     set_capabilities(effective, permitted, inheritable | 1 << number)
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+
+
+def bind_packet(descriptor: int, protocol: int, interface: int) -> None:
+    """Bind a packet socket; Python's own `bind` asks for the interface by its name, by an ioctl.
+
+    Arguments:
+        descriptor: of the socket.
+        protocol: an EtherType, or ETH_P_ALL.
+        interface: an index, or 0 for all.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    address = struct.pack("=HHiHBB8x", socket.AF_PACKET, socket.htons(protocol), interface, 0, 0, 0)
+    _checked(int(_libc.bind(descriptor, address, len(address))), "bind")
