@@ -20,6 +20,7 @@ VERBS = {
     "dkim": ("netserve.cli.dkim:dkim", "Make a key for signing mail, and print its DNS record."),
     "passwd": ("netserve.cli.passwd:passwd", "Add a user to a file of users, or change one."),
     "send": ("netserve.cli.send:send", "Send a test message, and follow it to its end."),
+    "packet": ("netserve.cli.packet:packet", "Craft packets, send them, look at the answers."),
     "queue": ("netserve.cli.queue:queue", "Look at the durable queue, and act on it."),
 }
 """Every verb: where it is, and what it is for."""

@@ -26,6 +26,8 @@ ERRORS: Final = frozenset({"invalid", "refused", "missing", "busy", "late", "fai
 error of the operating system; an error of ours."""
 
 LONGEST_DEADLINE: Final = 3600.0
+MOST_EXPRESSIONS: Final = 1000
+"""Of one request; all of them together fit into a frame."""
 
 
 class RequestError(ValueError):
@@ -51,10 +53,10 @@ class Craft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """Send an expression's packets, and wait for answers.
+    """Send the packets of expressions, and wait for answers.
 
     Arguments:
-        packet: the expression.
+        packets: the expressions.
         layer: 2 to send frames by `interface`, 3 to send IP packets.
         interface: the one to leave by; on layer 3 None is the one that the kernel chooses.
         timeout: seconds to wait for answers after the last packet; None does not wait at all.
@@ -66,7 +68,7 @@ class Exchange:
         detail: whether Scapy's words for each answer, field by field, are wanted.
     """
 
-    packet: Packet
+    packets: tuple[Packet, ...]
     layer: Literal[2, 3] = 3
     interface: str | None = None
     timeout: float | None = 2.0
@@ -81,7 +83,7 @@ class Exchange:
         """As JSON values."""
         return {
             "op": "exchange",
-            "packet": encode(self.packet),
+            "packets": [encode(packet) for packet in self.packets],
             **{name: getattr(self, name) for name in _EXCHANGE_OPTIONS},
         }
 
@@ -120,14 +122,16 @@ def read_ask(value: Any) -> Ask:
                 return Craft(packet=decode(packet), detail=detail)
             case {"op": "layers", "name": str() | None as name}:
                 return DescribeLayers(name=name)
-            case {"op": "exchange", "packet": packet}:
-                return _exchange(decode(packet), value)
+            case {"op": "exchange", "packets": [_, *_] as packets}:
+                if len(packets) > MOST_EXPRESSIONS:
+                    raise RequestError(f"more than {MOST_EXPRESSIONS} expressions")
+                return _exchange(tuple(map(decode, packets)), value)
     except NotationError as error:
         raise RequestError(error.what) from None
     raise RequestError("not a request")
 
 
-def _exchange(packet: Packet, value: dict[str, Any]) -> Exchange:
+def _exchange(packets: tuple[Packet, ...], value: dict[str, Any]) -> Exchange:
     match value:
         case {
             "layer": 2 | 3 as layer,
@@ -150,7 +154,7 @@ def _exchange(packet: Packet, value: dict[str, Any]) -> Exchange:
             if timeout is not None and count > 1:
                 raise RequestError("count is for sending without waiting")
             return Exchange(
-                packet=packet, layer=layer, interface=interface, timeout=timeout, count=count,
+                packets=packets, layer=layer, interface=interface, timeout=timeout, count=count,
                 inter=inter, retry=retry, multi=multi, first=first, detail=detail,
             )  # fmt: skip
     raise RequestError("not a request to send")

@@ -171,7 +171,8 @@ class PacketHelper:
             if isinstance(ask, Craft):
                 self.policy.check_layers(ask.packet)
             elif isinstance(ask, Exchange):
-                self.policy.check_packet(ask.packet)
+                for packet in ask.packets:
+                    self.policy.check_packet(packet)
                 timeout = (ask.timeout or 0.0) * (ask.retry + 1)
                 self.policy.check_work(count=ask.count, inter=ask.inter, timeout=timeout)
                 if ask.layer == 2:
@@ -347,7 +348,9 @@ class PacketHelper:
     def _log_use(self, ask: Ask, text: str, *, is_error: bool = False) -> None:
         if isinstance(ask, Exchange):
             log = self._log.warn if is_error else self._log.info
-            shown = render(ask.packet)
+            shown = render(ask.packets[0])
+            if len(ask.packets) > 1:
+                shown = f"{shown} and {len(ask.packets) - 1} more"
             shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
             where = ask.interface or "-"
             log(

@@ -53,7 +53,8 @@ class ExchangeJob(Job):
         self, ask: Exchange, tools: Tools, tell: Callable[[dict[str, Any]], None], deadline: float
     ) -> None:
         super().__init__(tools, tell, deadline)
-        tools.policy.check_packet(ask.packet)
+        for packet in ask.packets:
+            tools.policy.check_packet(packet)
         tools.policy.check_work(count=ask.count, inter=ask.inter, timeout=ask.timeout or 0.0)
         if ask.layer == 2:
             tools.policy.check_interface(ask.interface or "")
@@ -63,7 +64,7 @@ class ExchangeJob(Job):
         self._interface = self._find_interface(ask.interface)
         self._phase = Phase.BUILD
         most = tools.policy.packets // ask.count
-        self._building = Building(tools, ask.packet, most, self._interface)
+        self._building = Building(tools, ask.packets, most, self._interface)
         self._targets: list[bytes] = []
         self._matcher = Matcher(multi=ask.multi)
         self._waiting: list[Waiting] = []

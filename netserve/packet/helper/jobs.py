@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -140,16 +141,20 @@ class Building:
 
     Arguments:
         tools: see there.
-        packet: the expression.
+        expressions: what they are made of.
         most: how many there may be.
         interface: the one that they are for, or None.
     """
 
     def __init__(
-        self, tools: Tools, packet: Packet, most: int, interface: Interface | None = None
+        self,
+        tools: Tools,
+        expressions: Iterable[Packet],
+        most: int,
+        interface: Interface | None = None,
     ) -> None:
         self._tools = tools
-        self._built = tools.builder.all(packet)
+        self._built = chain.from_iterable(map(tools.builder.all, expressions))
         self._most = most
         self._interface = interface
         self.packets: list[Built] = []
@@ -190,7 +195,7 @@ class CraftJob(Job):
         super().__init__(tools, tell, deadline)
         self._detail = ask.detail
         tools.policy.check_layers(ask.packet)
-        self._building = Building(tools, ask.packet, tools.policy.packets)
+        self._building = Building(tools, [ask.packet], tools.policy.packets)
 
     def turn(self, now: float) -> None:
         if not self._building.go_on():

@@ -1,0 +1,55 @@
+"""Runs one coroutine on netserve's reactor, for commands that are no daemon."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+def react(main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
+    """Run it to its end; Ctrl-C cancels it.
+
+    Arguments:
+        main: is given the reactor; awaits Deferreds; its result is the exit code.
+
+    Returns:
+        the exit code; 130 after Ctrl-C, where the coroutine did not end well after it.
+    """
+    from netserve.reactor import install  # noqa: PLC0415 - see cli/__init__.py
+
+    reactor = install()
+    from twisted.internet.defer import CancelledError, Deferred  # noqa: PLC0415
+
+    ended: list[Any] = []
+    stopping: list[bool] = []
+    running: Deferred[int] | None = None
+
+    def begin() -> None:
+        nonlocal running
+        running = Deferred.fromCoroutine(main(reactor))
+        running.addBoth(end)
+
+    def end(result: Any) -> None:
+        ended.append(result)
+        if not stopping:
+            stopping.append(True)
+            reactor.stop()
+
+    def cancel() -> None:
+        stopping.append(True)
+        if running is not None and not running.called:
+            running.cancel()
+
+    reactor.callWhenRunning(begin)
+    reactor.addSystemEventTrigger("before", "shutdown", cancel)
+    reactor.run()
+    if not ended:
+        return 1
+    (result,) = ended
+    if isinstance(result, int):
+        return result
+    if result.check(CancelledError):
+        return 130
+    result.printTraceback(file=sys.stderr)
+    return 70
