@@ -163,7 +163,13 @@ def log_to_system() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    observer: Any = STDLibLogObserver(logger.name)
+    observe: Any = STDLibLogObserver(logger.name)
+
+    def observe_use(event: dict[str, Any]) -> None:
+        if event.get("log_namespace") == "netserve.packet" or event.get("isError"):
+            observe(event)
+
+    observer: Any = observe_use
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
 
 

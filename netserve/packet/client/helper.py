@@ -66,6 +66,7 @@ class _Request:
         ends: the reactor's time of its deadline.
         answered: given each answer.
         result: fires with the end.
+        use: see `PacketHelper.ask`.
         timer: for its deadline.
         number: once it was handed over.
     """
@@ -74,6 +75,7 @@ class _Request:
     ends: float
     answered: Answered | None
     result: Deferred[dict[str, Any]]
+    use: str | None
     timer: Any = None
     number: int = 0
 
@@ -126,7 +128,12 @@ class PacketHelper:
     # What users call
 
     def ask(
-        self, ask: Ask, *, deadline: float, answered: Answered | None = None
+        self,
+        ask: Ask,
+        *,
+        deadline: float,
+        answered: Answered | None = None,
+        use: str | None = None,
     ) -> Deferred[dict[str, Any]]:
         """Ask for something; cancelling the Deferred ends it.
 
@@ -134,14 +141,16 @@ class PacketHelper:
             ask: see `netserve.packet.requests`.
             deadline: seconds from now in which it has to end.
             answered: given each answer of an exchange as it comes in.
+            use: words for the log in the place of the expression; empty for what is logged
+                only if it fails, since it goes on with what was logged.
 
         Errors:
             PacketError: from the Deferred.
         """
-        request = _Request(ask, self._reactor.seconds() + deadline, answered, Deferred())
+        request = _Request(ask, self._reactor.seconds() + deadline, answered, Deferred(), use)
         problem = self._problem(ask)
         if problem is not None:
-            self._log_use(ask, f"{problem.kind}: {problem.what}", is_error=True)
+            self._log_use(request, f"{problem.kind}: {problem.what}", is_error=True)
             return fail(problem)
         request.result = Deferred(lambda _: self._cancel(request))
         request.timer = self._reactor.callLater(deadline, self._late, request)
@@ -311,14 +320,14 @@ class PacketHelper:
         if request.timer is not None and request.timer.active():
             request.timer.cancel()
         if isinstance(end, PacketError):
-            self._log_use(request.ask, f"{end.kind}: {end.what}", is_error=True)
+            self._log_use(request, f"{end.kind}: {end.what}", is_error=True)
             if not request.result.called:
                 request.result.errback(end)
             return
         if isinstance(request.ask, Exchange):
             sent = int(end.get("sent", 0))
             self._pace.take(self._reactor.seconds(), sent)
-            self._log_use(request.ask, f"sent {sent} packets, {end.get('answers', 0)} answers")
+            self._log_use(request, f"sent {sent} packets, {end.get('answers', 0)} answers")
         if not request.result.called:
             request.result.callback(end)
 
@@ -345,15 +354,21 @@ class PacketHelper:
         self._finish(request, late)
         self._kill()
 
-    def _log_use(self, ask: Ask, text: str, *, is_error: bool = False) -> None:
-        if isinstance(ask, Exchange):
-            log = self._log.warn if is_error else self._log.info
-            shown = render(ask.packets[0])
-            if len(ask.packets) > 1:
-                shown = f"{shown} and {len(ask.packets) - 1} more"
-            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-            where = ask.interface or "-"
-            log(
-                "packet: user {user}, layer {layer}, interface {where}, {shown}: {text}",
-                user=self._user, layer=ask.layer, where=where, shown=shown, text=text,
-            )  # fmt: skip
+    def _log_use(self, request: _Request, text: str, *, is_error: bool = False) -> None:
+        ask = request.ask
+        if not isinstance(ask, Exchange) or (request.use == "" and not is_error):
+            return
+        log = self._log.warn if is_error else self._log.info
+        shown = request.use or _shown(ask)
+        where = ask.interface or "-"
+        log(
+            "packet: user {user}, layer {layer}, interface {where}, {shown}: {text}",
+            user=self._user, layer=ask.layer, where=where, shown=shown, text=text,
+        )  # fmt: skip
+
+
+def _shown(ask: Exchange) -> str:
+    """The expressions in one line of bounded length."""
+    text = render(ask.packets[0])
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return f"{text} and {len(ask.packets) - 1} more" if len(ask.packets) > 1 else text

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from netserve.packet.headers import HeaderError, target_of
+from netserve.packet.helper.answer_filter import answer_filter
 from netserve.packet.helper.building import Built
 from netserve.packet.helper.jobs import TURN, Building, Job, JobError, Overtime, Tools
-from netserve.packet.helper.matching import Matcher, Waiting, answer_filter
+from netserve.packet.helper.matching import Matcher, Waiting
 from netserve.packet.helper.sockets import PacketSocket, Received
 from netserve.packet.netlink import Interface, NetlinkError
 from netserve.packet.policy import Refused
@@ -135,7 +136,7 @@ class ExchangeJob(Job):
         try:
             self._receiver = PacketSocket(self._ask.layer, self._interface, version)
             if self._ask.layer == 3:
-                self._receiver.filter(answer_filter(version, self._targets))
+                self._receiver.filter(answer_filter(built.data for built in packets))
             self._receiver.begin()
         except PermissionError:
             raise JobError("missing", _MISSING) from None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
@@ -14,11 +12,6 @@ from scapy.packet import Packet
 
 from netserve.packet.headers import ETHERTYPE_IPV4
 from netserve.packet.helper.sockets import Received
-
-_MOST_SOURCES: Final = {4: 32, 6: 16}
-_LOAD_WORD, _LOAD_BYTE, _EQUAL, _RETURN = 0x20, 0x30, 0x15, 0x06
-_ICMP, _ICMPV6 = 1, 58
-_ALL: Final = 0x40000
 
 
 @dataclass(slots=True)
@@ -87,36 +80,3 @@ class Matcher:
                 waiting.answers += 1
                 return waiting, packet
         return None
-
-
-def answer_filter(version: int, targets: Iterable[bytes]) -> list[tuple[int, int, int, int]]:
-    """A program of classic BPF for a cooked packet socket: what may be an answer.
-
-    That is what comes from a target, and every ICMP message, since routers send errors. With many
-    targets, or with groups, everything may be.
-
-    Arguments:
-        version: of IP.
-        targets: the packed destinations.
-    """
-    known = set(targets)
-    if len(known) > _MOST_SOURCES[version] or any(map(_is_group, known)):
-        return [(_RETURN, 0, 0, _ALL)]
-    at, protocol = (9, _ICMP) if version == 4 else (6, _ICMPV6)
-    program = [(_LOAD_BYTE, 0, 0, at), (_EQUAL, 0, 1, protocol), (_RETURN, 0, 0, _ALL)]
-    for target in known:
-        words = [int.from_bytes(target[i : i + 4], "big") for i in range(0, len(target), 4)]
-        start = 12 if version == 4 else 8
-        for number, word in enumerate(words):
-            # Where a word differs, what is left of this target is skipped, with its verdict.
-            skipped = (len(words) - number - 1) * 2 + 1
-            program += [(_LOAD_WORD, 0, 0, start + number * 4), (_EQUAL, 0, skipped, word)]
-        program.append((_RETURN, 0, 0, _ALL))
-    return [*program, (_RETURN, 0, 0, 0)]
-
-
-def _is_group(address: bytes) -> bool:
-    """A multicast or broadcast address, whose members answer from their own."""
-    if len(address) == 16:
-        return address[0] == 0xFF
-    return address[0] >= 224 or address[-1] == 255
