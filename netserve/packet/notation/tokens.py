@@ -128,7 +128,8 @@ def _string(prefix: str, quoted: str, at: int) -> Data:
     if is_bytes and not body.isascii():
         raise NotationError(r"bytes have ASCII characters only; write others as \x..", at)
     if "r" not in prefix:
-        body = _ESCAPE.sub(lambda match: _unescape(match, at, is_bytes=is_bytes), body)
+        start = at + len(prefix) + 1
+        body = _ESCAPE.sub(lambda match: _unescape(match, start, is_bytes=is_bytes), body)
     if is_bytes:
         return body.encode("latin-1")
     if has_surrogate(body):
@@ -136,7 +137,7 @@ def _string(prefix: str, quoted: str, at: int) -> Data:
     return body
 
 
-def _unescape(match: re.Match[str], at: int, *, is_bytes: bool) -> str:
+def _unescape(match: re.Match[str], start: int, *, is_bytes: bool) -> str:
     if match["hex"]:
         return chr(int(match["hex"], 16))
     if match["octal"] and int(match["octal"], 8) <= 0xFF:
@@ -146,5 +147,5 @@ def _unescape(match: re.Match[str], at: int, *, is_bytes: bool) -> str:
         return chr(int(wide, 16))
     if match["char"] in _CHARACTERS:
         return _CHARACTERS[match["char"]]
-    where = at + match.start()
+    where = start + match.start()
     raise NotationError(f"the escape {match[0]} has no meaning here; write a \\ as \\\\", where)
