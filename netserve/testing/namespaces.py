@@ -60,7 +60,7 @@ class Host:
 
     def command(self, *command: str | os.PathLike[str]) -> list[str]:
         """The command that runs a program in it."""
-        return [self._ip, "netns", "exec", self.name, *map(os.fspath, command)]
+        return [self._ip, "netns", "exec", self.name, *(os.fspath(part) for part in command)]
 
     def link(self, other: Host, address: str, other_address: str) -> tuple[str, str]:
         """A cable to another host.
