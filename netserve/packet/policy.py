@@ -207,7 +207,7 @@ class Policy:
         Raises:
             ValueError: they are none.
         """
-        if not isinstance(encoded, dict) or set(encoded) != _options():
+        if not isinstance(encoded, dict) or set(encoded) != set(_options()):
             raise ValueError("not a policy")
         try:
             return cls(
@@ -224,8 +224,8 @@ class Policy:
             raise ValueError("not a policy") from None
 
 
-def _options() -> set[str]:
-    return {each.name for each in fields(Policy) if each.init}
+def _options() -> tuple[str, ...]:
+    return tuple(each.name for each in fields(Policy) if each.init)
 
 
 def data_in(packet: Packet) -> int:
