@@ -24,6 +24,7 @@ VERBS = {
     "ping": ("netserve.cli.ping:ping", "Send echo requests to a host, and time the replies."),
     "traceroute": ("netserve.cli.traceroute:traceroute", "Show the routers on the way to a host."),
     "scan": ("netserve.cli.scan:scan", "Show which ports of a host are open."),
+    "sniff": ("netserve.cli.sniff:sniff", "Listen to an interface, onto the screen or to a file."),
     "list-layers": ("netserve.cli.layers:list_layers", "Show the layers that packets may have."),
     "queue": ("netserve.cli.queue:queue", "Look at the durable queue, and act on it."),
 }

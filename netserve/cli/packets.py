@@ -54,6 +54,21 @@ class Seconds(click.ParamType[float]):
             self.fail(f"{value!r} is not a time; write 2s, 500ms or 1m", param, ctx)
 
 
+class Bytes(click.ParamType[int]):
+    """``4096``, ``64KiB``, ``1GiB`` as bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See click."""
+        from netserve.config.types import parse_size  # noqa: PLC0415
+
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def load_settings(config: Path | None) -> PacketSettings:
     """The section ``packet:`` of a file.
 
@@ -95,7 +110,7 @@ class Session:
             policy=settings.policy(),
             launcher=choose_launcher(settings.socket, settings.user),
             log=Logger(namespace="netserve.packet"),
-            user=_user(),
+            user=user_name(),
         )
 
     def print(self, text: str, value: Any) -> None:
@@ -173,7 +188,7 @@ def log_to_system() -> None:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
 
 
-def _user() -> str:
+def user_name() -> str:
     """Who uses it: the one behind sudo, too."""
     uid = os.getuid()
     try:

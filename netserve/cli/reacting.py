@@ -8,7 +8,7 @@ from typing import Any
 
 
 def react(main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
-    """Run it to its end; Ctrl-C cancels it.
+    """Run it to its end; Ctrl-C cancels it, and waits for what it does about that.
 
     Arguments:
         main: is given the reactor; awaits Deferreds; its result is the exit code.
@@ -22,8 +22,9 @@ def react(main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
     from twisted.internet.defer import CancelledError, Deferred  # noqa: PLC0415
 
     ended: list[Any] = []
-    stopping: list[bool] = []
     running: Deferred[int] | None = None
+    stopped: Deferred[None] = Deferred()
+    is_stopping = False
 
     def begin() -> None:
         nonlocal running
@@ -32,14 +33,19 @@ def react(main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
 
     def end(result: Any) -> None:
         ended.append(result)
-        if not stopping:
-            stopping.append(True)
+        if is_stopping:
+            stopped.callback(None)
+        else:
             reactor.stop()
 
-    def cancel() -> None:
-        stopping.append(True)
-        if running is not None and not running.called:
-            running.cancel()
+    def cancel() -> Deferred[None] | None:
+        """The reactor stops, and waits for what the coroutine has to do until then."""
+        nonlocal is_stopping
+        is_stopping = True
+        if running is None or ended:
+            return None
+        running.cancel()
+        return stopped
 
     reactor.callWhenRunning(begin)
     reactor.addSystemEventTrigger("before", "shutdown", cancel)

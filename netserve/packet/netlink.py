@@ -63,6 +63,11 @@ class Interface:
         return self.kind in {ARPHRD_ETHER, ARPHRD_LOOPBACK}
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether what goes out by it comes in again."""
+        return self.kind == ARPHRD_LOOPBACK
+
+    @property
     def is_bare(self) -> bool:
         """Whether its frames are IP packets."""
         return self.kind in _ARPHRD_IP

@@ -17,6 +17,8 @@ LINK_ETHERNET: Final = 1
 LINK_RAW: Final = 101
 _MAGIC: Final = 0xA1B23C4D
 _LONGEST: Final = 262_144
+RECORD_HEAD: Final = struct.Struct("=IIII")
+"""What stands before each packet: seconds, nanoseconds, bytes that follow, bytes that it had."""
 
 
 def file_header(link: int, snap: int = _LONGEST) -> bytes:
@@ -27,17 +29,6 @@ def file_header(link: int, snap: int = _LONGEST) -> bytes:
         snap: the most bytes of a packet that are kept.
     """
     return struct.pack("=IHHiIII", _MAGIC, 2, 4, 0, 0, snap, link)
-
-
-def record_header(nanoseconds: int, kept: int, size: int) -> bytes:
-    """What stands before each packet.
-
-    Arguments:
-        nanoseconds: since 1970.
-        kept: bytes that follow.
-        size: bytes that the packet had.
-    """
-    return struct.pack("=IIII", *divmod(nanoseconds, 1_000_000_000), kept, size)
 
 
 def create(path: Path) -> IO[bytes]:
@@ -66,7 +57,8 @@ class Recording:
 
     def packet(self, nanoseconds: int, data: bytes) -> None:
         """Add a packet, with its time since 1970."""
-        self._file.write(record_header(nanoseconds, len(data), len(data)) + data)
+        time = divmod(nanoseconds, 1_000_000_000)
+        self._file.write(RECORD_HEAD.pack(*time, len(data), len(data)) + data)
 
     def __enter__(self) -> Self:
         return self

@@ -305,7 +305,7 @@ class PacketHelper:
                 self._set_state(State.READY)
                 self._go_on()
             case {"failed": {"kind": str(kind), "what": str(what)}}:
-                self._fail_all(PacketError("unavailable", what))
+                self._fail_all(PacketError(kind, what))
 
     def _ended(self, number: int, end: dict[str, Any] | PacketError) -> None:
         request = self._open.get(number)

@@ -36,7 +36,6 @@ from netserve.packet.confinement import system
 from netserve.packet.errors import PacketError
 
 HELPER: Final = "netserve.packet.helper"
-SNIFFER: Final = "netserve.packet.sniffer"
 COPY_NAME: Final = "netserve-packet-python"
 UNIT_SOCKET: Final = Path("/run/netserve/packet.socket")
 NO_SCAPY: Final = "Scapy is not installed; install it by pip install 'netserve[packet]'"
@@ -74,17 +73,17 @@ class Spawn:
     Arguments:
         interpreter: the Python that runs it.
         user: whom it becomes, if it is started by root.
-        module: what it runs.
+        needs_scapy: whether Scapy has to be installed for it.
         hand_down: whether it gets this process' CAP_NET_RAW.
     """
 
     interpreter: Path
     user: str = "nobody"
-    module: str = HELPER
+    needs_scapy: bool = True
     hand_down: bool = False
 
     def launch(self, reactor: Any, link: Link, log: Logger) -> Running:
-        if self.module == HELPER and importlib.util.find_spec("scapy") is None:
+        if self.needs_scapy and importlib.util.find_spec("scapy") is None:
             raise PacketError("unavailable", NO_SCAPY)
         if self.hand_down:
             with suppress(OSError):
@@ -93,7 +92,7 @@ class Spawn:
         with ours, theirs, Path(os.devnull).open("r+b") as null:
             process = _Process(log)
             command = [
-                str(self.interpreter), "-I", "-m", self.module,
+                str(self.interpreter), "-I", "-m", HELPER,
                 "--stream", str(_STREAM), "--user", self.user,
             ]  # fmt: skip
             descriptors = {0: null.fileno(), 1: null.fileno(), 2: "r", _STREAM: theirs.fileno()}
@@ -125,27 +124,25 @@ class Connect:
         return _Connected(link)
 
 
-def choose_launcher(path: Path | None = UNIT_SOCKET, user: str = "nobody") -> Launcher:
+def choose_launcher(
+    path: Path | None = UNIT_SOCKET, user: str = "nobody", *, needs_scapy: bool = True
+) -> Launcher:
     """The best way there is; see the module.
 
     Arguments:
         path: of the system service's socket; None not to use one.
         user: whom a helper of root becomes.
+        needs_scapy: whether Scapy has to be installed for it.
     """
     if path is not None and path.is_socket() and os.access(path, os.R_OK | os.W_OK):
         return Connect(path)
-    return choose_spawn(user)
-
-
-def choose_spawn(user: str = "nobody", module: str = HELPER) -> Spawn:
-    """The best way to a process of our own."""
     own = Path(sys.executable)
     if system.has_capability(system.CAP_NET_RAW):
-        return Spawn(own, user, module, hand_down=os.geteuid() != 0)
+        return Spawn(own, user, needs_scapy, hand_down=os.geteuid() != 0)
     copy = own.with_name(COPY_NAME)
     if has_file_capability(copy) and os.access(copy, os.X_OK):
-        return Spawn(copy, user, module)
-    return Spawn(own, user, module)
+        return Spawn(copy, user, needs_scapy)
+    return Spawn(own, user, needs_scapy)
 
 
 def has_file_capability(path: Path) -> bool:

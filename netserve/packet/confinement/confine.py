@@ -49,7 +49,12 @@ class Report:
 
 
 def confine(
-    *, user: str, keep: frozenset[int], calls: frozenset[str], writes_files: bool = False
+    *,
+    user: str,
+    keep: frozenset[int],
+    calls: frozenset[str],
+    reads: tuple[Path, ...] = (),
+    writes_files: bool = False,
 ) -> Report:
     """Give up everything else; there is no way back.
 
@@ -57,6 +62,8 @@ def confine(
         user: whom a process of root becomes; another process stays who it is.
         keep: the capabilities that are kept, if the process has them.
         calls: the system calls that are left, names of `seccomp`.
+        reads: files that may still be read, where Landlock sees to it that it is no others; with
+            `seccomp.READS` among the calls, until another filter takes those away.
         writes_files: whether files are open that may grow.
 
     Raises:
@@ -65,7 +72,8 @@ def confine(
     try:
         is_root = os.geteuid() == 0
         ids = _ids(user) if is_root else None  # while there are files to look them up in
-        chroot = is_root and _leave_files()
+        reads = reads if landlock.version() else ()
+        chroot = is_root and not reads and _leave_files()
         kept = system.capabilities()[1] & _bits(keep)
         if ids is not None:
             _leave_root(*ids)
@@ -75,7 +83,7 @@ def confine(
     except (OSError, KeyError) as error:
         raise ConfinementError(f"the privileges cannot be dropped: {error}") from None
     _limit(writes_files=writes_files)
-    version = landlock.restrict()
+    version = landlock.restrict(reads)
     report = Report(
         uid=os.geteuid(),
         capabilities=system.capabilities()[1],

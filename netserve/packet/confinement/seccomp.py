@@ -40,14 +40,20 @@ _NUMBERS: Final[dict[str, tuple[int, int]]] = {
     "bind": (49, 200), "getsockname": (51, 204), "getpeername": (52, 205),
     "setsockopt": (54, 208), "getsockopt": (55, 209), "sendto": (44, 206), "recvfrom": (45, 207),
     "sendmsg": (46, 211), "recvmsg": (47, 212), "shutdown": (48, 210),
+    "openat": (257, 56), "newfstatat": (262, 79), "pread64": (17, 67), "access": (21, -1),
+    "faccessat": (269, 48),
     "socket": (41, 198), "mmap": (9, 222), "mprotect": (10, 226), "ioctl": (16, 29),
+    "prctl": (157, 167),
 }  # fmt: skip
 
 FILES: Final = frozenset({"ftruncate", "fsync", "fdatasync"})
 """What writing to an open file needs."""
+READS: Final = frozenset({"openat", "newfstatat", "pread64", "access", "faccessat", "prctl"})
+"""What reading files needs, for a while: filters add up, and a second one, for which `prctl` is
+left, takes these away."""
 SOCKETS: Final = frozenset({"socket", "bind"})
 """What opening packet sockets needs; see `_SOCKETS_LEFT`."""
-BASIC: Final = frozenset(_NUMBERS) - FILES - SOCKETS
+BASIC: Final = frozenset(_NUMBERS) - FILES - READS - SOCKETS
 """What a running Python program with open descriptors needs."""
 
 _SOCKETS_LEFT: Final = ((17, 3), (17, 2), (2, 3), (10, 3))
@@ -121,6 +127,13 @@ def _rule(name: str) -> list[_Instruction]:
         for request in _IOCTLS_LEFT:
             rule += [(_EQUAL, 0, 1, request), (_RETURN, 0, 0, _ALLOW)]
         return [*rule, (_RETURN, 0, 0, _DENY)]
+    if name == "prctl":
+        return [
+            (_LOAD, 0, 0, 16),
+            (_EQUAL, 0, 1, PR_SET_SECCOMP),
+            (_RETURN, 0, 0, _ALLOW),
+            (_RETURN, 0, 0, _DENY),
+        ]
     if name == "socket":
         rule = []
         for family, kind in _SOCKETS_LEFT:

@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -28,10 +29,12 @@ SECCOMP_MODE_FILTER: Final = 2
 
 # From the same numbers on all architectures since Linux 5.1.
 LANDLOCK_CREATE_RULESET: Final = 444
+LANDLOCK_ADD_RULE: Final = 445
 LANDLOCK_RESTRICT_SELF: Final = 446
 
 _CAPGET: Final = {"x86_64": 125, "aarch64": 90}
 _CAPSET: Final = {"x86_64": 126, "aarch64": 91}
+_SO_ATTACH_FILTER: Final = 26
 _CAPABILITY_VERSION_3: Final = 0x20080522
 
 CAP_SETPCAP: Final = 8
@@ -150,3 +153,19 @@ def bind_packet(descriptor: int, protocol: int, interface: int) -> None:
     """
     address = struct.pack("=HHiHBB8x", socket.AF_PACKET, socket.htons(protocol), interface, 0, 0, 0)
     _checked(int(_libc.bind(descriptor, address, len(address))), "bind")
+
+
+def attach_filter(sock: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
+    """Let the kernel drop what a program of classic BPF does not take.
+
+    Arguments:
+        sock: the socket.
+        program: operation, distance if true, distance if false, operand.
+
+    Raises:
+        OSError: the kernel refuses it.
+    """
+    code = b"".join(struct.pack("=HBBI", *one) for one in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    header = struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)

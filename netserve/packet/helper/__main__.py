@@ -1,7 +1,9 @@
-"""The start of the helper.
+"""The start of a process that handles packets.
 
-Its stream is descriptor 3, or what ``--stream`` says; from there comes the policy, unless
-``--policy FILE`` gives one that whoever asks cannot change.
+Its stream is descriptor 3, or what ``--stream`` says. The first message has the policy, unless
+``--policy FILE`` gives one that whoever asks cannot change; with ``sniff`` in it the process is a
+sniffer (`netserve.packet.sniffer`), and a descriptor may come with it; else it is the helper, which
+is the one that loads Scapy.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -18,7 +21,7 @@ from typing import Any, Final
 from netserve.packet.confinement import ConfinementError, confine, seccomp, system
 from netserve.packet.frames import FrameError, FrameReader, frame
 from netserve.packet.netlink import Netlink
-from netserve.packet.policy import Policy
+from netserve.packet.policy import Policy, Refused
 
 _LONGEST_START: Final = 10.0
 
@@ -26,18 +29,21 @@ _LONGEST_START: Final = 10.0
 def main() -> int:
     """Serve one stream; the exit code is 0 at its end, 1 where there was no start."""
     options = _arguments()
+    # Ctrl-C is sent to all processes of a terminal; this one ends with its stream.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.closerange(options.stream + 1, os.sysconf("SC_OPEN_MAX"))
     stream = socket.socket(fileno=options.stream)
-    reader = FrameReader()
     try:
-        policy = _policy(stream, reader, options.policy)
-        _serve(stream, policy, options.user)
-    except ImportError as error:
-        return _fail(stream, "scapy", f"Scapy cannot be imported: {error}")
-    except ConfinementError as error:
-        return _fail(stream, "confinement", str(error))
-    except (OSError, ValueError, FrameError) as error:
-        return _fail(stream, "start", f"{type(error).__name__}: {error}")
+        message, descriptors = _first_message(stream)
+        policy = _policy(message, options.policy)
+        if "sniff" in message:
+            from netserve.packet.sniffer.run import serve  # noqa: PLC0415 - needs no Scapy
+
+            serve(stream, policy, message["sniff"], descriptors, options.user)
+        else:
+            _serve(stream, policy, options.user)
+    except (ImportError, ConfinementError, OSError, ValueError, Refused) as error:
+        return _fail(stream, error)
     return 0
 
 
@@ -49,19 +55,31 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _policy(stream: socket.socket, reader: FrameReader, file: Path | None) -> Policy:
-    """The policy: from the file, or the first message."""
+def _first_message(stream: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """The first message, and the descriptors that came with it.
+
+    Raises:
+        ValueError: there is none.
+    """
     stream.settimeout(_LONGEST_START)
+    reader, descriptors = FrameReader(), []
     while True:
-        data = stream.recv(1 << 16)
+        data, received, _, _ = socket.recv_fds(stream, 1 << 16, 1)
+        descriptors += received
         if not data:
-            raise ValueError("the stream ended before there was a policy")
-        if messages := reader.feed(data):
-            break
-    (message,) = messages
+            raise ValueError("the stream ended before there was a message")
+        messages = reader.feed(data)
+        if messages:
+            (message,) = messages
+            if isinstance(message, dict):
+                return message, descriptors
+            raise ValueError("the first message has no policy")
+
+
+def _policy(message: dict[str, Any], file: Path | None) -> Policy:
     if file is not None:
         return Policy.from_json(json.loads(file.read_text()))
-    return Policy.from_json(message.get("policy") if isinstance(message, dict) else None)
+    return Policy.from_json(message.get("policy"))
 
 
 def _serve(stream: socket.socket, policy: Policy, user: str) -> None:
@@ -110,7 +128,21 @@ def _serve(stream: socket.socket, policy: Policy, user: str) -> None:
     server.run()
 
 
-def _fail(stream: socket.socket, kind: str, what: str) -> int:
+def _fail(stream: socket.socket, error: Exception) -> int:
+    """Say why there is no start, in the kinds of `netserve.packet.requests.ERRORS`."""
+    match error:
+        case ImportError():
+            kind, what = "unavailable", f"Scapy cannot be imported: {error}"
+        case Refused():
+            kind, what = "refused", str(error)
+        case PermissionError():
+            kind, what = "missing", "CAP_NET_RAW is missing; see netserve packet setup"
+        case OSError() | ConfinementError():
+            kind, what = "unavailable", str(error)
+        case FrameError():
+            kind, what = "bug", str(error)
+        case _:
+            kind, what = "invalid", str(error)
     try:
         stream.sendall(frame({"failed": {"kind": kind, "what": what}}))
     except OSError:

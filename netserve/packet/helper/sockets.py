@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import socket
 import struct
 import time
 from dataclasses import dataclass
 from typing import Final
 
-from netserve.packet.confinement.system import bind_packet
+from netserve.packet.confinement.system import attach_filter, bind_packet
 from netserve.packet.headers import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 from netserve.packet.netlink import Interface
 
 _IPV6_RAW: Final = 255  # IPPROTO_RAW: the header is in what is sent
 _SO_TIMESTAMPNS: Final = 35
-_SO_ATTACH_FILTER: Final = 26
 _SOL_PACKET: Final = 263
 _PACKET_STATISTICS: Final = 6
 _PACKET_IGNORE_OUTGOING: Final = 23
@@ -126,10 +124,7 @@ class PacketSocket:
 
     def filter(self, program: list[tuple[int, int, int, int]]) -> None:
         """Attach a program of classic BPF; the kernel drops what it does not take."""
-        code = b"".join(struct.pack("HBBI", *one) for one in program)
-        buffer = ctypes.create_string_buffer(code, len(code))
-        header = struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer))
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
+        attach_filter(self.socket, program)
 
     def begin(self) -> None:
         """Receive from now on."""
