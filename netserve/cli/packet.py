@@ -105,7 +105,10 @@ def _work(
             inter=inter, retry=retry, multi=multi, first=first, detail=show,
         )  # fmt: skip
         deadline = timeout * (retry + 1) + session.settings.timeout + _GRACE
-        recording = open_recording(pcap, layer=ask.layer) if pcap else nullcontext()
+        try:
+            recording = open_recording(pcap, layer=ask.layer) if pcap else nullcontext()
+        except OSError as error:
+            raise click.ClickException(f"{pcap}: {error.strerror}") from None
         number = 0
         with recording as file:
             printer = Printer(session, layer=ask.layer, show=show, recording=file)

@@ -155,6 +155,9 @@ def run(work: Work, settings: PacketSettings, *, as_json: bool) -> int:
                 click.echo(json.dumps({"error": {"kind": error.kind, "what": error.what}}))
             click.echo(f"netserve: {error.what}", err=True)
             return EXIT_CODES.get(error.kind, 1)
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
         finally:
             session.helper.close()
 
