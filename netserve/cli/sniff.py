@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -84,7 +87,6 @@ def sniff(
         from netserve.cli.packets import user_name  # noqa: PLC0415
         from netserve.packet.client import choose_launcher  # noqa: PLC0415
         from netserve.packet.client.sniffing import Sniffing  # noqa: PLC0415
-        from netserve.packet.recording import create  # noqa: PLC0415
 
         settings = session.settings
         shows = write is None or and_print
@@ -95,13 +97,7 @@ def sniff(
             "show": 0 if not shows else snap if as_hex or session.as_json else _SHOWN,
         }  # fmt: skip
         screen = Screen(session, as_hex=as_hex)
-        with contextlib.ExitStack() as stack:
-            file = None
-            if write is not None:
-                try:
-                    file = stack.enter_context(create(write)).fileno()
-                except OSError as error:
-                    raise click.ClickException(f"{write}: {error.strerror}") from None
+        with _new_file(write) as file:
             sniffing = Sniffing(
                 reactor=session.reactor, policy=settings.policy(),
                 launcher=choose_launcher(settings.socket, settings.user, needs_scapy=False),
@@ -119,6 +115,27 @@ def sniff(
         return 75 if str(done["why"]).startswith("error") else 0
 
     return work
+
+
+@contextlib.contextmanager
+def _new_file(path: Path | None) -> Iterator[int | None]:
+    """A new file's descriptor; it is removed where nothing was written to it."""
+    from netserve.packet.recording import create  # noqa: PLC0415
+
+    if path is None:
+        yield None
+        return
+    try:
+        file = create(path)
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
+    with file:
+        try:
+            yield file.fileno()
+        finally:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size == 0 and str(path) != "-":
+                path.unlink(missing_ok=True)
 
 
 def _tell_sums(session: Session, done: dict[str, Any]) -> None:

@@ -245,8 +245,12 @@ class PacketHelper:
             self._link.send({"policy": self.policy.to_json()})
 
     def _kill(self) -> None:
-        if self._running is not None:
-            self._running.kill()
+        """End the helper; nothing goes to it any longer, though its stream takes a while to end."""
+        running, link = self._running, self._link
+        if running is not None:
+            running.kill()
+        if link is not None:
+            self._closed(link)
 
     def _closed(self, link: Link) -> None:
         """A link is over: the helper ended, or there was none."""
@@ -351,8 +355,9 @@ class PacketHelper:
 
     def _stuck(self, request: _Request, late: PacketError) -> None:
         self._log.warn("packet helper: it is past a deadline and says nothing; killed")
-        self._finish(request, late)
+        self._open.pop(request.number, None)
         self._kill()
+        self._finish(request, late)
 
     def _log_use(self, request: _Request, text: str, *, is_error: bool = False) -> None:
         ask = request.ask
