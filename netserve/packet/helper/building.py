@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scapy.base_classes import Net
+from scapy.fields import FlagValue
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet as ScapyPacket
@@ -27,6 +28,7 @@ from scapy.volatile import (
     RandNum,
     RandShort,
     RandString,
+    VolatileValue,
 )
 
 from netserve.packet.helper.kernel import NoNeighbour
@@ -39,6 +41,8 @@ _CALLS: Final = {
     "RandNum": RandNum, "RandShort": RandShort, "RandString": RandString,
 }  # fmt: skip
 _HAVE_SOURCE: Final = (IP, IPv6)
+_SINGLE: Final = (int, str, bytes, float, type(None), FlagValue)
+"""Values that stand for themselves; the others may stand for several."""
 _LONGEST_REASON: Final = 200
 
 
@@ -78,7 +82,10 @@ class Builder:
         built: ScapyPacket | None = None
         for layer in node.layers:
             one = self._layer(layer) if isinstance(layer, Layer) else Raw(load=layer)
-            built = one if built is None else built / one
+            if built is None:
+                built = one
+            else:
+                built.add_payload(one)  # what `/` does, without its copies
         if built is None:
             raise BuildError("a packet without layers")
         return built
@@ -90,7 +97,8 @@ class Builder:
             BuildError: one of them cannot be made.
         """
         try:
-            for packet in self.packet(node):
+            built = self.packet(node)
+            for packet in (built,) if _settle(built) else built:
                 _settle_source(packet)
                 yield Built(bytes(packet), packet)
         except (BuildError, NotationError, MemoryError):
@@ -135,6 +143,29 @@ class Builder:
                 return tuple(self._value(item) for item in value)
             case _:
                 return value
+
+
+def _settle(packet: ScapyPacket) -> bool:
+    """Whether there is nothing in a packet that stands for several, or for a random value.
+
+    Its layers are then marked as settled, as iterating over a packet does with each of the copies
+    that it makes: building makes one more where that was not done.
+    """
+    layers = []
+    layer = packet
+    while layer:
+        defaults = (layer.default_fields, layer.overloaded_fields)
+        if any(isinstance(value, VolatileValue) for each in defaults for value in each.values()):
+            return False
+        for name, value in layer.fields.items():
+            is_list = isinstance(value, list) and layer.get_field(name).islist
+            if not is_list and not isinstance(value, _SINGLE):
+                return False
+        layers.append(layer)
+        layer = layer.payload
+    for layer in layers:
+        layer.explicit = 1
+    return True
 
 
 def _settle_source(packet: ScapyPacket) -> None:
