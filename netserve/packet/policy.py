@@ -52,7 +52,7 @@ class Policy:
         forge: whether packets may name a source that is neither an address of this machine nor
             inside of `targets`.
         layers: names of layers; ``*`` at the end stands for any ending.
-        interfaces: the interfaces for layer 2, and for sniffing.
+        interfaces: the interfaces that a request may name.
         other_frames: whether frames that name no IP address may be sent on layer 2.
         payload: bytes of data that one packet may carry.
         size: bytes of one packet, with its headers.
@@ -106,7 +106,7 @@ class Policy:
             raise Refused(f"{size} bytes of data; packet.payload allows {self.payload}")
 
     def check_interface(self, name: str) -> None:
-        """Layer 2, or sniffing, on an interface.
+        """An interface that a request names, to send by or to listen to.
 
         Raises:
             Refused: it is not allowed.

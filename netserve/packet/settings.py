@@ -44,7 +44,8 @@ class PacketSettings(Section):
     """The layers that packets may have, by the names of `netserve list-layers`; `ICMPv6*` stands
     for all that begin so, `*` for all."""
     interfaces: Names = ("lo",)
-    """The interfaces for frames (layer 2), and for `netserve sniff`."""
+    """The interfaces that a request may name: for frames (layer 2), as the way out, and for
+    `netserve sniff`."""
     other_frames: bool = False
     """Whether frames may be sent that name no IP address, such as those of STP and LLDP."""
     payload: Size = 1400

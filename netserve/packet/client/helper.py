@@ -184,8 +184,8 @@ class PacketHelper:
                     self.policy.check_packet(packet)
                 timeout = (ask.timeout or 0.0) * (ask.retry + 1)
                 self.policy.check_work(count=ask.count, inter=ask.inter, timeout=timeout)
-                if ask.layer == 2:
-                    self.policy.check_interface(ask.interface or "")
+                if ask.interface is not None:
+                    self.policy.check_interface(ask.interface)
         except Refused as error:
             return PacketError("refused", str(error))
         return None

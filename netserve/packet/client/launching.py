@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import site
 import socket
 import sys
 from contextlib import suppress
@@ -31,6 +32,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+import netserve
 from netserve.packet.client.link import Link, LinkFactory
 from netserve.packet.confinement import system
 from netserve.packet.errors import PacketError
@@ -91,14 +93,15 @@ class Spawn:
         ours, theirs = socket.socketpair()
         with ours, theirs, Path(os.devnull).open("r+b") as null:
             process = _Process(log)
+            flags, environment = _isolation()
             command = [
-                str(self.interpreter), "-I", "-m", HELPER,
+                str(self.interpreter), *flags, "-m", HELPER,
                 "--stream", str(_STREAM), "--user", self.user,
             ]  # fmt: skip
             descriptors = {0: null.fileno(), 1: null.fileno(), 2: "r", _STREAM: theirs.fileno()}
             try:
                 reactor.spawnProcess(
-                    process, command[0], command, env=_environment(), childFDs=descriptors
+                    process, command[0], command, env=environment, childFDs=descriptors
                 )
             except OSError as error:
                 what = f"{self.interpreter}: {error.strerror or error}"
@@ -153,9 +156,14 @@ def has_file_capability(path: Path) -> bool:
         return False
 
 
-def _environment() -> dict[str, str]:
-    """Nothing of this process' own: not its secrets, nor what Python or Scapy would read."""
-    return {"HOME": "/nonexistent", "TZ": "UTC", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+def _isolation() -> tuple[list[str], dict[str, str]]:
+    """Python's options and the environment: nothing of this process' own, not its secrets, nor what
+    Python or Scapy would read; but for the user's packages, where netserve is one of them.
+    """
+    environment = {"HOME": "/nonexistent", "TZ": "UTC", "LANG": "C.UTF-8"}
+    if site.ENABLE_USER_SITE and Path(netserve.__file__).is_relative_to(site.getusersitepackages()):
+        return ["-P", "-B"], {**environment, "PYTHONUSERBASE": site.getuserbase()}
+    return ["-I", "-B"], environment
 
 
 class _Process(ProcessProtocol):

@@ -32,8 +32,6 @@ LANDLOCK_CREATE_RULESET: Final = 444
 LANDLOCK_ADD_RULE: Final = 445
 LANDLOCK_RESTRICT_SELF: Final = 446
 
-_CAPGET: Final = {"x86_64": 125, "aarch64": 90}
-_CAPSET: Final = {"x86_64": 126, "aarch64": 91}
 _SO_ATTACH_FILTER: Final = 26
 _CAPABILITY_VERSION_3: Final = 0x20080522
 
@@ -88,10 +86,10 @@ def capabilities() -> tuple[int, int, int]:
     """The effective, permitted and inheritable capabilities of this thread, as bits.
 
     Raises:
-        OSError: the architecture is not known here.
+        OSError: the kernel refuses.
     """
     header, data = _Header(_CAPABILITY_VERSION_3, 0), (_Data * 2)()
-    syscall(_number(_CAPGET), ctypes.byref(header), ctypes.byref(data))
+    _checked(int(_libc.capget(ctypes.byref(header), ctypes.byref(data))), "capget")
     low, high = data
     return (
         low.effective | high.effective << 32,
@@ -104,21 +102,14 @@ def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
     """Set the capabilities of this thread.
 
     Raises:
-        OSError: the kernel refuses, or the architecture is not known here.
+        OSError: the kernel refuses.
     """
     header, data = _Header(_CAPABILITY_VERSION_3, 0), (_Data * 2)()
     for index, shift in enumerate((0, 32)):
         data[index].effective = effective >> shift & 0xFFFFFFFF
         data[index].permitted = permitted >> shift & 0xFFFFFFFF
         data[index].inheritable = inheritable >> shift & 0xFFFFFFFF
-    syscall(_number(_CAPSET), ctypes.byref(header), ctypes.byref(data))
-
-
-def _number(numbers: dict[str, int]) -> int:
-    try:
-        return numbers[MACHINE]
-    except KeyError:
-        raise OSError(f"the system calls of {MACHINE} are not known here") from None
+    _checked(int(_libc.capset(ctypes.byref(header), ctypes.byref(data))), "capset")
 
 
 def has_capability(number: int) -> bool:

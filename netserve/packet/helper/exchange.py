@@ -57,8 +57,8 @@ class ExchangeJob(Job):
         for packet in ask.packets:
             tools.policy.check_packet(packet)
         tools.policy.check_work(count=ask.count, inter=ask.inter, timeout=ask.timeout or 0.0)
-        if ask.layer == 2:
-            tools.policy.check_interface(ask.interface or "")
+        if ask.interface is not None:
+            tools.policy.check_interface(ask.interface)
         if not tools.capable:
             raise JobError("missing", _MISSING)
         self._ask = ask
@@ -67,6 +67,7 @@ class ExchangeJob(Job):
         most = tools.policy.packets // ask.count
         self._building = Building(tools, ask.packets, most, self._interface)
         self._targets: list[bytes] = []
+        self._own: dict[bytes, bool] = {}  # sources, and whether they are of this machine
         self._matcher = Matcher(multi=ask.multi)
         self._waiting: list[Waiting] = []
         self._queue: deque[Waiting] = deque()
@@ -117,7 +118,9 @@ class ExchangeJob(Job):
     def _check(self, built: Built) -> None:
         layer, netlink = self._ask.layer, self.tools.kernel.netlink
         for source in self.tools.policy.check_bytes(built.data, layer=layer):
-            if any(source) and not netlink.is_local(source):
+            if source not in self._own:
+                self._own[source] = not any(source) or netlink.is_local(source)
+            if not self._own[source]:
                 text = ".".join(map(str, source)) if len(source) == 4 else source.hex(":", 2)
                 raise Refused(f"the source {text} is not of this machine; packet.forge allows it")
 
