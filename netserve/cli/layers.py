@@ -1,4 +1,4 @@
-"""``netserve list-layers``: what can be named in a packet expression."""
+"""``netserve list-layers``: the layers of packet expressions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netserve.cli.packets import Session, Work, uses_helper
 def list_layers(name: str | None) -> Work:
     """Show the layers that a packet expression may name, or the fields of layer NAME.
 
-    Layers that the file does not allow are marked with a minus.
+    A minus marks layers that the file does not allow.
     """
 
     async def work(session: Session) -> int:

@@ -32,8 +32,8 @@ class _Group(click.Group):
 def packet() -> None:
     """Craft packets in Scapy's notation, send them, and look at the answers.
 
-    `netserve packet 'IP(dst="127.0.0.1")/ICMP()'` is short for `netserve packet sr ...`. What may
-    be sent is in the section `packet` of the file; without it, loopback alone.
+    `netserve packet 'IP(dst="127.0.0.1")/ICMP()'` is short for `netserve packet sr ...`. The
+    section `packet` of the file limits the packets; without it, only loopback is allowed.
     """
 
 
@@ -41,7 +41,7 @@ packet.add_command(setup)
 
 
 def _sending(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of all that send."""
+    """The options of all commands that send."""
     for option in (
         click.argument("expression"),
         click.option(
@@ -58,13 +58,13 @@ def _sending(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _receiving(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of all that wait for answers."""
+    """The options of all commands that wait for answers."""
     for option in (
         click.option(
             "--timeout", type=Seconds(), default=2.0, show_default="2s",
             help="Time to wait for answers after the last packet.",
         ),
-        click.option("--retry", default=0, help="Send packets without an answer again, so often."),
+        click.option("--retry", default=0, help="How often to resend packets without an answer."),
         click.option("--multi", is_flag=True, help="A packet may have several answers."),
         click.option("--show", is_flag=True, help="Show each answer field by field."),
         click.option(
@@ -90,7 +90,7 @@ def _work(
     rounds: int | None,
     first: bool = False,
 ) -> Work:
-    """Send and wait, so many rounds; without a number until Ctrl-C."""
+    """Send and wait for a number of rounds; without a number until Ctrl-C."""
 
     async def work(session: Session) -> int:
         from twisted.internet.defer import CancelledError  # noqa: PLC0415
@@ -128,10 +128,10 @@ def _work(
 
 
 async def _parsed(expression: str) -> Any:
-    """An expression with addresses in the place of names.
+    """Parse an expression, and resolve the names in it.
 
     Raises:
-        PacketError: it is not one, or a name has no address.
+        PacketError: it is malformed, or a name has no address.
     """
     from netserve.packet.client.names import with_addresses  # noqa: PLC0415
     from netserve.packet.errors import PacketError  # noqa: PLC0415
@@ -152,7 +152,7 @@ async def _pause(reactor: Any, seconds: float) -> None:
 @packet.command()
 @_sending
 @_receiving
-@click.option("--count", type=click.IntRange(1), default=1, help="Send it so many times.")
+@click.option("--count", type=click.IntRange(1), default=1, help="How many times to send it.")
 @uses_helper
 def sr(expression: str, count: int, **options: Any) -> Work:
     """Send EXPRESSION, and show each packet with its answers.
@@ -174,7 +174,7 @@ def sr1(expression: str, **options: Any) -> Work:
 @packet.command()
 @_sending
 @_receiving
-@click.option("--count", type=click.IntRange(1), help="Stop after so many rounds.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this number of rounds.")
 @uses_helper
 def srloop(expression: str, count: int | None, **options: Any) -> Work:
     """Send EXPRESSION again and again, every second or every --inter, until Ctrl-C."""
@@ -183,7 +183,7 @@ def srloop(expression: str, count: int | None, **options: Any) -> Work:
 
 @packet.command()
 @_sending
-@click.option("--count", type=click.IntRange(1), default=1, help="Send it so many times.")
+@click.option("--count", type=click.IntRange(1), default=1, help="How many times to send it.")
 @uses_helper
 def send(
     expression: str,
@@ -193,7 +193,7 @@ def send(
     inter: float | None,
     count: int,
 ) -> Work:
-    """Send EXPRESSION, and wait for nothing."""
+    """Send EXPRESSION without waiting for answers."""
 
     async def work(session: Session) -> int:
         from netserve.packet.requests import Exchange  # noqa: PLC0415

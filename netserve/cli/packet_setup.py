@@ -1,4 +1,4 @@
-"""``netserve packet setup``: what is missing to send packets, and how to get it."""
+"""``netserve packet setup``: reports missing requirements for packets, and installs them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def setup(
     copy: bool,
     group: str | None,
 ) -> None:
-    """Tell whether packets can be sent, and if not, how to get there.
+    """Report whether this machine can send packets, and explain how to set it up.
 
-    The exit code is 0 when they can, 69 when something is missing.
+    The exit code is 0 if it can, 69 if a requirement is missing.
     """
     from netserve.packet import setup as steps  # noqa: PLC0415 - Twisted, only when it is used
 
@@ -53,7 +53,7 @@ def setup(
             sys.exit(EXIT_CODES["missing"])
         return
     if group is None:
-        raise click.UsageError("--systemd and --copy need --group: those who may use it")
+        raise click.UsageError("--systemd and --copy need --group: the group that may use it")
     try:
         number = grp.getgrnam(group).gr_gid
     except KeyError:
@@ -61,7 +61,7 @@ def setup(
     try:
         if copy:
             path = steps.make_copy(number)
-            click.echo(f"{path}: the members of {group} can send any packet by it")
+            click.echo(f"{path}: the members of {group} can send any packet with it")
         if systemd is not None:
             files = steps.write_units(
                 systemd,

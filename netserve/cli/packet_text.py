@@ -1,4 +1,4 @@
-"""What packets and answers look like on the screen."""
+"""Prints packets and answers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from netserve.packet.recording import Recording
 
 
 class Printer:
-    """Prints the rounds of a command, answers as they come in.
+    """Prints the rounds of a command.
 
     Arguments:
         session: how to print.
-        layer: 2 or 3, of what is sent.
+        layer: 2 or 3, the layer of the packets.
         show: whether each answer is shown field by field.
-        recording: gets packets and answers, too.
+        recording: gets packets and answers as well, or None.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class Printer:
         self._is_headed = False
 
     def begin(self, number: int) -> Callable[[dict[str, Any]], None]:
-        """A round begins; what its answers are to be given to."""
+        """Start a round; returns the callback for its answers."""
         self._round = number
         self._answers = []
         return self._answers.append
 
     def end(self, done: dict[str, Any]) -> None:
-        """A round has ended."""
+        """Print a round that has ended."""
         packets = [bytes.fromhex(data) for data in done["packets"]]
         self._sent += done["sent"]
         self._total += len(packets)

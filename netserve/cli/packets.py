@@ -1,7 +1,7 @@
-"""What the commands share that use the packet helper: the policy, the helper, errors, the log.
+"""Shared by the commands that use the packet helper: the policy, the helper, errors, the log.
 
-The exit codes, beside 0 and 1, are those of sysexits.h: 69 where the helper or the capability is
-missing, 70 for an error of ours, 75 where it may work another time, 77 where the policy says no.
+The exit codes besides 0 and 1 are those of sysexits.h: 69 if the helper or the capability is
+missing, 70 for a bug in netserve, 75 if a later attempt may work, 77 if the policy refuses.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def load_settings(config: Path | None) -> PacketSettings:
 
 
 class Session:
-    """What a command works with.
+    """The context of a command.
 
     Arguments:
         reactor: the reactor.
@@ -114,7 +114,7 @@ class Session:
         )
 
     def print(self, text: str, value: Any) -> None:
-        """Print a text for people, or a value as one line of JSON."""
+        """Print the text for people, or the value as one line of JSON."""
         click.echo(json.dumps(value, ensure_ascii=False) if self.as_json else text)
 
 
@@ -122,12 +122,12 @@ Work = Callable[[Session], Coroutine[Any, Any, int]]
 
 
 def uses_helper(command: Callable[..., Work]) -> Callable[..., None]:
-    """The options of every such command; it gives the work, whose result is the exit code."""
+    """Add the common options to a command; it returns the work, whose result is the exit code."""
 
     @click.option(
         "--config",
         type=click.Path(path_type=Path),
-        help="The file whose section `packet` says what is allowed. [default: config.yaml]",
+        help="The file whose section `packet` limits the packets. [default: config.yaml]",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, one value a line.")
     @wraps(command)
@@ -165,7 +165,7 @@ def run(work: Work, settings: PacketSettings, *, as_json: bool) -> int:
 
 
 def log_to_system() -> None:
-    """Each use of packets goes to the system's log, or to standard error where there is none."""
+    """Log each use of packets to the system's log, or to standard error if there is none."""
     from twisted.logger import STDLibLogObserver, globalLogBeginner  # noqa: PLC0415
 
     handler: logging.Handler
@@ -192,11 +192,11 @@ def log_to_system() -> None:
 
 
 def user_name() -> str:
-    """Who uses it: the one behind sudo, too."""
+    """The name of the user, and of the user of sudo."""
     uid = os.getuid()
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = str(uid)
-    behind = os.environ.get("SUDO_USER", "")
-    return f"{name} (for {behind})" if behind and behind.isprintable() else name
+    real = os.environ.get("SUDO_USER", "")
+    return f"{name} (for {real})" if real and real.isprintable() else name

@@ -14,9 +14,11 @@ _GRACE = 15.0
 
 @click.command()
 @click.argument("host")
-@click.option("--count", type=click.IntRange(1), help="Stop after so many; default: until Ctrl-C.")
 @click.option(
-    "--interval", type=Seconds(), default=1.0, show_default="1s", help="From one to the next."
+    "--count", type=click.IntRange(1), help="Stop after this number of requests; default: Ctrl-C."
+)
+@click.option(
+    "--interval", type=Seconds(), default=1.0, show_default="1s", help="Time between requests."
 )
 @click.option(
     "--timeout", type=Seconds(), default=2.0, show_default="2s", help="Wait for each reply."
@@ -83,7 +85,7 @@ def ping(
 def _tell(
     session: Session, sequence: int, target: str, answers: list[dict[str, Any]], statistics: Any
 ) -> None:
-    """Print the answer to one request, and count it."""
+    """Print and count the answer to one request."""
     from netserve.packet.tools.ping import Reply  # noqa: PLC0415
 
     if not answers:

@@ -1,4 +1,4 @@
-"""Runs one coroutine on netserve's reactor, for commands that are no daemon."""
+"""Runs one coroutine on netserve's reactor, for commands."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def react(main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
-    """Run it to its end; Ctrl-C cancels it, and waits for what it does about that.
+    """Run a coroutine to its end; Ctrl-C cancels it, and waits until it has ended.
 
     Arguments:
-        main: is given the reactor; awaits Deferreds; its result is the exit code.
+        main: takes the reactor, awaits Deferreds, and returns the exit code.
 
     Returns:
-        the exit code; 130 after Ctrl-C, where the coroutine did not end well after it.
+        the exit code; 130 after Ctrl-C, unless the coroutine returned one.
     """
     from netserve.reactor import install  # noqa: PLC0415 - see cli/__init__.py
 
@@ -39,7 +39,7 @@ def react(main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
             reactor.stop()
 
     def cancel() -> Deferred[None] | None:
-        """The reactor stops, and waits for what the coroutine has to do until then."""
+        """Cancel the coroutine; the reactor stops when it has ended."""
         nonlocal is_stopping
         is_stopping = True
         if running is None or ended:

@@ -15,9 +15,9 @@ import click
 from netserve.cli.packets import Bytes, Seconds, Session, Work, uses_helper
 
 _LAST_WORDS: Final = 10.0
-"""Seconds in which a sniffer that was stopped has to write what it has."""
+"""Seconds for a sniffer that was stopped to write its last packets."""
 _SHOWN: Final = 256
-"""Bytes of a packet that a line on the screen is made of."""
+"""Bytes of a packet that a line on the screen needs."""
 
 
 @click.command()
@@ -33,7 +33,7 @@ _SHOWN: Final = 256
 )
 @click.option("--print", "and_print", is_flag=True, help="With --write: onto the screen as well.")
 @click.option(
-    "-c", "--count", type=click.IntRange(1), default=None, help="Stop after so many packets."
+    "-c", "--count", type=click.IntRange(1), default=None, help="Stop after this number of packets."
 )
 @click.option("--duration", type=Seconds(), default=0.0, help="Stop after this time.")
 @click.option(
@@ -74,7 +74,7 @@ def sniff(
     promiscuous: bool,
     as_hex: bool,
 ) -> Work:
-    """Show what comes in and goes out by an interface, until Ctrl-C.
+    """Show the packets on an interface, until Ctrl-C.
 
     FILTER is in the language of pcap-filter(7), such as `tcp port 80 and host 127.0.0.1`. The exit
     code is 0 when it ended by a limit or by Ctrl-C.
@@ -119,7 +119,7 @@ def sniff(
 
 @contextlib.contextmanager
 def _new_file(path: Path | None) -> Iterator[int | None]:
-    """A new file's descriptor; it is removed where nothing was written to it."""
+    """The descriptor of a new file; the file is removed if it stays empty."""
     from netserve.packet.recording import create  # noqa: PLC0415
 
     if path is None:

@@ -20,7 +20,7 @@ _GRACE: Final = 20.0
     type=click.Choice(["udp", "tcp", "icmp"]),
     default="udp",
     show_default=True,
-    help="What the probes are.",
+    help="The protocol of the probes.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="The port; default: 33434, for tcp 80.")
 @click.option(
@@ -55,8 +55,8 @@ def traceroute(
 ) -> Work:
     """Show the routers on the way to HOST.
 
-    Probes of all hops are sent at once, as fast as the file allows. The exit code is 0 when HOST
-    answered, 1 when it did not.
+    The command sends the probes of all hops at once, at the rate that the file allows. The exit
+    code is 0 if HOST answered, 1 if it did not.
     """
     if hops < first:
         raise click.UsageError("--hops is less than --first")

@@ -1,4 +1,4 @@
-"""The one error that those who use packets meet."""
+"""The error that packet operations raise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from netserve.errors import NetserveError
 
 
 class PacketError(NetserveError):
-    """Something of the packets' did not work; the text says what, and what can be done.
+    """A packet operation failed; the text gives the cause and, where there is one, the remedy.
 
     Arguments:
         kind: one of `netserve.packet.requests.ERRORS`, or ``died`` (the helper ended while it

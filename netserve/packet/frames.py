@@ -1,6 +1,6 @@
 """JSON values in frames: four bytes of length (big-endian), then as many bytes of UTF-8.
 
-Spoken over a stream between the helper and those who use it. Pure.
+The helper and its clients exchange them over a stream. Pure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=
 
 
 class FrameError(ValueError):
-    """The other side sent what is no frame; the stream cannot be used any longer."""
+    """The peer sent a malformed frame; the stream cannot be used any longer."""
 
 
 def frame(value: Any) -> bytes:

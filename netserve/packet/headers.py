@@ -1,8 +1,8 @@
-"""Where the bytes of a packet go: each address that they name, through tags and tunnels.
+"""The addresses that a packet's bytes name, through tags and tunnels.
 
-This is what the policy is enforced on, in the helper, just before a packet is sent: what the
-expression said no longer counts. A header that cannot be followed to its addresses is an error, so
-that nothing is sent whose way is not known.
+The helper enforces the policy on these addresses just before it sends a packet; the expression no
+longer matters at that point. A header that this module cannot follow to its addresses is an error,
+so no packet leaves with an unknown destination.
 
 Sources: RFC 791, 1071 (IPv4), RFC 8200 (IPv6 and its extension headers), RFC 826 (ARP), IEEE 802.3
 and 802.1Q (Ethernet), RFC 2784 (GRE), RFC 7348 (VXLAN).
@@ -22,7 +22,7 @@ ETHERTYPE_IPV6: Final = 0x86DD
 _TAGS: Final = frozenset({0x8100, 0x88A8, 0x9100})
 _TRANSPARENT_ETHERNET: Final = 0x6558
 _LEAST_TYPE: Final = 0x600
-"""Below it the field of the type is a length, and what follows is LLC (IEEE 802.3)."""
+"""Below this value the type field is a length, and LLC follows (IEEE 802.3)."""
 _SNAP: Final = bytes.fromhex("aaaa03000000")
 _IP_IN_IP: Final = 4
 _IPV6_IN_IP: Final = 41
@@ -36,11 +36,11 @@ _VXLAN_PORT: Final = 4789
 _SOURCE_ROUTES: Final = frozenset({131, 137})
 """Loose and strict source route, options of IPv4 (RFC 791, 3.1)."""
 _DEEPEST: Final = 8
-"""Tags, tunnels and extension headers that are followed."""
+"""The most tags, tunnels and extension headers that are followed."""
 
 
 class HeaderError(ValueError):
-    """The bytes are not a packet whose way can be told; the text says why."""
+    """The destinations of a packet cannot be determined; the text says why."""
 
 
 class Named(NamedTuple):
@@ -73,7 +73,7 @@ def addresses(data: bytes, *, layer: int) -> Iterator[Named]:
 
 
 def target_of(data: bytes) -> Address:
-    """The destination in the outermost header of an IP packet, which is what the kernel routes by.
+    """The destination in the outermost header of an IP packet; the kernel routes by it.
 
     Raises:
         HeaderError: it has none.
@@ -138,7 +138,7 @@ def _ipv4(view: memoryview, depth: int) -> Iterator[Named]:
     yield Named("source", bytes(view[12:16]))
     yield Named("target", bytes(view[16:20]))
     yield from _source_routes(view[20:length])
-    if not _number(view, 6) & 0x1FFF:  # what follows is the beginning of the payload
+    if not _number(view, 6) & 0x1FFF:  # only the first fragment has the payload's header
         yield from _inner(view[9], view[length:], depth)
 
 
@@ -170,7 +170,7 @@ def _ipv6(view: memoryview, depth: int) -> Iterator[Named]:
         if len(view) < 8:
             raise HeaderError("an extension header of IPv6 is incomplete")
         if kind == _FRAGMENT and _number(view, 2) & 0xFFF8:
-            return  # what follows is not the beginning of the payload
+            return  # only the first fragment has the payload's header
         size = 8 if kind == _FRAGMENT else 8 + view[1] * 8
         if kind == _ROUTING:
             yield from _routing(view[:size])
@@ -187,7 +187,7 @@ def _routing(header: memoryview) -> Iterator[Named]:
 
 
 def _inner(kind: int, view: memoryview, depth: int) -> Iterator[Named]:
-    """What a tunnel carries."""
+    """The addresses in the packet that a tunnel carries."""
     _check_depth(depth)
     if kind in {_IP_IN_IP, _IPV6_IN_IP} and len(view):
         yield from _ip(view, depth + 1)

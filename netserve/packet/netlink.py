@@ -1,4 +1,4 @@
-"""What the kernel knows of interfaces, routes and neighbours, by rtnetlink(7).
+"""Interfaces, routes and neighbours from the kernel, by rtnetlink(7).
 
 One socket, opened before a process is confined and used after it; the kernel answers at once.
 """
@@ -64,7 +64,7 @@ class Interface:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether what goes out by it comes in again."""
+        """Whether every packet that leaves by it arrives there again."""
         return self.kind == ARPHRD_LOOPBACK
 
     @property
@@ -197,7 +197,7 @@ class Netlink:
                 payload = data[at + _HEADER.size : at + size]
                 at += max(_HEADER.size, size + 3 & ~3)
                 if about != number:
-                    continue  # what is left of a request that ended early
+                    continue  # the rest of an earlier reply that was not read to its end
                 if answered == _DONE:
                     return
                 if answered == _ERROR:

@@ -1,11 +1,11 @@
-"""A rate that is kept: when the next packet may go. Pure; the caller gives the time."""
+"""Keeps a rate: computes when the next packet may be sent. Pure; the caller passes the time."""
 
 from __future__ import annotations
 
 from typing import Final
 
 _BURST: Final = 0.02
-"""Seconds of the rate that may be caught up with: timers are late."""
+"""Seconds by which packets may be early, since timers are late."""
 
 
 class Pace:
@@ -13,7 +13,7 @@ class Pace:
 
     Arguments:
         interval: seconds from one packet to the next.
-        burst: seconds that packets may come early, so that late timers cost no rate.
+        burst: seconds by which packets may be early, so that late timers do not lower the rate.
     """
 
     def __init__(self, interval: float, burst: float = _BURST) -> None:
@@ -22,9 +22,9 @@ class Pace:
         self._due = 0.0  # the time at which the next packet is exactly on time
 
     def wait(self, now: float) -> float:
-        """Seconds until the next packet may go; 0.0 when it may go now."""
+        """Seconds until the next packet may be sent; 0.0 if it may be sent now."""
         return max(0.0, self._due - self._burst - now)
 
     def take(self, now: float, count: int = 1) -> None:
-        """Packets went."""
+        """Packets were sent."""
         self._due = max(self._due, now) + self.interval * count

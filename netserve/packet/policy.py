@@ -1,8 +1,8 @@
-"""What may be sent and listened to: targets, layers, sizes, rates. Pure.
+"""The limits on packets: targets, layers, sizes, rates. Pure.
 
-The same policy is asked twice: by the client, of the expression, before anything is handed to the
-helper, and by the helper, of the expression again and then of the bytes of every packet, which
-alone decide where it goes. What neither allows is `Refused`.
+Two processes enforce the same policy. The client checks the expression before it passes a request
+to the helper. The helper checks the expression again, and then the bytes of every packet, since
+only the bytes decide where a packet goes. A violation raises `Refused`.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _ADDRESS_CALLS: Final = frozenset({"Net", "Net6"})
 
 
 class Refused(Exception):
-    """The policy does not allow it; the text says what, and which option of the file decides."""
+    """The policy does not allow a request; the text names the option of the file that decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the section ``packet:`` of the file allows; the defaults allow loopback alone.
+    """The limits from the section ``packet:`` of the file; the defaults allow loopback only.
 
     Arguments:
         targets: the networks that packets may go to.
@@ -77,13 +77,13 @@ class Policy:
         default_factory=dict, init=False, repr=False, compare=False, hash=False
     )
 
-    # What a request asks for
+    # Requests
 
     def check_packet(self, packet: Packet) -> None:
-        """Look at an expression: its layers, the addresses and the data that stand in it.
+        """Check an expression: its layers, addresses and data.
 
         Raises:
-            Refused: something of it is not allowed.
+            Refused: part of it is not allowed.
         """
         self.check_layers(packet)
         for layer in packet.every_layer():
@@ -93,10 +93,10 @@ class Policy:
                         self._check_target(network)
 
     def check_layers(self, packet: Packet) -> None:
-        """Look at an expression that is only to be built: its layers and its data.
+        """Check an expression that will be built but not sent: its layers and data.
 
         Raises:
-            Refused: something of it is not allowed.
+            Refused: part of it is not allowed.
         """
         for layer in packet.every_layer():
             if not self.allows_layer(layer.name):
@@ -115,7 +115,7 @@ class Policy:
             raise Refused(f"the interface {name} is not in packet.interfaces")
 
     def check_work(self, *, count: int, inter: float | None, timeout: float) -> None:
-        """How much a request wants: rounds, the pause between packets, and time.
+        """Check the amounts in a request: rounds, the pause between packets, and time.
 
         Raises:
             Refused: it is more than is allowed.
@@ -130,17 +130,17 @@ class Policy:
         if timeout > self.timeout:
             raise Refused(f"{timeout:g} s; packet.timeout allows {self.timeout:g} s")
 
-    # What is sent
+    # Packets
 
     def check_bytes(self, data: bytes, *, layer: int) -> tuple[bytes, ...]:
-        """Look at a packet as it will be sent.
+        """Check a packet as it will be sent.
 
         Arguments:
             data: all of it.
             layer: 2 or 3.
 
         Returns:
-            the sources, packed, that are allowed only if they are addresses of this machine.
+            the packed sources that are allowed only if they are addresses of this machine.
 
         Raises:
             Refused: an address, or its size, is not allowed.
@@ -160,7 +160,7 @@ class Policy:
         except HeaderError as error:
             raise Refused(str(error)) from None
         if not has_target and not self.other_frames:
-            raise Refused("a frame that names no IP address; packet.other_frames allows those")
+            raise Refused("a frame without an IP address; packet.other_frames would allow it")
         return sources
 
     def allows_layer(self, name: str) -> bool:
@@ -258,7 +258,7 @@ def networks_in(value: Value, where: str) -> Iterator[Network]:
         where: the field's name, for messages.
 
     Raises:
-        Refused: it cannot be told which addresses those are.
+        Refused: the addresses cannot be determined.
     """
     if isinstance(value, (list, tuple)):
         for item in value:

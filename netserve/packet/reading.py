@@ -1,7 +1,7 @@
-"""A packet's bytes -> the few facts that a line of text, a scan or a trace needs. Pure.
+"""Reads the few facts from a packet's bytes that a line of text, a scan or a trace needs. Pure.
 
-This is no dissector: it knows Ethernet, ARP, IPv4, IPv6, TCP, UDP and ICMP, and says "something
-else" of all the rest. Nothing that it reads makes it raise.
+This is no full dissector: it knows Ethernet, ARP, IPv4, IPv6, TCP, UDP and ICMP. No input makes it
+raise an exception.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ PROTOCOLS: Final = {_TCP: "TCP", _UDP: "UDP", _ICMP: "ICMP", _ICMPV6: "ICMPv6"}
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a packet; a field that it does not have keeps its default.
+    """The facts about a packet; a field that the packet lacks keeps its default.
 
     Arguments:
-        version: 4 or 6; 0 for what is not IP.
+        version: 4 or 6; 0 if it is not IP.
         source: the sender's address, as text.
         target: the receiver's address.
         hops: the TTL or hop limit.
-        protocol: the number of what IP carries; -1 if that is not known.
+        protocol: the protocol number of the payload; -1 if it is not known.
         source_port: of TCP and UDP.
         target_port: of TCP and UDP.
         flags: of TCP, in Scapy's letters, such as ``SA``.
         kind: the type of an ICMP message.
         code: the code of an ICMP message.
-        size: bytes of what the last header carries.
+        size: bytes of the payload of the last header.
         quoted: the packet that an ICMP error is about.
-        other: words for what is not IP.
+        other: a description, if it is not IP.
     """
 
     version: int = 0

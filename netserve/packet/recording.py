@@ -18,7 +18,7 @@ LINK_RAW: Final = 101
 _MAGIC: Final = 0xA1B23C4D
 _LONGEST: Final = 262_144
 RECORD_HEAD: Final = struct.Struct("=IIII")
-"""What stands before each packet: seconds, nanoseconds, bytes that follow, bytes that it had."""
+"""The header of a record: seconds, nanoseconds, kept bytes, original bytes."""
 
 
 def file_header(link: int, snap: int = _LONGEST) -> bytes:

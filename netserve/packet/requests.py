@@ -1,7 +1,7 @@
-"""What is asked of the helper, and what it says; both sides share these shapes. Pure.
+"""The messages between the helper and its clients. Pure.
 
-Every message is one frame (`netserve.packet.frames`). The helper is first sent the policy and says
-what it is; then requests and replies, in any order::
+Every message is one frame (`netserve.packet.frames`). The client sends the policy, and the helper
+reports its state; requests and replies follow, in any order::
 
     > {"policy": {...}}                                     the first frame, once
     < {"ready": {"scapy": "2.7.0", "capable": true, "confinement": {...}}}
@@ -22,8 +22,8 @@ from typing import Any, Final, Literal, TypeAlias
 from netserve.packet.notation import NotationError, Packet, decode, encode
 
 ERRORS: Final = frozenset({"invalid", "refused", "missing", "busy", "late", "failed", "bug"})
-"""Not understood; not allowed; the capability is missing; too many requests; past its deadline; an
-error of the operating system; an error of ours."""
+"""Malformed; not allowed; the capability is missing; too many requests; past the deadline; an error
+of the operating system; a bug in netserve."""
 
 LONGEST_DEADLINE: Final = 3600.0
 MOST_EXPRESSIONS: Final = 1000
@@ -36,11 +36,11 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Craft:
-    """Make the bytes of an expression's packets, without sending them.
+    """Build the packets of an expression without sending them.
 
     Arguments:
         packet: the expression.
-        detail: whether Scapy's words for them are wanted, too.
+        detail: whether Scapy's description of each packet is wanted.
     """
 
     packet: Packet
@@ -65,7 +65,7 @@ class Exchange:
         retry: how many times packets without an answer are sent once more.
         multi: whether a packet may have several answers.
         first: whether the first answer is the end.
-        detail: whether Scapy's words for each answer, field by field, are wanted.
+        detail: whether Scapy's description of each answer, field by field, is wanted.
     """
 
     packets: tuple[Packet, ...]

@@ -34,20 +34,21 @@ Names: TypeAlias = Annotated[
 
 
 class PacketSettings(Section):
-    """What may be sent and listened to by packets; by default loopback alone."""
+    """The packets that netserve may send and capture; by default on loopback only."""
 
     targets: Networks = LOOPBACK
     """The networks that packets may be sent to."""
     forge: bool = False
-    """Whether packets may name a source that is neither this machine's nor one of `targets`."""
+    """Whether the source of a packet may be an address that is neither this machine's nor inside
+    `targets`."""
     layers: Names = USUAL_LAYERS
-    """The layers that packets may have, by the names of `netserve list-layers`; `ICMPv6*` stands
-    for all that begin so, `*` for all."""
+    """The layers that packets may have, as `netserve list-layers` names them; `ICMPv6*` matches
+    every name with that beginning, `*` matches all."""
     interfaces: Names = ("lo",)
     """The interfaces that a request may name: for frames (layer 2), as the way out, and for
     `netserve sniff`."""
     other_frames: bool = False
-    """Whether frames may be sent that name no IP address, such as those of STP and LLDP."""
+    """Whether frames without an IP address may be sent, such as those of STP and LLDP."""
     payload: Size = 1400
     """Bytes of data that one packet may carry."""
     size: Annotated[Size, Field(ge=28, le=_LARGEST)] = 1514
@@ -59,12 +60,12 @@ class PacketSettings(Section):
     timeout: Duration = 60.0
     """Time that one request may wait for answers."""
     requests: Annotated[int, Field(ge=1, le=64)] = 8
-    """Requests at the same time."""
+    """Concurrent requests."""
     socket: FilePath = Path("/run/netserve/packet.socket")
-    """The socket of the packet helper that runs as a system service; it is used where it exists,
-    and then the policy of that service holds as well."""
+    """The socket of the packet helper that runs as a system service. Commands use it if it exists,
+    and the policy of that service then applies as well."""
     user: str = "nobody"
-    """The user that the packet helper becomes, where it is started by root."""
+    """The user that the packet helper switches to when root starts it."""
     idle: Duration = 300.0
     """Time without a request after which the packet helper is stopped."""
 

@@ -1,4 +1,4 @@
-"""How a user who is not root gets to send packets: what is there, and how to get the rest."""
+"""Setup for users without root: reports the requirements that are missing, and installs them."""
 
 from __future__ import annotations
 
@@ -81,19 +81,19 @@ Environment=HOME=/nonexistent TZ=UTC LANG=C.UTF-8
 """
 
 EXPLANATION: Final = """\
-Ways to get there, the safest first; root has to do one of them once:
+There are four ways to set it up, the safest first. Root has to do one of them, once:
 
 1. A system service. systemd starts the packet helper for each connection to its socket, with
-   CAP_NET_RAW alone. What may be sent is in a file of root's, so the users of the group can do
-   no more than that. netserve has to be installed where root alone can change it.
+   only CAP_NET_RAW. A file that root owns limits the packets, and members of GROUP cannot exceed
+   it. Install netserve where only root can change it.
      sudo {netserve} packet setup --systemd /etc/systemd/system --group GROUP
-2. The capability for the daemon's own unit, where netserve runs as a service. What may be sent
-   is in the daemon's file.
+2. An ambient capability in the unit of the daemon, if netserve runs as a service. The file of
+   the daemon limits the packets.
      AmbientCapabilities=CAP_NET_RAW
-3. A copy of the interpreter that has the capability. Who may run it can send anything, whatever
-   the file says: it is for the group alone.
+3. A copy of the interpreter with the capability. Only members of GROUP can run it, but they can
+   send any packet with it, whatever the file says.
      sudo {netserve} packet setup --copy --group GROUP
-4. Root itself: the helper leaves root as soon as it has started.
+4. Root itself. The helper drops root as soon as it has started.
      sudo {netserve} packet ...
 """
 
@@ -104,7 +104,7 @@ class SetupError(NetserveError):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What this machine has.
+    """The requirements that this machine meets.
 
     Arguments:
         scapy: whether Scapy is installed.
@@ -124,7 +124,7 @@ class Found:
         return self.service or (self.scapy and (self.own or self.copy))
 
     def lines(self) -> Iterator[str]:
-        """What is there, for people."""
+        """The report for people."""
         scapy = "installed" if self.scapy else "missing: pip install 'netserve[packet]'"
         yield f"Scapy: {scapy}"
         yield f"system service: {'there, and used' if self.service else 'not there'}"
@@ -158,8 +158,8 @@ def write_units(
         folder: for the units.
         policy_file: for the policy.
         socket: where the service listens.
-        group: whose members may use it.
-        policy: what they may do.
+        group: the group that may use it.
+        policy: the limits for its members.
 
     Returns:
         the files.

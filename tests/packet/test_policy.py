@@ -105,7 +105,11 @@ def test_bytes_that_are_allowed() -> None:
         (ip4("10.0.0.1", ip4("8.8.8.8"), protocol=4), 3, "the target 8.8.8.8 is not"),
         (ip6("2001::1"), 3, "the target 2001::1 is not"),
         (ether(0x800, ip4("8.8.8.8")), 2, "the target 8.8.8.8 is not"),
-        (ether(0x88CC, b"lldp"), 2, "names no IP address; packet.other_frames allows"),
+        (
+            ether(0x88CC, b"lldp"),
+            2,
+            "a frame without an IP address; packet.other_frames would allow",
+        ),
         (ip4("10.0.0.1", bytes(300)), 3, "a packet of 320 bytes; packet.size allows 200"),
         (b"GET / HTTP/1.1", 3, "header of IPv4 is incomplete"),
     ],

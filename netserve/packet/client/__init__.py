@@ -1,7 +1,7 @@
-"""The side of the packets that runs in the daemon and in the command: on Twisted, without Scapy.
+"""The client side of packets, for the daemon and the commands: on Twisted, without Scapy.
 
-`PacketHelper` starts the helper when it is first asked for something, restarts it, and hands
-requests over; `launching` knows the ways to a helper that has the capability.
+`PacketHelper` starts the helper on demand, restarts it, and passes requests to it; `launching`
+knows the ways to a helper with the capability.
 """
 
 from netserve.packet.client.helper import PacketHelper

@@ -1,17 +1,17 @@
-"""Starts the helper when it is needed, restarts it when it died, and hands requests over.
+"""Starts the helper on demand, restarts it after a crash, and passes requests to it.
 
 =========  ==================================================================
-state      what is there
+state      meaning
 =========  ==================================================================
 IDLE       no helper; the next request starts one
-STARTING   a helper that has not said that it is ready
-READY      requests are handed over, at most `policy.requests` at a time
-PAUSED     it died; the next one is started when the pause is over
-CLOSED     nothing is taken any longer
+STARTING   a helper has started, and is not ready yet
+READY      the helper works on at most `policy.requests` concurrent requests
+PAUSED     the helper died; the next one starts after a pause
+CLOSED     no requests are accepted any longer
 =========  ==================================================================
 
-Requests wait in a queue of bounded length, each with its deadline. One that was handed over when
-the helper died is not repeated, since packets may have been sent.
+Requests wait in a queue of bounded length, each with its deadline. A request that the helper was
+working on when it died is not repeated, since packets may have been sent.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from netserve.packet.requests import Ask, Craft, Exchange
 
 _LONGEST_QUEUE: Final = 64
 _GRACE: Final = 2.0
-"""Seconds after a request's deadline at which a helper that says nothing is killed."""
+"""Seconds after a request's deadline at which a silent helper is killed."""
 _LONGEST_START: Final = 30.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
@@ -53,8 +53,8 @@ class State(enum.Enum):
     IDLE = "no helper"
     STARTING = "a helper starts"
     READY = "a helper is there"
-    PAUSED = "the next helper is awaited"
-    CLOSED = "nothing is taken any longer"
+    PAUSED = "the next helper starts after a pause"
+    CLOSED = "no requests are accepted"
 
 
 @dataclass(eq=False, slots=True)
@@ -62,13 +62,13 @@ class _Request:
     """One request on its way.
 
     Arguments:
-        ask: what is asked.
+        ask: the request.
         ends: the reactor's time of its deadline.
-        answered: given each answer.
+        answered: called with each answer.
         result: fires with the end.
         use: see `PacketHelper.ask`.
         timer: for its deadline.
-        number: once it was handed over.
+        number: its number at the helper, once it has one.
     """
 
     ask: Ask
@@ -85,12 +85,12 @@ class PacketHelper:
 
     Arguments:
         reactor: the reactor.
-        policy: what is allowed.
+        policy: the limits.
         launcher: the way to a helper.
-        log: each use is logged there.
-        user: for the log, who uses it.
-        idle: seconds without a request after which the helper is let go.
-        chance: gives the jitter.
+        log: gets a record for each use.
+        user: the name of the user for the log.
+        idle: seconds without a request after which the helper is stopped.
+        chance: the source of jitter.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class PacketHelper:
         self.policy = policy
         self.state = State.IDLE
         self.about: dict[str, Any] = {}
-        """What the helper said of itself: Scapy's version, whether it can send, its confinement."""
+        """The helper's report: Scapy's version, whether it can send, its confinement."""
         self.starts = 0
         self._reactor = reactor
         self._launcher = launcher
@@ -125,7 +125,7 @@ class PacketHelper:
         self._turn: Any = None  # of the pace
         self._timer: Any = None  # of the state: the start, the pause, or being idle
 
-    # What users call
+    # The interface
 
     def ask(
         self,
@@ -135,14 +135,14 @@ class PacketHelper:
         answered: Answered | None = None,
         use: str | None = None,
     ) -> Deferred[dict[str, Any]]:
-        """Ask for something; cancelling the Deferred ends it.
+        """Send a request to the helper; cancelling the Deferred ends the request.
 
         Arguments:
             ask: see `netserve.packet.requests`.
-            deadline: seconds from now in which it has to end.
-            answered: given each answer of an exchange as it comes in.
-            use: words for the log in the place of the expression; empty for what is logged
-                only if it fails, since it goes on with what was logged.
+            deadline: seconds from now until the request must have ended.
+            answered: called with each answer of an exchange as it arrives.
+            use: text for the log in place of the expression; empty to log failures only, for the
+                later requests of a series.
 
         Errors:
             PacketError: from the Deferred.
@@ -164,14 +164,14 @@ class PacketHelper:
             self._start()
 
     def close(self) -> None:
-        """Let the helper go; what was asked fails."""
+        """Stop the helper; pending requests fail."""
         self._set_state(State.CLOSED)
         if self._link is not None:
             self._link.close()
         self._fail_all(PacketError("unavailable", "the packet helper is closed"))
 
     def _problem(self, ask: Ask) -> PacketError | None:
-        """Why it is not even tried."""
+        """The reason to reject a request at once, or None."""
         if self.state is State.CLOSED:
             return PacketError("unavailable", "the packet helper is closed")
         if len(self._queue) >= _LONGEST_QUEUE:
@@ -199,7 +199,7 @@ class PacketHelper:
         self._timer = None
 
     def _go_on(self) -> None:
-        """Do what can be done now."""
+        """Start the helper, or pass waiting requests to it, as far as possible now."""
         if self.state is State.IDLE and self._queue:
             self._start()
         elif self.state is State.READY:
@@ -210,14 +210,14 @@ class PacketHelper:
             self._rest()
 
     def _has_to_wait(self) -> bool:
-        """Whether earlier requests have used up the rate for now; then it goes on later."""
+        """Whether earlier requests have used up the rate for now; if so, a timer continues."""
         wait = self._pace.wait(self._reactor.seconds())
         if wait > 0 and (self._turn is None or not self._turn.active()):
             self._turn = self._reactor.callLater(wait, self._go_on)
         return wait > 0
 
     def _rest(self) -> None:
-        """Count the seconds without a request from now."""
+        """Start the idle timer if there is no request."""
         self._set_state(State.READY)
         if not self._open and not self._queue:
             self._timer = self._reactor.callLater(self._idle, self._let_go)
@@ -245,7 +245,7 @@ class PacketHelper:
             self._link.send({"policy": self.policy.to_json()})
 
     def _kill(self) -> None:
-        """End the helper; nothing goes to it any longer, though its stream takes a while to end."""
+        """Kill the helper; its stream counts as closed from now on."""
         running, link = self._running, self._link
         if running is not None:
             running.kill()
@@ -253,7 +253,7 @@ class PacketHelper:
             self._closed(link)
 
     def _closed(self, link: Link) -> None:
-        """A link is over: the helper ended, or there was none."""
+        """A link has closed: the helper ended, or could not be reached."""
         if link is not self._link:
             return
         self._link = self._running = None
@@ -264,7 +264,7 @@ class PacketHelper:
             self._pause(PacketError("unavailable", "the packet helper cannot be started"))
 
     def _pause(self, error: PacketError) -> None:
-        """Wait before the next start; what waits fails if that was no start at all."""
+        """Wait before the next start; waiting requests fail if this start failed."""
         was_ready = self.state is State.READY
         self._set_state(State.PAUSED)
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
@@ -346,7 +346,7 @@ class PacketHelper:
         self._go_on()
 
     def _late(self, request: _Request) -> None:
-        """Its deadline is over; a helper that still works on it has a moment to say so."""
+        """The deadline has passed; the helper gets a moment to report it."""
         late = PacketError("late", "the request did not end within its deadline")
         if request.number not in self._open:
             self._finish(request, late)
@@ -354,7 +354,7 @@ class PacketHelper:
         request.timer = self._reactor.callLater(_GRACE, self._stuck, request, late)
 
     def _stuck(self, request: _Request, late: PacketError) -> None:
-        self._log.warn("packet helper: it is past a deadline and says nothing; killed")
+        self._log.warn("packet helper: no reply after a deadline; killed")
         self._open.pop(request.number, None)
         self._kill()
         self._finish(request, late)

@@ -3,14 +3,14 @@
 =====================  =======================================================================
 way                    where the capability comes from
 =====================  =======================================================================
-a system service       systemd's unit starts a helper for each connection to its socket, with
-                       CAP_NET_RAW and a policy of root's own; the safest
-a process of our own   this process is root, or has CAP_NET_RAW (an ambient capability)
+a system service       systemd starts a helper for each connection to its socket, with CAP_NET_RAW
+                       and a policy that root owns; the safest way
+a child process        this process is root, or has CAP_NET_RAW (an ambient capability)
 the same, by a copy    a copy of the interpreter that has CAP_NET_RAW as file capability
 without                nowhere: packets can be built and layers described, nothing sent
 =====================  =======================================================================
 
-They are tried in this order. `netserve packet setup` explains them to the user.
+`choose_launcher` tries them in this order. `netserve packet setup` explains them to the user.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Launcher(Protocol):
         Arguments:
             reactor: the reactor.
             link: opened to it.
-            log: gets what it writes to its standard error.
+            log: gets the lines of its standard error.
 
         Raises:
             PacketError: it cannot be started.
@@ -70,13 +70,13 @@ class Launcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """A process of our own.
+    """A child process.
 
     Arguments:
         interpreter: the Python that runs it.
-        user: whom it becomes, if it is started by root.
+        user: the user that it switches to when root starts it.
         needs_scapy: whether Scapy has to be installed for it.
-        hand_down: whether it gets this process' CAP_NET_RAW.
+        hand_down: whether it inherits CAP_NET_RAW from this process.
     """
 
     interpreter: Path
@@ -134,7 +134,7 @@ def choose_launcher(
 
     Arguments:
         path: of the system service's socket; None not to use one.
-        user: whom a helper of root becomes.
+        user: the user that a helper switches to when root starts it.
         needs_scapy: whether Scapy has to be installed for it.
     """
     if path is not None and path.is_socket() and os.access(path, os.R_OK | os.W_OK):
@@ -157,8 +157,9 @@ def has_file_capability(path: Path) -> bool:
 
 
 def _isolation() -> tuple[list[str], dict[str, str]]:
-    """Python's options and the environment: nothing of this process' own, not its secrets, nor what
-    Python or Scapy would read; but for the user's packages, where netserve is one of them.
+    """Python's options and the environment. No variable of this process is inherited: it may hold
+    secrets, or change the behaviour of Python or Scapy. The user's packages are visible only if
+    netserve is one of them.
     """
     environment = {"HOME": "/nonexistent", "TZ": "UTC", "LANG": "C.UTF-8"}
     if site.ENABLE_USER_SITE and Path(netserve.__file__).is_relative_to(site.getusersitepackages()):

@@ -16,9 +16,9 @@ class Link(Protocol):
     """The stream to a helper.
 
     Arguments:
-        opened: called when it is there.
-        received: given each message.
-        closed: called once, when it is over or has never come to be.
+        opened: called when the stream is connected.
+        received: called with each message.
+        closed: called once, when the stream has closed or could not be connected.
     """
 
     transport: Any
@@ -58,12 +58,12 @@ class Link(Protocol):
         self.failed()
 
     def failed(self) -> None:
-        """It is over, or could not be made."""
+        """The stream has closed, or could not be connected."""
         closed, self._closed = self._closed, _nothing
         closed()
 
     def close(self) -> None:
-        """End it; a helper ends with its stream."""
+        """Close the stream; the helper ends with it."""
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -85,4 +85,4 @@ class LinkFactory(Factory):
 
 
 def _nothing() -> None:
-    """In the place of a callback that was called."""
+    """Replaces a callback that was called."""

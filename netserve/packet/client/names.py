@@ -1,6 +1,6 @@
-"""Host names in address fields -> addresses, before a packet goes to the helper.
+"""Resolves host names in address fields before a packet goes to the helper.
 
-The helper has no way to ask a name server, and the policy is about addresses.
+The helper cannot query a name server, and the policy is about addresses.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def look_up(name: str, version: int = 0) -> Address:
 
 
 async def with_addresses(packet: Packet, lookup: Lookup = look_up) -> Packet:
-    """A packet with addresses in the place of names.
+    """A packet with addresses in place of names.
 
     Raises:
         PacketError: a name has no address.

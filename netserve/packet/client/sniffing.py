@@ -1,4 +1,4 @@
-"""Starts a sniffer, and hears what it has to say."""
+"""Starts a sniffer, and receives its messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netserve.packet.errors import PacketError
 from netserve.packet.policy import Policy, Refused
 
 Packets = Callable[[list[tuple[int, int, str]]], None]
-"""Is given packets: nanoseconds since 1970, the size, the first bytes in hex digits."""
+"""Called with packets: nanoseconds since 1970, the size, the first bytes in hex digits."""
 
 
 class Sniffing:
@@ -22,13 +22,13 @@ class Sniffing:
 
     Arguments:
         reactor: the reactor.
-        policy: what is allowed.
-        launcher: the way to a process that may.
-        log: the use is logged there.
-        user: for the log, who uses it.
+        policy: the limits.
+        launcher: the way to a process with the capability.
+        log: gets a record for each use.
+        user: the name of the user for the log.
         wanted: see `netserve.packet.sniffer.run.Wanted`, as JSON values.
-        file: the descriptor that packets go to, or None; it stays the caller's.
-        packets: given packets to show.
+        file: the descriptor for the packets, or None; the caller closes it.
+        packets: called with packets to show.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Sniffing:
         self.link_type: int | None = None
         """The type of the link layer, once it is ready."""
         self.counts: dict[str, int] = {}
-        """How many packets there were so far; new each second."""
+        """The counts so far, updated each second."""
 
     def start(self) -> Deferred[dict[str, Any]]:
         """Start it; see `ended`."""
@@ -72,7 +72,7 @@ class Sniffing:
         return self.ended()
 
     def ended(self) -> Deferred[dict[str, Any]]:
-        """Fires with the sums at its end; cancelling it ends nothing.
+        """Fires with the totals at the end; cancelling it does not end the sniffer.
 
         Errors:
             PacketError: it could not be started, or died.
@@ -86,7 +86,7 @@ class Sniffing:
         return waiting
 
     def stop(self) -> None:
-        """Let it write what it has, and end."""
+        """Make it write its last packets, and end."""
         self._link.send({"stop": True})
 
     def kill(self) -> None:

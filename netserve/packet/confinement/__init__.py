@@ -1,15 +1,15 @@
-"""Gives up everything that a process does not need; for the processes that handle packets.
+"""Drops every privilege that a process does not need; for the processes that handle packets.
 
-`confine` is called once, when all modules are loaded. After it the process is not root, has the
-capabilities that it was left and no way to others, reads and writes no file by name, starts no
-program, opens no socket but those of its work, and has bounded memory and descriptors. Where the
-kernel lacks one of the means the rest holds, and the report says which; without a way out of root
-there is no helper at all.
+A process calls `confine` once, after it has loaded all modules. From then on it is not root, keeps
+only the capabilities that it asked to keep, opens no file by name, starts no program, opens only
+the sockets that its work needs, and has bounded memory and descriptors. If the kernel lacks one of
+the mechanisms, the others still apply, and the report lists them; a process that cannot leave root
+does not go on.
 
-What stands in the table is done in this order:
+`confine` applies the mechanisms in this order:
 
 ====================  ==============================================================
-means                 takes away
+mechanism             takes away
 ====================  ==============================================================
 `PR_SET_DUMPABLE`     being traced or read by other processes of the same user
 chroot (root only)    every file: the root is an empty folder that no longer exists

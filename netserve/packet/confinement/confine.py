@@ -27,7 +27,7 @@ class ConfinementError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was done.
+    """The restrictions that are in force.
 
     Arguments:
         uid: the user that the process runs as.
@@ -59,7 +59,7 @@ def confine(
     """Give up everything else; there is no way back.
 
     Arguments:
-        user: whom a process of root becomes; another process stays who it is.
+        user: the user that a process of root switches to; another process keeps its own.
         keep: the capabilities that are kept, if the process has them.
         calls: the system calls that are left, names of `seccomp`.
         reads: files that may still be read, where Landlock sees to it that it is no others; with

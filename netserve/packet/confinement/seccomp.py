@@ -47,19 +47,19 @@ _NUMBERS: Final[dict[str, tuple[int, int]]] = {
 }  # fmt: skip
 
 FILES: Final = frozenset({"ftruncate", "fsync", "fdatasync"})
-"""What writing to an open file needs."""
+"""System calls for writing to an open file."""
 READS: Final = frozenset({"openat", "newfstatat", "pread64", "access", "faccessat", "prctl"})
-"""What reading files needs, for a while: filters add up, and a second one, for which `prctl` is
-left, takes these away."""
+"""System calls for reading files. They are allowed for a while only: filters are cumulative, and a
+second filter, for which `prctl` stays allowed, removes them."""
 SOCKETS: Final = frozenset({"socket", "bind"})
-"""What opening packet sockets needs; see `_SOCKETS_LEFT`."""
+"""System calls for opening packet sockets; see `_SOCKETS_LEFT`."""
 BASIC: Final = frozenset(_NUMBERS) - FILES - READS - SOCKETS
-"""What a running Python program with open descriptors needs."""
+"""System calls that a running Python program with open descriptors needs."""
 
 _SOCKETS_LEFT: Final = ((17, 3), (17, 2), (2, 3), (10, 3))
 """Families and types: AF_PACKET (raw, cooked), raw IPv4 and IPv6."""
 _IOCTLS_LEFT: Final = (0x5421, 0x5450, 0x5451)
-"""FIONBIO, FIONCLEX, FIOCLEX: what Python's sockets need to be non-blocking, and not inherited."""
+"""FIONBIO, FIONCLEX, FIOCLEX: Python makes sockets non-blocking and not inheritable by these."""
 _TYPE_MASK: Final = 0xF
 _PROT_EXEC: Final = 4
 
@@ -114,7 +114,7 @@ def _program(calls: Collection[str]) -> list[_Instruction]:
 
 
 def _rule(name: str) -> list[_Instruction]:
-    """What decides over a call, ending with a verdict on each way."""
+    """The instructions for one call; every path ends with a verdict."""
     if name in {"mmap", "mprotect"}:
         return [
             (_LOAD, 0, 0, 16 + 8 * 2),

@@ -147,7 +147,7 @@ def bind_packet(descriptor: int, protocol: int, interface: int) -> None:
 
 
 def attach_filter(sock: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
-    """Let the kernel drop what a program of classic BPF does not take.
+    """Let the kernel drop the packets that a program of classic BPF rejects.
 
     Arguments:
         sock: the socket.

@@ -1,9 +1,9 @@
 """The start of a process that handles packets.
 
-Its stream is descriptor 3, or what ``--stream`` says. The first message has the policy, unless
-``--policy FILE`` gives one that whoever asks cannot change; with ``sniff`` in it the process is a
-sniffer (`netserve.packet.sniffer`), and a descriptor may come with it; else it is the helper, which
-is the one that loads Scapy.
+The stream is descriptor 3 unless ``--stream`` names another. The first message contains the
+policy, unless ``--policy FILE`` gives one that clients cannot change. If the message contains
+``sniff``, the process becomes a sniffer (`netserve.packet.sniffer`), and a descriptor may accompany
+the message. Otherwise it becomes the helper, which loads Scapy.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m netserve.packet.helper", allow_abbrev=False)
     parser.add_argument("--stream", type=int, default=3, help="the descriptor of the stream")
-    parser.add_argument("--policy", type=Path, help="a policy as JSON; none is then taken")
-    parser.add_argument("--user", default="nobody", help="whom a process of root becomes")
+    parser.add_argument("--policy", type=Path, help="a policy as JSON, which clients cannot change")
+    parser.add_argument("--user", default="nobody", help="the user that root switches to")
     return parser.parse_args()
 
 

@@ -1,12 +1,13 @@
-"""A program for the kernel's packet filter: what may be an answer to what was sent.
+"""A program for the kernel's packet filter that passes possible answers only.
 
-Without it every packet of a busy machine would come up to be looked at by Scapy, and the answers
-would be dropped among them. It is for cooked packet sockets, whose packets begin with the header of
-IP, and takes
+Without the filter, Scapy would have to dissect every packet of a busy machine, and the kernel would
+drop answers meanwhile. The program is for cooked packet sockets, whose packets begin with the IP
+header. It passes
 
 - every ICMP message, since routers send errors;
-- what comes from a target and, where only TCP or only UDP was sent, to a port that was sent from or
-  from a port that was sent to. What is too many to be listed is not looked at.
+- packets from a target. If the request sent only TCP or only UDP, the destination port of the
+  answer must be a source port of the request, or its source port a destination port of the
+  request. The program skips a comparison that would need too many instructions.
 
 Instructions are those of the classic BPF machine (bpf(4), linux/filter.h).
 """
@@ -78,7 +79,7 @@ def _with_ports(program: _Program, version: int, facts: list[Facts]) -> None:
         program.add(_HEADER_LENGTH, 0)
         load, start = _HALF_INDEXED, 0
     else:
-        # Behind extension headers the ports are not looked for.
+        # The program does not look for ports after extension headers.
         program.jump(_EQUAL, facts[0].protocol, None, "accept")
         load, start = _HALF, _IPV6_HEADER
     for ports, at in (

@@ -85,7 +85,7 @@ class Builder:
             if built is None:
                 built = one
             else:
-                built.add_payload(one)  # what `/` does, without its copies
+                built.add_payload(one)  # as `/` does, but without its copies
         if built is None:
             raise BuildError("a packet without layers")
         return built

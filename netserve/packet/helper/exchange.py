@@ -4,8 +4,8 @@ A job goes from one phase to the next, by turns::
 
     BUILD -> SEND -> WAIT -> (retry: SEND -> WAIT)* -> the end
 
-All packets are built and looked at by the policy before the first of them is sent, so that a
-request is refused whole, or not at all.
+A job builds and checks all packets before it sends the first one, so that the policy refuses a
+request as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ExchangeJob(Job):
 
     Raises:
         JobError: the capability or the interface is missing.
-        Refused: the interface, or what is asked for, is not allowed.
+        Refused: the request exceeds the policy.
     """
 
     def __init__(
@@ -122,7 +122,8 @@ class ExchangeJob(Job):
                 self._own[source] = not any(source) or netlink.is_local(source)
             if not self._own[source]:
                 text = ".".join(map(str, source)) if len(source) == 4 else source.hex(":", 2)
-                raise Refused(f"the source {text} is not of this machine; packet.forge allows it")
+                what = f"the source {text} is not an address of this machine"
+                raise Refused(f"{what}; packet.forge would allow it")
 
     def _target(self, built: Built) -> bytes:
         try:
@@ -135,7 +136,7 @@ class ExchangeJob(Job):
             return
         version = packets[0].data[0] >> 4 if packets and packets[0].data else 4
         if self._ask.layer == 3 and len({len(target) for target in self._targets}) > 1:
-            raise JobError("invalid", "IPv4 and IPv6 in one request")
+            raise JobError("invalid", "a request cannot mix IPv4 and IPv6")
         try:
             self._receiver = PacketSocket(self._ask.layer, self._interface, version)
             if self._ask.layer == 3:
@@ -226,7 +227,7 @@ class ExchangeJob(Job):
                 if self._ask.detail:
                     answer["shown"] = packet.show(dump=True)
         except (Overtime, Exception) as error:
-            # What came in is not to be trusted, and Scapy's code for it is large.
+            # Received packets are not trusted, and Scapy's dissectors are large.
             self._errors[f"an answer that cannot be read: {type(error).__name__}"] += 1
             return
         self._answers += 1

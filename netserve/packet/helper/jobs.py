@@ -1,4 +1,4 @@
-"""What a request becomes: a job that works by turns, so that none holds the others up."""
+"""Jobs: one for each request; they take turns, so that no job delays the others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _ring(number: int, frame: FrameType | None) -> None:
 
 
 class Alarm:
-    """Stops a step that takes too long: what comes from outside may be slow to handle."""
+    """Stops a step that takes too long: input from outside may be slow to process."""
 
     def __init__(self) -> None:
         signal.signal(signal.SIGALRM, _ring)
@@ -71,18 +71,18 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What jobs work with.
+    """The tools of all jobs.
 
     Arguments:
-        policy: what is allowed.
-        layers: what can be named.
+        policy: the limits.
+        layers: the layers that expressions may name.
         builder: makes packets.
         kernel: routes and neighbours.
         senders: the raw sockets.
         pace: the rate of all packets.
         alarm: stops long steps.
         clock: gives monotonic seconds.
-        capable: whether packets can be sent and received at all.
+        capable: whether the process can send and receive packets.
     """
 
     policy: Policy
@@ -101,7 +101,7 @@ class Job(ABC):
 
     Arguments:
         tools: see there.
-        tell: is given each answer, before the end.
+        tell: called with each answer, before the end.
         deadline: the monotonic time at which it has to have ended.
     """
 
@@ -114,7 +114,7 @@ class Job(ABC):
         self.due = 0.0
         """The monotonic time of its next turn."""
         self.result: dict[str, Any] | None = None
-        """What came of it, once it has ended well."""
+        """The result of a job that has succeeded; None before."""
 
     @abstractmethod
     def turn(self, now: float) -> None:
@@ -133,17 +133,17 @@ class Job(ABC):
         """Something came in at `receiver`."""
 
     def close(self) -> None:  # noqa: B027 - most jobs have nothing
-        """It is over; give back what it has."""
+        """Release the resources of the job."""
 
 
 class Building:
-    """The packets of an expression, a few at each turn.
+    """Builds the packets of expressions, a few in each turn.
 
     Arguments:
         tools: see there.
-        expressions: what they are made of.
-        most: how many there may be.
-        interface: the one that they are for, or None.
+        expressions: the expressions.
+        most: the most packets.
+        interface: the interface that the request names, or None.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Building:
 
 
 class CraftJob(Job):
-    """Bytes, and nothing sent."""
+    """Builds packets, and sends nothing."""
 
     def __init__(
         self, ask: Craft, tools: Tools, tell: Callable[[dict[str, Any]], None], deadline: float
@@ -213,7 +213,7 @@ class CraftJob(Job):
 
 
 class LayersJob(Job):
-    """What can be named."""
+    """The layers, or the fields of one."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Scapy's view of the machine, from the kernel at the moment of the question.
+"""Answers Scapy's questions about routes and neighbours from the kernel's current tables.
 
-Scapy keeps copies of the routing tables and asks for link-layer addresses by sockets of its own.
-Here it gets objects in their place that ask by one netlink socket, and never wait.
+Scapy keeps copies of the routing tables and resolves link-layer addresses through its own sockets.
+The objects here replace them: they query the kernel through one netlink socket, and never wait.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NoNeighbour(Exception):
 
 @dataclass(slots=True)
 class _Named:
-    """What Scapy's field of a source address asks an interface for."""
+    """The attribute that Scapy's field of a source address reads from an interface."""
 
     mac: str
 
@@ -141,7 +141,7 @@ class Kernel:
 
 
 class _Routes:
-    """What `conf.route` is asked for."""
+    """Stands in for `conf.route`."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -157,7 +157,7 @@ class _Routes:
 
 
 class _Routes6(_Routes):
-    """What `conf.route6` is asked for."""
+    """Stands in for `conf.route6`."""
 
     def route(self, dst: Any = None, *_: object, **__: object) -> tuple[str, str, str]:
         text = str(dst or "::").partition("/")[0].partition("%")[0]

@@ -1,7 +1,7 @@
-"""Which of Scapy's layers an expression may name, and what their fields are.
+"""The layers of Scapy that an expression may name, and their fields.
 
-The table is made of the classes that the modules below define, and of nothing else: a name leads to
-a class by this table only, never by an attribute or an import.
+The table contains the classes that the modules below define, and nothing else. A name leads to a
+class through this table only, never through an attribute or an import.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class Layers:
         return self._classes.get(name)
 
     def all(self) -> list[tuple[str, str]]:
-        """The names, and Scapy's words for them."""
+        """The names, and Scapy's descriptions."""
         return sorted((name, _words(known)) for name, known in self._classes.items())
 
     def fields(self, name: str) -> list[dict[str, Any]]:
-        """The fields of a layer: ``name``, ``type``, ``default``, and what is known of the values.
+        """The fields of a layer: ``name``, ``type``, ``default``, and the names of values.
 
         Raises:
             KeyError: there is no such layer.

@@ -1,4 +1,4 @@
-"""Which answer belongs to which packet: Scapy's `hashret` and `answers`, over what comes in."""
+"""Assigns received packets to sent ones, by Scapy's `hashret` and `answers`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Waiting:
     _read: Packet | None = None
 
     def is_answered_by(self, answer: Packet) -> bool:
-        """Whether Scapy takes a packet for an answer, to what was written or to how it reads.
+        """Whether Scapy accepts a packet as an answer to the built or to the dissected packet.
 
-        The two differ where data was written behind a header that has a field for it.
+        The two differ if the expression puts data after a header that has a field for the data.
         """
         if answer.answers(self.packet):
             return True
@@ -63,9 +63,9 @@ class Matcher:
         self._own.add(waiting.data)
 
     def match(self, received: Received, *, layer: int) -> tuple[Waiting, Packet] | None:
-        """The packet that this one answers, if there is one, and what Scapy makes of it."""
+        """The sent packet that this one answers, with Scapy's dissection of the answer."""
         if not received.data or received.data in self._own:
-            return None  # on loopback, what is sent comes in
+            return None  # every packet that leaves by loopback arrives there again
         if layer == 2:
             packet = Ether(received.data)
         elif received.ethertype == ETHERTYPE_IPV4:

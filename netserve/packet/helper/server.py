@@ -34,7 +34,7 @@ class Server:
 
     Arguments:
         stream: to the one that asks.
-        tools: what jobs work with.
+        tools: the tools of all jobs.
     """
 
     def __init__(self, stream: socket.socket, tools: Tools) -> None:
@@ -163,7 +163,7 @@ class Server:
             self._step(number, job, job.receive)
 
     def _step(self, number: int, job: Job, step: Callable[[], None]) -> None:
-        """One step of a job; what goes wrong in it ends this job alone."""
+        """Do one step of a job; an error ends this job only."""
         try:
             step()
             if job.result is not None:

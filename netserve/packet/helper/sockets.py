@@ -13,7 +13,7 @@ from netserve.packet.confinement.system import attach_filter, bind_packet
 from netserve.packet.headers import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 from netserve.packet.netlink import Interface
 
-_IPV6_RAW: Final = 255  # IPPROTO_RAW: the header is in what is sent
+_IPV6_RAW: Final = 255  # IPPROTO_RAW: the data includes the header
 _SO_TIMESTAMPNS: Final = 35
 _SOL_PACKET: Final = 263
 _PACKET_STATISTICS: Final = 6
@@ -87,7 +87,7 @@ class Received:
     Arguments:
         data: all of it.
         time: nanoseconds since 1970, from the kernel.
-        ethertype: what it is, on layer 3.
+        ethertype: its protocol, on layer 3.
     """
 
     data: bytes
@@ -96,7 +96,7 @@ class Received:
 
 
 class PacketSocket:
-    """A packet socket for one request: what comes in, and on layer 2 what goes out.
+    """A packet socket for one request; it receives, and on layer 2 it sends as well.
 
     Arguments:
         layer: 2 for frames of `interface`, 3 for IP packets of all interfaces or this one.
@@ -123,7 +123,7 @@ class PacketSocket:
         self.dropped = 0
 
     def filter(self, program: list[tuple[int, int, int, int]]) -> None:
-        """Attach a program of classic BPF; the kernel drops what it does not take."""
+        """Attach a program of classic BPF; the kernel drops the packets that it rejects."""
         attach_filter(self.socket, program)
 
     def begin(self) -> None:

@@ -1,4 +1,4 @@
-"""Uses what Scapy loads when it is first used, while there are files to load it from."""
+"""Makes Scapy load its lazy parts before the confinement takes the files away."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Scapy's layer notation, ``IP(dst="127.0.0.1")/TCP(dport=[80, 443])/"data"``, as plain data.
 
 `parse` turns text into `nodes`, `encode` and `decode` turn nodes into JSON and back, `render`
-turns nodes into text. Nothing is evaluated: the parser knows literals, names in front of a
-parenthesis, and ``/``; what a name means is decided by those who build the packet. The grammar is
-in ``docs/packet.md``.
+turns nodes into text. Nothing is evaluated: the parser knows literals, names before a parenthesis,
+and ``/``; the code that builds the packet decides which names exist. The grammar is in
+``docs/packet.md``.
 """
 
 from netserve.packet.notation.coding import decode, encode

@@ -1,7 +1,7 @@
 """Nodes as JSON values and back, for the way between two processes.
 
-A packet is a list of layers. Of JSON's own kinds, numbers, texts, true, false, null and lists stand
-for themselves; everything else is an object with one key that says what it is::
+A packet is a list of layers. Numbers, texts, true, false, null and lists of JSON stand for
+themselves; everything else is an object whose key names the kind::
 
     {"bytes": "68656c6c6f"}       {"tuple": [80, 89]}       {"packet": [...]}
     {"call": "RandShort", "with": []}
@@ -59,7 +59,7 @@ def _encode(value: Value) -> Any:
 
 
 def decode(encoded: Any) -> Packet:
-    """A packet from JSON values; whoever sent them is not trusted.
+    """A packet from JSON values; the sender is not trusted.
 
     Raises:
         NotationError: they are none.

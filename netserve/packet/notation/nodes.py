@@ -1,4 +1,4 @@
-"""What an expression consists of, and how large it may be."""
+"""The parts of an expression, and the limits on its size."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MAX_TEXT: Final = 65_536
 MAX_DEPTH: Final = 16
 """Parentheses and brackets inside each other."""
 MAX_VALUES: Final = 4_096
-"""Layers, field values and list items of an expression, in all."""
+"""Layers, field values and list items in one expression."""
 MAX_DATA: Final = 65_535
-"""Bytes of one string after ``*``: no IP packet is longer."""
+"""Bytes of one string after ``*``; no IP packet is longer."""
 MAX_TOTAL_DATA: Final = 1 << 20
-"""Bytes of all strings that an expression makes by ``*`` or by a call, together."""
+"""Bytes of all strings together that an expression makes by ``*`` or by a call."""
 MAX_INTEGER: Final = 1 << 128
 """Integers are smaller than this: no field of a header that is written as a number is wider."""
 
@@ -43,8 +43,8 @@ class NotationError(ValueError):
     """An expression is not in the notation.
 
     Arguments:
-        what: what is wrong, and what would be right.
-        position: of the character in the text, from 0; None where there is no text.
+        what: the problem and the remedy.
+        position: of the character in the text, from 0; None without a text.
     """
 
     def __init__(self, what: str, position: int | None = None) -> None:
@@ -64,14 +64,14 @@ class NotationError(ValueError):
 
 
 class Budget:
-    """Counts what an expression takes, while it is read."""
+    """Enforces the limits on an expression while it is parsed."""
 
     def __init__(self) -> None:
         self._values = 0
         self._data = 0
 
     def value(self, position: int | None = None) -> None:
-        """One more value.
+        """Count a value.
 
         Raises:
             NotationError: there are too many.
@@ -81,7 +81,7 @@ class Budget:
             raise NotationError(f"more than {MAX_VALUES} values", position)
 
     def data(self, size: int, position: int | None = None) -> None:
-        """Another string that is to be made.
+        """Count a string before it is made.
 
         Raises:
             NotationError: it is too long, or all of them are together.
@@ -93,10 +93,10 @@ class Budget:
             raise NotationError(f"more than {MAX_TOTAL_DATA} bytes of data in all", position)
 
     def call(self, call: Call, position: int | None = None) -> None:
-        """A call.
+        """Check a call.
 
         Raises:
-            NotationError: it is unknown, has other arguments, or makes too long a string.
+            NotationError: it is unknown, its arguments are wrong, or its string is too long.
         """
         forms = CALLS.get(call.name, ())
         if tuple(type(argument) for argument in call.arguments) not in forms:

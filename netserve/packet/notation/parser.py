@@ -92,7 +92,7 @@ class _Parser:
         return value
 
     def _times(self, left: Value, right: Value, mark: Token) -> Value:
-        """``"data" * 100``, which is all that is ever multiplied."""
+        """``"data" * 100``; nothing else can be multiplied."""
         if isinstance(left, Packet):
             raise NotationError(
                 "a packet is not multiplied; give the number of packets as the count of the"
@@ -200,7 +200,7 @@ class _Parser:
         return unnamed, fields
 
     def _field_name(self) -> Token | None:
-        """``name=``, if that is what comes next."""
+        """``name=``, if it comes next."""
         word = self._next
         if word.kind != "name":
             return None

@@ -49,7 +49,7 @@ class Ring:
     Arguments:
         interface: the one to listen to.
         size: bytes of the ring; where the kernel has less, less.
-        promiscuous: whether frames for others are wanted.
+        promiscuous: whether to capture frames for other machines.
 
     Raises:
         OSError: there is none to be had; EPERM without CAP_NET_RAW.
@@ -64,7 +64,7 @@ class Ring:
             self.socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
             self._blocks = self._make(max(2, size // _BLOCK))
             if interface.is_loopback:
-                # What goes out there comes in again.
+                # Every packet that leaves by loopback arrives there again.
                 with contextlib.suppress(OSError):
                     self.socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
             if promiscuous:
@@ -94,7 +94,7 @@ class Ring:
                 return blocks
 
     def filter(self, program: Instructions) -> None:
-        """Let the kernel drop what a program does not take.
+        """Let the kernel drop the packets that a program rejects.
 
         Raises:
             OSError: the kernel refuses it.
@@ -122,7 +122,7 @@ class Ring:
             )
             start = at + data
             if status & _HAS_TAG:
-                # The kernel took the tag of the VLAN out of the frame.
+                # The kernel removed the VLAN tag from the frame.
                 head = view[start : start + _ADDRESSES]
                 rest = view[start + _ADDRESSES : start + kept]
                 kind = kind if status & _HAS_TAG_TYPE else _TAG_TYPE

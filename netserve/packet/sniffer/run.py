@@ -25,34 +25,34 @@ _READS: Final = tuple(map(Path, (
     "/etc/services", "/etc/protocols", "/etc/hosts", "/etc/networks", "/etc/ethers",
     "/etc/nsswitch.conf", "/etc/host.conf",
 )))  # fmt: skip
-"""What libpcap looks names of filters up in."""
+"""Files in which libpcap looks up the names in a filter."""
 _LONGEST_SNAP: Final = 262_144
 _COUNTS_EVERY: Final = 1.0
 _LAST_BLOCK: Final = 0.15
-"""Seconds after the end in which the kernel hands over what it has."""
+"""Seconds that the kernel gets at the end to hand over its last block."""
 _MOST_UNREAD: Final = 1 << 20
 _MOST_SHOWN: Final = 256
 """Packets of one message."""
 
 
 class SniffError(ValueError):
-    """What is asked for is not understood, or cannot be had here."""
+    """The request is malformed, or this machine cannot serve it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to listen to.
+    """A capture that a client requests.
 
     Arguments:
         interface: its name.
         filter: in the language of pcap-filter(7); empty for everything.
         snap: bytes of a packet that are kept.
-        promiscuous: whether frames for others are wanted.
+        promiscuous: whether to capture frames for other machines.
         count: packets after which it ends; 0 for no such end.
         seconds: after which it ends; 0 for no such end.
         size: bytes of the file after which it ends.
         ring: bytes of memory between the kernel and the sniffer.
-        show: bytes of each packet that are sent to the one who asked; 0 for none.
+        show: bytes of each packet to send to the client; 0 for none.
     """
 
     interface: str
@@ -94,11 +94,11 @@ def serve(
     """Sniff until a limit is reached, or the other side ends it.
 
     Arguments:
-        stream: to the one who asked.
-        policy: what is allowed.
+        stream: to the client.
+        policy: the limits.
         request: see `Wanted`.
-        descriptors: the file that packets go to, or nothing.
-        user: whom a process of root becomes.
+        descriptors: the file for the packets, or an empty list.
+        user: the user that a process of root switches to.
 
     Raises:
         Refused: the interface is not allowed.
@@ -146,8 +146,8 @@ class Sniffer:
     """The loop.
 
     Arguments:
-        stream: to the one who asked.
-        ring: where packets come in.
+        stream: to the client.
+        ring: the source of packets.
         wanted: the limits.
         writer: the file, or None.
     """
@@ -218,7 +218,7 @@ class Sniffer:
         return self._why not in {"", "stopped", "time"}
 
     def _keep(self, packets: Iterator[Packet]) -> None:
-        """One block: into the file, and to the one who asked."""
+        """Process one block: write it to the file, and send it to the client."""
         wanted, writer = self._wanted, self._writer
         if wanted.count:
             packets = islice(packets, wanted.count - self._captured)
@@ -274,7 +274,7 @@ class Sniffer:
         }
 
     def _finish(self) -> None:
-        """What the kernel still has, and the sums."""
+        """Take the kernel's last packets, and report the totals."""
         if not self._is_over():
             end = time.monotonic() + _LAST_BLOCK
             while time.monotonic() < end:
@@ -291,4 +291,4 @@ class Sniffer:
         try:
             self._stream.sendall(self._unsent)
         except OSError:
-            os._exit(0)  # the one who asked is gone
+            os._exit(0)  # the client is gone

@@ -1,4 +1,4 @@
-"""The file that packets go to: what a writer is, and the one for classic pcap."""
+"""The interface of a packet file's writer, and the writer for classic pcap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Writer(Protocol):
     """Makes records of packets and writes them to a descriptor, many at a time."""
 
     written: int
-    """Bytes so far, with those that wait."""
+    """Bytes so far, including those not flushed yet."""
 
     def packet(self, seconds: int, nanoseconds: int, size: int, data: memoryview | bytes) -> None:
         """Add a packet; `data` is valid until the next `flush`.
@@ -21,11 +21,11 @@ class Writer(Protocol):
             seconds: since 1970.
             nanoseconds: of the second.
             size: bytes that the packet had.
-            data: those that were kept.
+            data: the bytes that were kept.
         """
 
     def flush(self) -> None:
-        """Write what was added.
+        """Write the packets that were added.
 
         Raises:
             OSError: it cannot be written.

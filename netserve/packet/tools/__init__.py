@@ -1,4 +1,4 @@
-"""What is done with packets: ping, traceroute, a scan of ports. Pure.
+"""Tools on top of packets: ping, traceroute, a scan of ports. Pure.
 
-Each module makes the packets that are to be sent, and makes sense of what came back.
+Each module makes the requests for the helper, and evaluates the answers.
 """

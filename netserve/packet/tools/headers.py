@@ -15,7 +15,7 @@ def to(target: Address, *layers: Layer | bytes, hops: int = 64) -> Packet:
 
     Arguments:
         target: the address.
-        layers: what IP carries.
+        layers: the payload of IP.
         hops: its TTL or hop limit.
     """
     name, limit = ("IP", "ttl") if target.version == 4 else ("IPv6", "hlim")

@@ -15,7 +15,7 @@ from netserve.packet.tools.headers import Address, echo_request, to
 def request(
     target: Address, *, identifier: int, sequence: int, size: int, hops: int, timeout: float
 ) -> Exchange:
-    """What is asked of the helper for one echo request.
+    """The request for the helper for one echo request.
 
     Arguments:
         target: the address.
@@ -35,12 +35,12 @@ def request(
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for one request.
+    """The answer to one echo request.
 
     Arguments:
         sequence: of the request.
-        source: who answered.
-        hops: the TTL or hop limit that was left.
+        source: the address that answered.
+        hops: the TTL or hop limit of the answer.
         seconds: the time from request to answer.
         is_reply: whether it is the reply, and not an error of a router.
         words: the answer in words.

@@ -41,16 +41,16 @@ def requests(
     target: Address, kind: Kind, ports: Sequence[int], *, source: int, most: int, timeout: float,
     retry: int,
 ) -> Iterator[Exchange]:  # fmt: skip
-    """What is asked of the helper, in pieces that one request may have.
+    """The requests for the helper, each within the limit on packets.
 
     Arguments:
         target: the address.
         kind: of the ports.
-        ports: which.
+        ports: the ports.
         source: the source port.
         most: packets of one request.
         timeout: seconds to wait.
-        retry: how many times ports that say nothing are asked again.
+        retry: how many times silent ports are probed again.
     """
     for start in range(0, len(ports), most):
         part: Value = list(ports[start : start + most])
@@ -63,11 +63,11 @@ def requests(
 
 @dataclass(slots=True)
 class Scan:
-    """What came back.
+    """The answers to a scan.
 
     Arguments:
         kind: of the ports.
-        ports: all that were asked.
+        ports: all ports of the scan.
     """
 
     kind: Kind
@@ -82,7 +82,7 @@ class Scan:
         self._known.setdefault(port, (*_state(self.kind, facts), seconds))
 
     def states(self) -> Iterator[tuple[int, State, str, float | None]]:
-        """Each port with its state, why that is known, and the seconds until the answer."""
+        """Each port with its state, the reason, and the seconds until the answer."""
         silent: State = "filtered" if self.kind == "tcp" else "open|filtered"
         for port in self.ports:
             if port in self._known:
@@ -91,7 +91,7 @@ class Scan:
                 yield port, silent, "no answer", None
 
     def counts(self) -> dict[str, int]:
-        """How many ports there are of each state."""
+        """The number of ports by state."""
         return dict(Counter(state for _, state, _, _ in self.states()))
 
     def to_json(self) -> dict[str, Any]:

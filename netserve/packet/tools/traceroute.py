@@ -1,7 +1,8 @@
-"""The routers on the way to a target: probes with growing hop limits, and who answers them.
+"""The routers on the way to a target: probes with growing hop limits, and their answers.
 
-Every probe has a source port (or, for ICMP, a sequence number) of its own, by which its answer is
-known: routers quote the first eight bytes behind the IP header (RFC 792), and targets answer to it.
+Every probe has a different source port (or, for ICMP, sequence number), which identifies its
+answer: routers quote the first eight bytes after the IP header (RFC 792), and targets reply to the
+port.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Plan:
 
     Arguments:
         target: the address.
-        method: what the probes are.
+        method: the protocol of the probes.
         port: the target's port, for TCP and UDP.
         first: the first hop.
         last: the last hop.
@@ -41,7 +42,7 @@ class Plan:
     base: int = 33000
 
     def request(self, timeout: float) -> Exchange:
-        """What is asked of the helper; probe `number` has the index `number`."""
+        """The request for the helper; probe `number` has the index `number`."""
         packets = tuple(
             to(self.target, self._probe(number), hops=self.first + number // self.tries)
             for number in range((self.last - self.first + 1) * self.tries)
@@ -61,10 +62,10 @@ class Answer:
     """One answer.
 
     Arguments:
-        source: who answered.
+        source: the address that answered.
         seconds: the time from probe to answer.
-        is_end: whether the trace ends here: the target, or a router that goes no further.
-        words: what was answered, where that is more than 'time exceeded'.
+        is_end: whether the trace ends here: at the target, or at a router that rejects the probe.
+        words: the answer, unless it is 'time exceeded'.
     """
 
     source: str
@@ -75,10 +76,10 @@ class Answer:
 
 @dataclass(slots=True)
 class Trace:
-    """What came back.
+    """The answers to a plan's probes.
 
     Arguments:
-        plan: what was sent.
+        plan: the plan.
     """
 
     plan: Plan
@@ -94,7 +95,7 @@ class Trace:
     def hops(self) -> Iterator[tuple[int, list[Answer | None]]]:
         """Each hop with the answers to its probes, up to the first that ends the trace.
 
-        Where nothing ends it, hops behind the last answer are left out, but for one.
+        Without such a hop, the trace ends one hop after the last answer.
         """
         plan = self.plan
         last = max((number // plan.tries for number in self._answers), default=0)
@@ -107,7 +108,7 @@ class Trace:
 
     @property
     def reached(self) -> bool:
-        """Whether the target itself answered."""
+        """Whether the target answered."""
         return any(answer.source == str(self.plan.target) for answer in self._answers.values())
 
     def to_json(self) -> dict[str, Any]:

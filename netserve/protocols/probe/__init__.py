@@ -1,18 +1,18 @@
-"""Probes: whether hosts and services answer, how fast, and what is wrong if they do not.
+"""Probes: checks whether hosts and services answer, and how fast; otherwise, why they fail.
 
-A check is a coroutine that is given a `Recorder`, goes through its phases, and records what it
-sees; `run` gives it a deadline, and makes a `Result` of it: a verdict, metrics in the names of
-Prometheus' blackbox_exporter, and the steps for people. No service schedules them yet.
+A check is a coroutine that runs through phases and records observations in a `Recorder`. `run` adds
+a deadline and turns the record into a `Result`: a verdict, metrics with the names of Prometheus'
+blackbox_exporter, and steps for people. No service schedules checks yet.
 
 ===============  ===================================================================
-module           what is in it
+module           contents
 ===============  ===================================================================
-`names`          the metrics, and what each says
+`names`          the metrics, and their descriptions
 `result`         the recorder, the result, its text for Prometheus and for people
-`running`        deadlines, and what errors mean
+`running`        deadlines, and the meaning of errors
 `target`         hosts and ports, and the choice of an address
-`channel`        a connection, also by TLS whose certificates are not trusted
-`certificates`   what is wrong with a chain, and when it expires; pure
+`channel`        a connection; by TLS, even if the certificate is not trusted
+`certificates`   the problems of a chain, and its expiry; pure
 `tcp`            connect, TLS, a dialogue of lines
 `http`           a request, with redirects; `http_message` reads the response; pure
 `smtp`           banner, EHLO, STARTTLS
@@ -20,5 +20,5 @@ module           what is in it
 `icmp`           an echo request, by the packet helper
 ===============  ===================================================================
 
-Inside of this package it is asyncio; `netserve.crossing.from_asyncio` crosses over.
+The package uses asyncio; `netserve.crossing.from_asyncio` turns a check into a Deferred.
 """

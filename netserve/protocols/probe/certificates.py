@@ -1,18 +1,18 @@
-"""What is wrong with a chain of certificates, and when it expires. Pure: no connection is made.
+"""The problems of a chain of certificates, and its expiry. Pure: it makes no connection.
 
-A chain is looked at whole, whatever is found: of an expired certificate it is told as well when it
-expired, that its name is wrong, and who signed it.
+`judge` reports every problem of a chain, not only the first one, and always the dates, so an alert
+on an expired certificate can say when it expired.
 
 ===================  ==========================================================
 reason               means
 ===================  ==========================================================
-``expired``          a certificate of the chain is past its end
-``not_yet_valid``    one has not begun
+``expired``          a certificate of the chain has expired
+``not_yet_valid``    a certificate is not valid yet
 ``wrong_name``       the server's certificate is for other names
-``self_signed``      the server's certificate is signed by itself
-``untrusted_root``   the chain ends at a root that is not trusted here
-``incomplete``       an issuer is missing: neither sent, nor known here
-``invalid``          anything else that OpenSSL has to say
+``self_signed``      the server's certificate is self-signed
+``untrusted_root``   the chain ends at an untrusted root
+``incomplete``       an issuer is missing: the server did not send it, nor is it trusted
+``invalid``          any other error of OpenSSL
 ===================  ==========================================================
 """
 
@@ -47,12 +47,12 @@ _REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What there is to say of a chain.
+    """The judgement of a chain.
 
     Arguments:
-        problems: reasons (see the module) and words for them; empty where all is well.
-        earliest_expiry: of all certificates that were sent, seconds since 1970.
-        chain_expiry: of the chain that OpenSSL built up to a trusted root; None without one.
+        problems: reasons (see the module) and explanations; empty for a valid chain.
+        earliest_expiry: of the certificates that the server sent, in seconds since 1970.
+        chain_expiry: of the chain up to a trusted root; None without such a chain.
         leaf: the server's certificate.
     """
 
@@ -81,13 +81,12 @@ class Verdict:
 def judge(
     chain: Sequence[crypto.X509], store: crypto.X509Store, name: str, now: datetime.datetime
 ) -> Verdict:
-    """Look at a chain.
+    """Judge a chain.
 
     Arguments:
         chain: as the server sent it, its own certificate first; not empty.
-        store: the roots that are trusted; its flags are changed so that time is no matter of
-            OpenSSL's.
-        name: the host's name or address that it has to be for.
+        store: the trusted roots; `judge` changes its flags, so that OpenSSL ignores the time.
+        name: the host name or address that the certificate must have.
         now: the time, with a time zone.
     """
     certificates = [certificate.to_cryptography() for certificate in chain]

@@ -1,7 +1,7 @@
-"""A connection for a probe: in clear, and then by TLS whose certificates need not be good.
+"""A connection for a probe: in clear, or by TLS, even with an invalid certificate.
 
-TLS is OpenSSL over memory: the handshake is done whatever the chain is, and the chain is judged
-afterwards (`netserve.protocols.probe.certificates`).
+TLS is OpenSSL over memory buffers. The handshake accepts any chain, and the channel judges the
+chain afterwards (`netserve.protocols.probe.certificates`).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _VERSIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """How TLS is spoken, and what is asked of the certificate.
+    """The options of TLS, and the requirements on the certificate.
 
     Arguments:
-        server_name: the name that it has to be for; empty for the target's host.
-        insecure: a bad certificate is reported, but is no failure.
-        ca_file: roots to trust in the place of the system's, PEM.
+        server_name: the name that the certificate must have; empty for the target's host.
+        insecure: report an invalid certificate, but do not fail.
+        ca_file: trusted roots in place of the system's, PEM.
         minimum_version: the lowest version of TLS.
         alpn: protocols to offer.
     """
@@ -69,7 +69,7 @@ class Channel:
         return self._tls is not None
 
     async def read(self) -> bytes:
-        """What came in; empty at the end.
+        """Received bytes; empty at the end.
 
         Raises:
             OSError: the connection is lost.
@@ -117,14 +117,14 @@ class Channel:
             await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
     async def start_tls(self, options: TlsOptions, host: str) -> None:
-        """Shake hands, record the chain, and judge it.
+        """Do the handshake, record the chain, and judge it.
 
         Arguments:
             options: see there.
-            host: the name that the certificate has to be for, unless the options name another.
+            host: the name that the certificate must have, unless the options give another.
 
         Raises:
-            ProbeFailed: there is no handshake, or the certificate is bad.
+            ProbeFailed: the handshake fails, or the certificate is invalid.
             OSError: the connection is lost.
         """
         name = options.server_name or host
@@ -240,7 +240,7 @@ def _context(options: TlsOptions) -> SSL.Context:
 
 
 def _take_it(*_: Any) -> bool:
-    """The chain is judged later, as a whole."""
+    """Accept any certificate; the channel judges the whole chain later."""
     return True
 
 

@@ -25,11 +25,11 @@ _LONGEST: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What the records of a section have to be; each by its text as in a zone file.
+    """The expected records of a section; patterns apply to their text as in a zone file.
 
     Arguments:
-        none_matches: it fails if one matches one of these.
-        all_match: it fails if one does not match one of these, or there is none.
+        none_matches: no record may match any of these.
+        all_match: every record must match all of these, and there must be a record.
     """
 
     none_matches: tuple[Pattern, ...] = ()
@@ -42,14 +42,14 @@ class DnsCheck:
 
     Arguments:
         target: the name server, ``host`` or ``host:port``.
-        query_name: what is asked for.
+        query_name: the name in the query.
         query_type: such as ``A``.
-        transport: how.
+        transport: the transport of the query.
         addressing: which address of the name server is taken.
-        tls: how TLS is spoken, where that is the transport.
-        recursion: whether recursion is asked for.
-        valid_rcodes: the response codes that are a success.
-        answer: what the records of the answer have to be.
+        tls: the options of TLS, if that is the transport.
+        recursion: whether the query asks for recursion.
+        valid_rcodes: the response codes of a success.
+        answer: the expected records of the answer.
     """
 
     target: str

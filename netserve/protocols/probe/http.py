@@ -1,4 +1,4 @@
-"""A request by HTTP/1.1, with redirects, and what the response has to be."""
+"""Checks a web server: a request by HTTP/1.1, redirects, and the expected response."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the last response has to be; by default it has a status from 200 to 299.
+    """The expected last response; by default any with a status from 200 to 299.
 
     Arguments:
-        status_codes: the codes that are a success.
-        body_matches: it fails unless the body matches all of these.
-        body_matches_not: it fails if the body matches one of these.
-        header_matches: it fails unless these fields are there and match.
-        header_matches_not: it fails if one of these fields is there and matches.
-        tls: True: it fails in clear; False: it fails by TLS.
+        status_codes: the codes of a success.
+        body_matches: the body must match all of these.
+        body_matches_not: the body may not match any of these.
+        header_matches: these fields must exist and match.
+        header_matches_not: these fields may not match.
+        tls: True requires TLS, False forbids it.
     """
 
     status_codes: tuple[int, ...] = ()
@@ -50,9 +50,9 @@ class HttpCheck:
         body: its content.
         follow: whether redirects are followed.
         addressing: which address is taken.
-        tls: how TLS is spoken.
-        expected: what the response has to be.
-        body_limit: bytes of a body beyond which it fails.
+        tls: the options of TLS.
+        expected: the expected response.
+        body_limit: the most bytes of a body; a longer one is a failure.
     """
 
     target: str

@@ -14,7 +14,7 @@ _LONGEST_HEAD: Final = 1 << 16
 
 
 class BadResponse(Exception):
-    """The bytes are no response; the text says why."""
+    """The bytes are not a response; the text says why."""
 
 
 class _At(enum.Enum):
@@ -23,7 +23,7 @@ class _At(enum.Enum):
     SIZE = "the size of a chunk"
     CHUNK = "a chunk"
     CHUNK_END = "the end of a chunk"
-    TRAILER = "the fields behind the last chunk"
+    TRAILER = "the trailer fields"
     REST = "a body up to the end of the connection"
     END = "nothing more"
 
@@ -49,12 +49,12 @@ class ResponseReader:
 
     @property
     def has_head(self) -> bool:
-        """Whether status and fields are there."""
+        """Whether status and fields are complete."""
         return self._at is not _At.HEAD
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of it is there."""
+        """Whether the response is complete."""
         return self._at is _At.END
 
     def get(self, name: str) -> str | None:
@@ -62,20 +62,20 @@ class ResponseReader:
         return next((value for known, value in self.fields if known == name.lower()), None)
 
     def feed(self, data: bytes) -> None:
-        """Take what came.
+        """Process received bytes.
 
         Raises:
-            BadResponse: it is no response, or too long.
+            BadResponse: they are not a response, or it is too long.
         """
         self._unread += data
         while self._step():
             pass
 
     def end(self) -> None:
-        """The connection has ended.
+        """Process the end of the connection.
 
         Raises:
-            BadResponse: that was too early.
+            BadResponse: the response is incomplete.
         """
         if self._at is _At.REST:
             self._at = _At.END
@@ -83,7 +83,7 @@ class ResponseReader:
             raise BadResponse(f"the connection ended in {self._at.value}")
 
     def _step(self) -> bool:
-        """Go on by one part; whether there may be another."""
+        """Process one part; whether another may follow."""
         match self._at:
             case _At.HEAD:
                 return self._head()
@@ -154,7 +154,7 @@ class ResponseReader:
         self.version, self.status = status[1].decode(), int(status[2])
         self.fields = [_read_field(line) for line in lines]
         if 100 <= self.status < 200 and self.status != 101:
-            return True  # what counts comes after it
+            return True  # the final response follows
         self._at = self._body()
         return True
 

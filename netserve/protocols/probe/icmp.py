@@ -1,4 +1,4 @@
-"""An echo request by ICMP, sent by the packet helper."""
+"""Checks a host by an echo request of ICMP, through the packet helper."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class IcmpCheck:
 
     Arguments:
         target: a host.
-        helper: sends the request.
+        helper: the packet helper.
         addressing: which address is taken.
         size: bytes of data.
         hops: the TTL or hop limit.

@@ -1,4 +1,4 @@
-"""The metrics: names, and what each says. Those of blackbox_exporter keep its names and labels."""
+"""The metrics and their descriptions, with blackbox_exporter's names and labels."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ HELP: Final[dict[str, str]] = {
     "probe_duration_seconds": "How long the probe took, in seconds",
     "probe_dns_lookup_time_seconds": "How long it took to resolve the target's name, in seconds",
     "probe_ip_protocol": "The version of IP that was used, 4 or 6",
-    "probe_ip_addr_hash": "A hash (FNV-1a) of the address; it shows when the address changes",
+    "probe_ip_addr_hash": "A hash (FNV-1a) of the address, which shows changes of the address",
     "probe_failed_due_to_regex": "Whether the probe failed because of a regular expression",
     # HTTP
     "probe_http_duration_seconds": "How long each phase of the requests took, in seconds",
     "probe_http_status_code": "The status code of the last response",
-    "probe_http_content_length": "The length that the last response says it has; -1 without",
+    "probe_http_content_length": "The Content-Length of the last response; -1 without",
     "probe_http_uncompressed_body_length": "Bytes of the last response's body",
     "probe_http_redirects": "How many redirects were followed",
     "probe_http_ssl": "Whether the last request went by TLS",
     "probe_http_version": "The version of HTTP of the last response",
     "probe_http_last_modified_timestamp_seconds": "The Last-Modified of the last response",
     # TLS
-    "probe_ssl_earliest_cert_expiry": "When the first certificate of those sent expires",
-    "probe_ssl_last_chain_expiry_timestamp_seconds": "When the verified chain expires",
+    "probe_ssl_earliest_cert_expiry": "The earliest expiry of the certificates sent",
+    "probe_ssl_last_chain_expiry_timestamp_seconds": "The expiry of the verified chain",
     "probe_ssl_last_chain_info": "The server's certificate",
     "probe_tls_version_info": "The version of TLS",
     "probe_tls_cipher_info": "The cipher suite",
@@ -35,17 +35,17 @@ HELP: Final[dict[str, str]] = {
     "probe_dns_serial": "The serial number of the zone",
     # ICMP
     "probe_icmp_duration_seconds": "How long each phase of the echo took, in seconds",
-    "probe_icmp_reply_hop_limit": "The hop limit (TTL) that the reply had left",
+    "probe_icmp_reply_hop_limit": "The hop limit (TTL) of the reply",
     # Beyond blackbox_exporter
     "probe_failure_info": "Why the probe failed: the phase, and the reason in a word",
-    "probe_ip_address_info": "The address that was used, and who resolved the name",
-    "probe_ssl_verify_error_info": "What is wrong with the certificate, a series for each reason",
+    "probe_ip_address_info": "The address that was used, and the resolver of the name",
+    "probe_ssl_verify_error_info": "Why the certificate is not valid, a series for each reason",
     "probe_tcp_duration_seconds": "How long each phase took, in seconds",
     "probe_smtp_duration_seconds": "How long each phase took, in seconds",
     "probe_smtp_reply_code": "The code of the server's reply, by phase",
     "probe_smtp_starttls": "Whether the server offers STARTTLS",
-    "probe_smtp_size_limit_bytes": "The largest message that the server takes; 0 without a limit",
-    "probe_dns_response_code_info": "The response code in words",
+    "probe_smtp_size_limit_bytes": "The size limit that the server announces; 0 for none",
+    "probe_dns_response_code_info": "The response code by name",
 }
 """Every metric that a probe may give."""
 

@@ -1,4 +1,4 @@
-"""What a probe records, and what comes of it: a verdict, metrics, steps. Pure."""
+"""The record of a probe, and its result: a verdict, metrics, steps. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class ProbeFailed(Exception):
-    """The probe has its answer: no.
+    """The probe has failed.
 
     Arguments:
         reason: a word or two for a label, such as ``refused``, from a short fixed list.
-        text: what happened, for people.
+        text: the explanation for people.
     """
 
     def __init__(self, reason: str, text: str) -> None:
@@ -36,7 +36,7 @@ class Failure:
     """Why a probe failed.
 
     Arguments:
-        phase: where.
+        phase: the phase of the failure.
         reason: see `ProbeFailed`.
         text: see `ProbeFailed`.
     """
@@ -52,7 +52,7 @@ class Step:
 
     Arguments:
         seconds: since the probe's start.
-        text: what happened.
+        text: the description.
     """
 
     seconds: float
@@ -61,14 +61,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a probe.
+    """The result of a probe.
 
     Arguments:
         success: the verdict.
         seconds: how long it took.
         metrics: by name and labels; see `netserve.protocols.probe.names`.
         steps: in order.
-        failure: why it failed, or None.
+        failure: the reason of the failure, or None.
     """
 
     success: bool
@@ -105,7 +105,7 @@ class Result:
 
 @dataclass(slots=True)
 class Recorder:
-    """What a check writes down as it goes.
+    """The record that a check writes.
 
     Arguments:
         kind: of the check, a key of `PHASES`.
@@ -115,7 +115,7 @@ class Recorder:
     kind: str
     clock: Callable[[], float]
     phase: str = "start"
-    """Where the check is."""
+    """The current phase."""
     _began: float = 0.0
     _durations: dict[str, float] = field(default_factory=dict)
     _metrics: dict[tuple[str, Labels], float] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def during(self, phase: str) -> Iterator[None]:
-        """A phase; its time is added to that of the phase, however it ends."""
+        """Measure a phase; the time counts even if the phase fails."""
         self.phase, began = phase, self.clock()
         try:
             yield
@@ -136,7 +136,7 @@ class Recorder:
             self.add(phase, self.clock() - began)
 
     def add(self, phase: str, seconds: float) -> None:
-        """More time of a phase."""
+        """Add time to a phase."""
         self._durations[phase] += seconds
 
     def set(self, name: str, value: float, **labels: str) -> None:
@@ -147,13 +147,13 @@ class Recorder:
         self._metrics[name, cut] = value
 
     def step(self, text: str) -> None:
-        """A line for people; what peers said is made fit for it."""
+        """Add a line for people; unprintable characters of the peer become question marks."""
         if len(self._steps) < _MOST_STEPS:
             shown = "".join(char if char.isprintable() else "?" for char in text[:_LONGEST_STEP])
             self._steps.append(Step(self.clock() - self._began, shown))
 
     def result(self, failure: Failure | None) -> Result:
-        """The end."""
+        """Finish the record."""
         seconds = self.clock() - self._began
         metrics: dict[tuple[str, Labels], float] = {
             ("probe_success", ()): float(failure is None),

@@ -1,4 +1,4 @@
-"""Runs a check: its deadline, and what errors mean."""
+"""Runs a check with a deadline, and maps exceptions to reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netserve.protocols.probe.result import Failure, ProbeFailed, Recorder, Resu
 _log = Logger()
 
 Check = Callable[[Recorder], Awaitable[None]]
-"""Goes through its phases; it has succeeded when it returns."""
+"""Runs through its phases; the check has succeeded when it returns."""
 
 _REASONS: Final = {
     errno.ECONNREFUSED: "refused",

@@ -20,9 +20,9 @@ class SmtpCheck:
     Arguments:
         target: ``host`` or ``host:port``.
         addressing: which address is taken.
-        hello: our name in EHLO.
-        tls: how TLS is spoken, or None without.
-        from_start: TLS from the first byte (port 465), not by STARTTLS.
+        hello: the client's name in EHLO.
+        tls: the options of TLS, or None without TLS.
+        from_start: whether TLS starts with the first byte (port 465), without STARTTLS.
     """
 
     target: str
@@ -74,7 +74,7 @@ class _Talk:
         """Send a command, and read the reply.
 
         Raises:
-            ProbeFailed: it has another code, or is none.
+            ProbeFailed: the code is another, or the reply is malformed.
         """
         with self.recorder.during(phase):
             if command:
@@ -100,17 +100,17 @@ class _Talk:
         return reply
 
     def refuse_more(self) -> None:
-        """Before TLS begins, nothing in clear may be left (RFC 3207, 6).
+        """Fail if the server sent data in clear before TLS (RFC 3207, 6).
 
         Raises:
-            ProbeFailed: there is.
+            ProbeFailed: it did.
         """
         if self._replies.pending:
-            raise ProbeFailed("protocol", "the server sent data in clear behind its 220")
+            raise ProbeFailed("protocol", "the server sent data in clear after its 220 reply")
 
 
 def _extensions(reply: RawReply) -> dict[str, str]:
-    """Keywords and what stands behind them, from the reply to EHLO."""
+    """Keywords and their parameters, from the reply to EHLO."""
     found = {}
     for line in reply.lines[1:]:
         keyword, _, rest = line.decode("ascii", "replace").partition(" ")

@@ -13,7 +13,7 @@ from netserve.protocols.probe.result import ProbeFailed, Recorder
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Lookup: TypeAlias = Callable[[str], Awaitable[list[Address]]]
-"""Gives the addresses of a name; raises OSError."""
+"""Resolves a name to addresses; raises OSError."""
 
 _FNV_OFFSET: Final = 0x811C9DC5
 _FNV_PRIME: Final = 0x01000193
@@ -24,10 +24,10 @@ class Addressing:
     """How an address is chosen; as in blackbox_exporter.
 
     Arguments:
-        protocol: the version of IP that is preferred.
-        fallback: whether the other one will do.
-        lookup: gives the addresses of a name.
-        resolver: who that is, for the metrics.
+        protocol: the preferred version of IP.
+        fallback: whether the other version is acceptable.
+        lookup: resolves a name.
+        resolver: the name of the resolver for the metrics.
     """
 
     protocol: Literal["ip4", "ip6"] = "ip6"
@@ -101,7 +101,7 @@ def split(target: str, port: int | None = None) -> tuple[str, int]:
     """The host and the port of ``host:port``, ``[address]:port`` or, with a default, ``host``.
 
     Raises:
-        ProbeFailed: it is none of these.
+        ProbeFailed: it has another form.
     """
     host, colon, text = target.rpartition(":")
     if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):

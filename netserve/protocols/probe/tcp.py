@@ -1,4 +1,4 @@
-"""A TCP port: it accepts, speaks TLS, and says what is expected."""
+"""Checks a TCP port: a connection, TLS, and a dialogue of lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Turn:
 
     Arguments:
         expect: lines are read until one matches.
-        send: a line to send; ``${name}`` is a named group of what matched.
+        send: a line to send; ``${name}`` stands for a named group of the match.
         start_tls: TLS begins after it.
     """
 
@@ -37,9 +37,9 @@ class TcpCheck:
     Arguments:
         target: ``host:port``.
         addressing: which address is taken.
-        tls: TLS from the first byte; with a dialogue that starts TLS, how it is spoken.
-        from_start: whether `tls` is from the first byte.
-        dialogue: what is said.
+        tls: the options of TLS, or None without TLS.
+        from_start: whether TLS starts with the first byte; otherwise a turn starts it.
+        dialogue: the expected lines, and the lines to send.
     """
 
     target: str
@@ -94,7 +94,7 @@ class Lines:
 
     @property
     def has_more(self) -> bool:
-        """Whether something was received that is no whole line yet, or was not asked for."""
+        """Whether bytes are left that no one has read as a line."""
         return bool(self._unread)
 
     async def next(self) -> bytes | None:

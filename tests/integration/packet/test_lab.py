@@ -174,7 +174,7 @@ def test_frames(net: Lab) -> None:
         (["packet", "send", 'IP(dst="10.77.4.2")', "--inter", "0"], "packet.rate allows one every"),
         (["packet", 'IP(dst="10.77.4.2")/("x" * 1401)'], "packet.payload allows 1400"),
         (["packet", 'Ether()/ARP(pdst="10.77.1.2")', "-2", "-i", "eth9"], "the interface eth9 "),
-        (["packet", 'IP(src="10.99.0.1", dst="10.77.4.2")'], "the source 10.99.0.1 is not of this"),
+        (["packet", 'IP(src="10.99.0.1", dst="10.77.4.2")'], "the source 10.99.0.1 is not"),
         (["packet", 'IP(dst="10.77.4.2")/UDP(dport=(1, 2000))'], "more packets than the 1000"),
         (["ping", "192.0.2.1"], "the target 192.0.2.1 is not in packet.targets"),
         (["traceroute", "192.0.2.1"], "the target 192.0.2.1 is not in packet.targets"),
