@@ -26,6 +26,7 @@ ITEMS = (
     "long_queue",
     "footprint",
     "decode",
+    "packets",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.peers import nginx, postfix
 from bench.processes import CORES, scratch
 
-PACKAGES = ("netserve", "Twisted", "uvloop", "aiohttp", "treq", "requests", "aiosmtpd")
+PACKAGES = ("netserve", "Twisted", "uvloop", "aiohttp", "treq", "requests", "aiosmtpd", "scapy")
 
 
 def heading(quick: bool) -> str:

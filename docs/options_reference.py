@@ -10,6 +10,7 @@ from typing import Any
 
 from netserve.config.envelope import ProcessSettings
 from netserve.config.reference import options_of
+from netserve.packet.settings import PacketSettings
 from netserve.plugin import Settings
 from netserve.registry import Registry
 
@@ -42,6 +43,7 @@ def write(folder: Path) -> None:
     """Write the page, if it would change."""
     common = frozenset(row.path for row in options_of(Settings))
     text = HEAD + "## `netserve:`\n\n" + table(ProcessSettings)
+    text += "## `packet:`\n\n" + table(PacketSettings)
     text += "## Every service\n\n" + table(Settings)
     for name in Registry().built_in():
         plugin = Registry().find(name)

@@ -21,6 +21,12 @@ VERBS = {
     "passwd": ("netserve.cli.passwd:passwd", "Add a user to a file of users, or change one."),
     "send": ("netserve.cli.send:send", "Send a test message, and follow it to its end."),
     "decode": ("netserve.cli.decode:decode", "Show the conversations in a capture file."),
+    "packet": ("netserve.cli.packet:packet", "Craft packets, send them, look at the answers."),
+    "ping": ("netserve.cli.ping:ping", "Send echo requests to a host, and time the replies."),
+    "traceroute": ("netserve.cli.traceroute:traceroute", "Show the routers on the way to a host."),
+    "scan": ("netserve.cli.scan:scan", "Show which ports of a host are open."),
+    "sniff": ("netserve.cli.sniff:sniff", "Listen to an interface, onto the screen or to a file."),
+    "list-layers": ("netserve.cli.layers:list_layers", "Show the layers that packets may have."),
     "queue": ("netserve.cli.queue:queue", "Look at the durable queue, and act on it."),
 }
 """Every verb: where it is, and what it is for."""

@@ -1,4 +1,4 @@
-"""The outer form of the file: ``netserve:`` for the process, ``services:`` for the rest."""
+"""The outer form of the file: ``netserve:``, ``packet:`` and, for all the rest, ``services:``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from netserve.config.listen import Listen
 from netserve.config.types import Duration, FilePath, Section
+from netserve.packet.settings import PacketSettings
 
 SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
 """What a service may be called."""
@@ -66,5 +67,7 @@ class Envelope(Section):
 
     netserve: ProcessSettings
     """The process."""
+    packet: PacketSettings = PacketSettings()
+    """What packets may be sent and listened to."""
     services: dict[str, Any]
     """Each service by its name."""

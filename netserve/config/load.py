@@ -26,6 +26,7 @@ from netserve.config.shapes import Shape
 from netserve.config.source import read_text
 from netserve.config.types import FilePath
 from netserve.errors import ConfigError, PluginError, Problem
+from netserve.packet.settings import PacketSettings
 from netserve.plugin import ProtocolPlugin, Settings
 
 M = TypeVar("M", bound=BaseModel)
@@ -68,6 +69,7 @@ class Configuration:
         file: its path as the user gave it.
         folder: the absolute folder that it is in.
         process: the section ``netserve:``.
+        packet: the section ``packet:``.
         services: in the order of the file.
         document: the text and what stands where.
     """
@@ -75,6 +77,7 @@ class Configuration:
     file: Path
     folder: Path
     process: ProcessSettings
+    packet: PacketSettings
     services: tuple[ServiceConfiguration, ...]
     document: Document = field(repr=False)
 
@@ -122,11 +125,11 @@ def load_text(text: str, path: Path, plugins: Plugins, known_tags: tags.Tags) ->
         raise ConfigError(document.problems()) from None
     folder = known_tags.folder
     loader = _Loader(document, plugins, folder)
-    process, services = loader.load()
+    envelope, services = loader.load()
     problems = document.problems()
-    if problems or process is None:
+    if problems or envelope is None:
         raise ConfigError(problems)
-    return Configuration(path, folder, process, services, document)
+    return Configuration(path, folder, envelope.netserve, envelope.packet, services, document)
 
 
 def load_state(path: Path) -> Path:
@@ -162,6 +165,35 @@ def load_state(path: Path) -> Path:
     return found
 
 
+def load_packet(path: Path) -> PacketSettings:
+    """The section ``packet:`` of a file, for commands that need nothing else of it.
+
+    As with `load_state`, nothing else in the file has to be right.
+
+    Arguments:
+        path: the file.
+
+    Raises:
+        ConfigError: it cannot be read, or the section is wrong.
+    """
+    folder = path.absolute().parent
+    document = Document(str(path), read_text(path))
+    try:
+        compose(document, tags.for_file(folder))
+    except Unreadable:
+        raise ConfigError(document.problems()) from None
+    data = document.root.plain() if document.root else None
+    section = data.get("packet", {}) if isinstance(data, dict) else {}
+    section_way: Way = ("packet",)
+    if not isinstance(section, dict):
+        raise ConfigError([document.problem(section_way, f"a mapping, not {kind_of(section)}")])
+    try:
+        return PacketSettings.model_validate(section, context={"folder": folder})
+    except ValidationError as error:
+        explain(document, section_way, Shape(PacketSettings), section, error)
+        raise ConfigError(document.problems()) from None
+
+
 @dataclass(frozen=True, slots=True)
 class _Loader:
     """Turns the tree of one document into models."""
@@ -170,7 +202,7 @@ class _Loader:
     plugins: Plugins
     folder: Path
 
-    def load(self) -> tuple[ProcessSettings | None, tuple[ServiceConfiguration, ...]]:
+    def load(self) -> tuple[Envelope | None, tuple[ServiceConfiguration, ...]]:
         data = self.document.root.plain() if self.document.root else None
         if not isinstance(data, dict):
             what = "the file has to be a mapping with the keys netserve and services"
@@ -193,7 +225,7 @@ class _Loader:
         addresses = tuple(_addresses(process, loaded))
         report_unknown_kinds(self.document, addresses, self.plugins.address_kinds)
         report_clashes(self.document, addresses)
-        return process, tuple(loaded)
+        return envelope, tuple(loaded)
 
     def _validate(self, way: Way, model: type[M], data: Mapping[str, Any]) -> M | None:
         hide_secrets(self.document, way, Shape(model), data)

@@ -16,6 +16,7 @@ from pydantic_core import core_schema
 
 from netserve.config.envelope import SERVICE_NAME, ProcessSettings
 from netserve.config.meanings import meanings_of
+from netserve.packet.settings import PacketSettings
 from netserve.plugin import ProtocolPlugin, Settings
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -49,7 +50,7 @@ def file_schema(plugins: Sequence[tuple[str, ProtocolPlugin[Any]]]) -> dict[str,
     Arguments:
         plugins: every protocol with the name that it has in a file.
     """
-    models: list[type[BaseModel]] = [ProcessSettings, Settings]
+    models: list[type[BaseModel]] = [ProcessSettings, PacketSettings, Settings]
     models += [plugin.settings for _, plugin in plugins]
     references, shared = models_json_schema(
         [(model, "validation") for model in dict.fromkeys(models)],
@@ -68,6 +69,7 @@ def file_schema(plugins: Sequence[tuple[str, ProtocolPlugin[Any]]]) -> dict[str,
         "type": "object",
         "properties": {
             "netserve": by_model[ProcessSettings],
+            "packet": by_model[PacketSettings],
             "services": {
                 "type": "object",
                 "minProperties": 1,
