@@ -29,7 +29,7 @@ from netserve.outbox.rows import (
 )
 
 PAGE: Final = 100
-"""Recipients in a page."""
+"""Recipients in a page; those that are retried with the last of them come on top."""
 _KEYS: Final = 1000
 
 Position = tuple[float, int, int]
@@ -148,23 +148,35 @@ def due_page(
         inside: the keys of what the agent has in memory already; it is not read again.
         room: bytes of bodies from the database; the page has one message, whatever its size.
     """
-    found: list[Position] = []
-    seen, last = 0, position
-    for last in connection.execute(_DUE, (lane, now, *position, _KEYS)):
-        seen += 1
-        if recipient_key(*last[1:]) not in inside:
-            found.append(last)
-            if len(found) == PAGE:
-                break
+    found, last = _due(connection, (lane, now, *position, _KEYS), inside)
     messages = _messages(connection, found)
     fitting = _fitting(found, messages, room)
     rows, damaged = _load(connection, bodies, fitting, messages)
     if len(fitting) < len(found):
         return DuePage(rows, fitting[-1], inf, damaged)
-    if len(found) == PAGE or seen == _KEYS:
+    if last is not None:
         return DuePage(rows, last, inf, damaged)
     (next_at,) = connection.execute(_NEXT, (lane, now)).fetchone()
     return DuePage(rows, None, inf if next_at is None else next_at, damaged)
+
+
+def _due(
+    connection: sqlite3.Connection, values: tuple[Any, ...], inside: Container[int]
+) -> tuple[list[Position], Position | None]:
+    """The recipients of a page, and where it ends; None where nothing more is due.
+
+    A page ends between two messages, so that the recipients of one stay together.
+    """
+    found: list[Position] = []
+    last: Position | None = None
+    seen = 0
+    for key in connection.execute(_DUE, values):
+        if len(found) >= PAGE and key[:2] != found[-1][:2]:
+            return found, last
+        seen, last = seen + 1, key
+        if recipient_key(*key[1:]) not in inside:
+            found.append(key)
+    return found, last if seen == _KEYS else None
 
 
 def _messages(connection: sqlite3.Connection, found: list[Position]) -> dict[int, Any]:

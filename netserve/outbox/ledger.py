@@ -24,6 +24,7 @@ from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
 from netserve.outbox.notices import by_action, notice
 from netserve.outbox.recent import Ended, Recent
+from netserve.outbox.retries import RetryTimes
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
 from netserve.outbox.store import Store
 
@@ -70,6 +71,7 @@ class Ledger:
         """Recipients by service, label of the destination, and what came of an attempt."""
         self.recent = Recent()
         """The last outcomes, for who follows a message."""
+        self._retries = RetryTimes()
         self._store = store
         self._services = services
         self._routing = routing
@@ -116,6 +118,7 @@ class Ledger:
                 outcomes,
                 lane=lane.name,
                 schedule=self._services[message.service].schedule,
+                retries=self._retries,
                 now=now,
                 random=self._random,
                 tried=tried,

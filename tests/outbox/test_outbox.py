@@ -178,6 +178,70 @@ async def test_a_deferred_recipient_is_tried_by_the_schedule(tmp_path: Path) -> 
         assert recipient["history"][0]["remote"] == "mx.example.com[192.0.2.1]:25"
 
 
+GREYLISTED = {
+    "ten recipients": (10, [10]),
+    "more than a transaction has": (120, [20, 50, 50]),
+    "more than a page of the queue has": (330, [30, *[50] * 6]),
+}
+
+
+async def retry_time(q: Queue, message: str, attempts: int) -> float:
+    """Wait until all recipients were tried so often, and give their one retry time."""
+    found: list[dict[str, Any]] = []
+
+    async def tried() -> bool:
+        found[:] = (await q.outbox.verbs.show(message))["recipients"]
+        return all(one["attempts"] == attempts for one in found)
+
+    await q.until(tried)
+    (at,) = {one["next_at"] for one in found}
+    return float(at)
+
+
+@pytest.mark.parametrize("what", GREYLISTED)
+@ensureDeferred
+async def test_recipients_of_one_destination_stay_together(tmp_path: Path, what: str) -> None:
+    """RFC 5321, section 4.5.4.1: a message is retried by its destination, over a restart too."""
+    count, transactions = GREYLISTED[what]
+    courier = Courier(lambda m, _: DEFERRED if m.sender else DELIVERED)
+    schedule = Schedule(first=300, longest=DAY, life=4000, delay_notice=0, jitter=0.3)
+    async with queue(tmp_path, courier, schedule=schedule) as q:
+        message = await put(q.outbox, *(f"{n}@x.org" for n in range(count)))
+        next_at = await retry_time(q, message, 1)
+    async with queue(tmp_path, courier, schedule=schedule, later=100) as q:
+        for attempts in (2, 3, 4, 5):
+            courier.delivered.clear()
+            q.clock.advance(next_at - WALL - 100 - q.clock.seconds())
+            await q.until(lambda: len(set(courier.addresses) - {"sender@example.org"}) == count)
+            tried = [len(some) for one, some, _ in courier.delivered if one == message]
+            assert sorted(tried) == transactions
+            if next_at < WALL + 4000:
+                next_at = await retry_time(q, message, attempts)
+        await q.until_empty()
+        reports = [body for _, to, body in courier.delivered if to == ("sender@example.org",)]
+        assert len(reports) == len(transactions)
+        assert sum(body.count(b"\r\nAction: failed\r\n") for body in reports) == count
+
+
+@ensureDeferred
+async def test_deliveries_that_end_at_different_times_are_retried_together(tmp_path: Path) -> None:
+    courier = Courier(DEFERRED)
+    courier.waits = True
+    async with queue(tmp_path, courier, schedule=Schedule(jitter=0.3)) as q:
+        message = await put(q.outbox, *(f"{n}@x.org" for n in range(100)))
+        courier.waiting.pop()()
+        q.clock.advance(60)
+        courier.waiting.pop()()
+        next_at = await retry_time(q, message, 1)
+        courier.delivered.clear()
+        q.clock.advance(next_at - WALL - q.clock.seconds() - 1)
+        assert courier.delivered == []
+        q.clock.advance(1)
+        await q.until(lambda: len(courier.addresses) == 100)
+        while courier.waiting:
+            courier.waiting.pop()()
+
+
 @ensureDeferred
 async def test_only_the_last_attempts_are_remembered(tmp_path: Path) -> None:
     async with queue(tmp_path, Courier(DEFERRED)) as q:
