@@ -22,7 +22,7 @@ from netserve.outbox.backlog import Backlog
 from netserve.outbox.clock import Clock, Wakes
 from netserve.outbox.courier import NotTried, Outcomes
 from netserve.outbox.due import PAGE, DuePage, recipient_key
-from netserve.outbox.errors import BodyMissing
+from netserve.outbox.errors import BodyMissing, BodyUnreadable
 from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.ledger import RETRY, Ledger, Notices
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
@@ -42,6 +42,9 @@ LONGEST_WAIT: Final = 900.0
 """Seconds after which a lane that waits for its quota is looked at again, for mail that expires."""
 LOOK: Final = 60.0
 """Seconds that are at least between two looks for those who are to be told, or given up."""
+_UNREADABLE: Final = Outcome(
+    "deferred", Reply(451, "4.3.0", "the message cannot be read here; see the log")
+)
 _CRASHED: Final = Outcome("deferred", Reply(451, "4.3.0", "delivery failed here; see the log"))
 
 
@@ -346,7 +349,7 @@ class Agent:
 
     def _crashed(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
         under_way = delivery in self._running
-        if under_way and failure.check(NotTried, BodyMissing):
+        if under_way and failure.check(NotTried, BodyMissing, BodyUnreadable):
             self._not_made(failure, lane, delivery)
             return
         if not failure.check(CancelledError, NotTried):
@@ -357,11 +360,14 @@ class Agent:
             self._ended(_all(delivery, _CRASHED), lane, delivery)
 
     def _not_made(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
-        """There was no attempt: the body is missing, or the route was changed."""
+        """The remote saw no attempt: the body cannot be read, or the route was changed."""
         del self._running[delivery]
         lane.put_back(delivery, self._now())
         if failure.check(NotTried):
             self._route_again(lane, delivery)
+        elif failure.check(BodyUnreadable):
+            self._log.error("{id}: {why}", id=delivery.message.id, why=str(failure.value))
+            self._record(lane, delivery, _all(delivery, _UNREADABLE))
         else:
             why = str(failure.value)
             self._backlog.hold(delivery.message, why, partial(self._gone, lane, delivery))

@@ -16,8 +16,10 @@ from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.outbox.quota import KEPT, Slice
-from netserve.outbox.recovery import DAMAGED, quarantine
+from netserve.outbox.recovery import DAMAGED, hold
 from netserve.outbox.rows import (
+    LOADED_COLUMNS,
+    MESSAGE_COLUMNS,
     body_source,
     is_sound_message,
     is_sound_recipient,
@@ -64,11 +66,13 @@ _NEXT: Final = """
 SELECT min(next_at) FROM recipient INDEXED BY recipient_due
 WHERE state = 0 AND lane = ? AND next_at > ?
 """
-_MESSAGES: Final = "SELECT * FROM message WHERE id IN (SELECT value FROM json_each(?))"
-_RECIPIENT: Final = """
-SELECT n, address, notify, original, attempts, warned, last FROM recipient
-WHERE message = ? AND n = ? AND state = 0
-"""
+_MESSAGES: Final = (
+    f"SELECT {MESSAGE_COLUMNS} FROM message"  # noqa: S608 - of constants
+    " WHERE id IN (SELECT value FROM json_each(?))"
+)
+_RECIPIENT: Final = f"""
+SELECT {LOADED_COLUMNS} FROM recipient WHERE message = ? AND n = ? AND state = 0
+"""  # noqa: S608 - of constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +224,12 @@ def _load(
     recipients: dict[int, list[QueuedRecipient]] = {}
     for _, number, n in found:
         for row in connection.execute(_RECIPIENT, (number, n)):
-            if is_sound_recipient(row):
+            if is_sound_recipient(number, row):
                 recipients.setdefault(number, []).append(recipient_of(row))
             else:
                 damaged[number] = None
     if damaged:
-        quarantine(connection, list(damaged), DAMAGED)
+        hold(connection, list(damaged), DAMAGED)
     loaded = [
         (messages[number], recipients[number])
         for number in numbers

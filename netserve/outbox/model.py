@@ -83,6 +83,7 @@ class QueuedMessage:
         recipients: how many the message has in all.
         took: seconds from its first byte to the commit.
         in_file: the body is a file, not a row.
+        body_sum: CRC-32 of the body; None in a queue that was made before there were checksums.
         open_body: opens the body; see `body`.
     """
 
@@ -102,13 +103,15 @@ class QueuedMessage:
     recipients: int
     took: float = 0.0
     in_file: bool = False
+    body_sum: int | None = None
     open_body: Callable[[], BodyReader]
 
     def body(self) -> BodyReader:
         """The body from its begin, header first, lines ended by CRLF. Close it after use.
 
         Errors:
-            BodyMissing: the file is gone; let it through, the message is then held.
+            BodyMissing: it is gone or damaged; let it through, the message is then held. Reading
+                may raise it too, before the last bytes are given.
         """
         return self.open_body()
 

@@ -172,13 +172,29 @@ class Outbox:
         return _Parts(store, readers, clock, ids, routing, ledger, agent, depth, verbs)
 
     def _tell(self, recovery: Recovery) -> None:
-        for message in recovery.quarantined:
+        for message in recovery.held:
             self._log.critical("{id} is held: its body is missing", id=message)
-        if recovery.orphans or recovery.temporary:
+        if recovery.quarantined:
+            self._log.warn(
+                "{count} bodies without a message were moved to {folder}; a crash leaves the bodies"
+                " of mail that was not accepted yet",
+                count=recovery.quarantined,
+                folder=str(self.folder / "quarantine"),
+            )
+        if recovery.stuck:
+            self._log.error(
+                "bodies without a message stay in {folder}: {reason}",
+                folder=str(self.folder / "bodies"),
+                reason=recovery.stuck,
+            )
+        if recovery.temporary:
             self._log.info(
-                "removed {orphans} bodies without a message and {temporary} half written ones",
-                orphans=recovery.orphans,
-                temporary=recovery.temporary,
+                "removed {count} bodies that a crash left half written", count=recovery.temporary
+            )
+        if not recovery.complete:
+            self._log.info(
+                "the database is too large to look at all of its pages at the start;"
+                " `netserve queue check` does"
             )
 
     def _broke(self, error: OutboxError) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -18,12 +19,12 @@ from twisted.internet.defer import Deferred
 from netserve.mail.dsn import HEADER_LIMIT, header_of
 from netserve.outbox.agent import Agent
 from netserve.outbox.changes import delete_messages
-from netserve.outbox.errors import BodyMissing, NoSuchMessage
+from netserve.outbox.errors import BodyMissing, BodyUnreadable, NoSuchMessage
 from netserve.outbox.ids import IdSource, encode_id
 from netserve.outbox.model import QueuedMessage
 from netserve.outbox.query import EVERY, Filter, described, find, listed, number_of
 from netserve.outbox.recent import Recent
-from netserve.outbox.rows import body_source, json_list, message_of, small_bodies
+from netserve.outbox.rows import MESSAGE_COLUMNS, body_source, json_list, message_of, small_bodies
 from netserve.outbox.store import Store
 
 T = TypeVar("T")
@@ -130,13 +131,10 @@ class Verbs:
 
     def _header(self, connection: sqlite3.Connection, number: int) -> str:
         try:
-            reader = self._load(connection, number).body()
-        except BodyMissing as error:
+            with closing(self._load(connection, number).body()) as reader:
+                return header_of(reader.read(HEADER_LIMIT)).decode("utf-8", "replace")
+        except (BodyMissing, BodyUnreadable) as error:
             return f"({error})"
-        try:
-            return header_of(reader.read(HEADER_LIMIT)).decode("utf-8", "replace")
-        finally:
-            reader.close()
 
     async def why(self, message: str) -> dict[str, Any]:
         """A message with its recipients and their last attempts.
@@ -199,7 +197,7 @@ class Verbs:
         return exported
 
     def _load(self, connection: sqlite3.Connection, number: int) -> QueuedMessage:
-        row = connection.execute("SELECT * FROM message WHERE id = ?", (number,)).fetchone()
+        row = connection.execute(_MESSAGE, (number,)).fetchone()
         source = body_source(row, small_bodies(connection, [number]), self._store.bodies)
         return message_of(row, source)
 
@@ -293,6 +291,7 @@ class Verbs:
         return done
 
 
+_MESSAGE: Final = f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?"  # noqa: S608 - of constants
 # The plus keeps SQLite from going through all that is queued for the sake of a few messages.
 _RETRY: Final = """
 UPDATE recipient SET next_at = ? WHERE +state = 0
