@@ -36,7 +36,58 @@ QUARANTINE: Final = "quarantine"
 it."""
 
 
-class BodyFolder:
+class StoredBodies:
+    """The bodies that are in a folder, to be read.
+
+    Arguments:
+        path: of the folder; it may be missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.quarantine = path.with_name(QUARANTINE)
+        """The folder for bodies of which no row is known; it is made when it is needed."""
+
+    def numbers(self) -> array[int]:
+        """The numbers of all published bodies, in order; eight bytes each, so a million is fine."""
+        found = array("q")
+        for name in self._names():
+            with contextlib.suppress(ValueError):
+                found.append(decode_id(name))
+        return array("q", sorted(found))
+
+    def _names(self) -> Iterator[str]:
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                yield entry.name
+
+    def open(self, number: int, size: int, body_sum: int | None = None) -> StoredBody:
+        """Open a body for reading.
+
+        Arguments:
+            number: of the message.
+            size: that it should have.
+            body_sum: its CRC-32, or None to compare the size only.
+
+        Raises:
+            BodyMissing: it is not there, or has not the size that it should have.
+            BodyUnreadable: the system does not let us read it.
+        """
+        path = self.path / encode_id(number)
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise BodyMissing(f"the body {path} is missing") from None
+        except OSError as error:
+            raise BodyUnreadable(f"the body {path} cannot be read: {error.strerror}") from error
+        length = os.fstat(file).st_size
+        if length != size:
+            os.close(file)
+            raise BodyMissing(f"the body {path} has {length} bytes instead of {size}")
+        return StoredBody(file, path, size, body_sum)
+
+
+class BodyFolder(StoredBodies):
     """The folder of body files, open as long as the queue is.
 
     Arguments:
@@ -44,9 +95,7 @@ class BodyFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.quarantine = path.with_name(QUARANTINE)
-        """The folder for bodies of which no row is known; it is made when it is needed."""
+        super().__init__(path)
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -121,44 +170,6 @@ class BodyFolder:
         for name in names:
             os.unlink(name, dir_fd=self._folder)
         return len(names)
-
-    def numbers(self) -> array[int]:
-        """The numbers of all published bodies, in order; eight bytes each, so a million is fine."""
-        found = array("q")
-        for name in self._names():
-            with contextlib.suppress(ValueError):
-                found.append(decode_id(name))
-        return array("q", sorted(found))
-
-    def _names(self) -> Iterator[str]:
-        with os.scandir(self.path) as entries:
-            for entry in entries:
-                yield entry.name
-
-    def open(self, number: int, size: int, body_sum: int | None = None) -> StoredBody:
-        """Open a body for reading.
-
-        Arguments:
-            number: of the message.
-            size: that it should have.
-            body_sum: its CRC-32, or None to compare the size only.
-
-        Raises:
-            BodyMissing: it is not there, or has not the size that it should have.
-            BodyUnreadable: the system does not let us read it.
-        """
-        path = self.path / encode_id(number)
-        try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise BodyMissing(f"the body {path} is missing") from None
-        except OSError as error:
-            raise BodyUnreadable(f"the body {path} cannot be read: {error.strerror}") from error
-        length = os.fstat(file).st_size
-        if length != size:
-            os.close(file)
-            raise BodyMissing(f"the body {path} has {length} bytes instead of {size}")
-        return StoredBody(file, path, size, body_sum)
 
 
 def _free_name(folder: Path, name: str) -> str:

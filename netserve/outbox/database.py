@@ -193,6 +193,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
                 _create(connection, path)
             _upgrade(connection)
             connection.executescript(_SETTINGS + _TRIGGER)
+            # Making the trigger leaves a lock until the next statement; a checkpoint would fail.
+            connection.execute("SELECT commits FROM spool").fetchall()
         except BaseException:
             connection.close()
             raise

@@ -167,7 +167,14 @@ class Outbox:
         )
         agent = Agent(store, self._services, routing, ledger, clock=clock, reactor=reactor, log=log)
         verbs = Verbs(
-            store, agent, ids, read, now=clock.now, changed=depth.changed, recent=ledger.recent
+            store,
+            agent,
+            ids,
+            read,
+            reactor=reactor,
+            now=clock.now,
+            changed=depth.changed,
+            recent=ledger.recent,
         )
         return _Parts(store, readers, clock, ids, routing, ledger, agent, depth, verbs)
 
@@ -226,6 +233,7 @@ class Outbox:
         self._stopping = parts.agent
         await parts.agent.stop(self._patience)
         parts.depth.stop()
+        parts.verbs.stop()
         await deferToThreadPool(self._reactor, parts.readers, parts.store.close)
         parts.readers.stop()
 

@@ -1,4 +1,4 @@
-"""What operators ask of the queue: list, show, why, retry, hold, release, drop, export.
+"""What operators ask of the queue: list, show, why, retry, hold, release, drop, export, check.
 
 Reading goes by the reading connection, beside the writer. What changes messages goes through the
 writer's group commits, in portions, so that mail comes in and goes out meanwhile; after each
@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 
 from netserve.mail.dsn import HEADER_LIMIT, header_of
 from netserve.outbox.agent import Agent
 from netserve.outbox.changes import delete_messages
+from netserve.outbox.checking import Report, check_queue
+from netserve.outbox.database import open_reader
 from netserve.outbox.errors import BodyMissing, BodyUnreadable, NoSuchMessage
 from netserve.outbox.ids import IdSource, encode_id
 from netserve.outbox.model import QueuedMessage
@@ -66,6 +69,7 @@ class Verbs:
         agent: is told of changes.
         ids: knows the last message there is.
         read: runs a function with the reading connection.
+        reactor: gives a thread for the check.
         now: unix seconds.
         changed: is called when the number of queued recipients may have changed.
         recent: remembers the last outcomes.
@@ -78,10 +82,14 @@ class Verbs:
         ids: IdSource,
         read: Read,
         *,
+        reactor: Any,
         now: Callable[[], float],
         changed: Callable[[], None],
         recent: Recent,
     ) -> None:
+        self._reactor = reactor
+        self._checks: set[sqlite3.Connection] = set()
+        self._stopped = False
         self._recent = recent
         self._store = store
         self._agent = agent
@@ -259,6 +267,55 @@ class Verbs:
     async def flush(self) -> int:
         """Try all that is queued now; says how many messages."""
         return await self.retry(EVERY)
+
+    async def check(self) -> dict[str, Any]:
+        """Look through all pages, rows and bodies, by a connection of its own.
+
+        See `checking.Report.as_json` for what it gives.
+        """
+        report: Report = await self._check()
+        return report.as_json()
+
+    async def repair(self) -> dict[str, Any]:
+        """Check, and hold the messages that are damaged; says of how many beside that.
+
+        What else is wrong can only be repaired while the process does not run.
+        """
+        report: Report = await self._check()
+        by_what: dict[str, list[int]] = {}
+        for damage in report.damages:
+            by_what.setdefault(damage.what, []).append(damage.number)
+        changed: set[int] = set()
+        for what, numbers in by_what.items():
+            values = (what, json_list(numbers))
+            held = await self._write(
+                lambda connection, *_, values=values: _updated(connection, _HOLD, values), numbers
+            )
+            self._agent.withdraw(held.numbers, dropped=False)
+            changed |= held.numbers
+        self._changed()
+        return {**report.as_json(), "held_now": len(changed)}
+
+    def _check(self) -> Deferred[Report]:
+        def check() -> Report:
+            with closing(open_reader(self._store.database)) as connection:
+                self._checks.add(connection)
+                try:
+                    return check_queue(
+                        connection, self._store.bodies, stopped=lambda: self._stopped
+                    )
+                finally:
+                    self._checks.discard(connection)
+
+        pool = self._reactor.getThreadPool()
+        return deferToThreadPool(self._reactor, pool, check)
+
+    def stop(self) -> None:
+        """End what takes long, since the queue is closed."""
+        self._stopped = True
+        for connection in list(self._checks):
+            with suppress(sqlite3.ProgrammingError):  # it has ended just now
+                connection.interrupt()
 
     def _look(self, due: float, changed: _Changed) -> None:
         for lane in changed.lanes:

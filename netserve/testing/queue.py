@@ -39,6 +39,7 @@ class SteeredReactor(Clock):
         super().__init__()
         self.real = reactor
         self.callFromThread = reactor.callFromThread
+        self.getThreadPool = reactor.getThreadPool
 
 
 class Courier:
