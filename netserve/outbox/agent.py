@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.backlog import Backlog
+from netserve.outbox.budgets import Budget, Budgets
 from netserve.outbox.clock import Clock, Wakes
 from netserve.outbox.courier import NotTried, Outcomes
 from netserve.outbox.due import PAGE, DuePage, recipient_key
@@ -30,7 +31,6 @@ from netserve.outbox.quota import Slice
 from netserve.outbox.recovery import DAMAGED
 from netserve.outbox.routing import UNROUTED, Attached, Routed, Routing
 from netserve.outbox.store import Store
-from netserve.outbox.usages import Usages
 
 DIRECT: Final = 0.5
 """The part of a lane's memory that new messages may take; the rest is for those of the database."""
@@ -94,7 +94,9 @@ class Agent:
             log=log,
         )
         self._inside = self._backlog.inside
-        self._usages = Usages(self._lanes, self._backlog.forget_used)
+        self._budgets = Budgets(self._backlog.forget_used)
+        self._turns: dict[Lane, None] = {}  # lanes whose turn at their budget has come
+        self._taking_turns = False
         self._wakes = Wakes(reactor, clock.now, self._pump)
 
     @property
@@ -109,9 +111,9 @@ class Agent:
 
         Arguments:
             lanes: with the unix seconds of their first recipient.
-            used: of quotas, by lane.
+            used: of quotas, by account.
         """
-        self._usages.begin(used)
+        self._budgets.begin(used)
         unknown: Counter[str] = Counter()
         for name, next_at in lanes:
             service = name.partition(" ")[0]
@@ -223,13 +225,27 @@ class Agent:
         return lane
 
     def _put(self, lane: Lane, delivery: Delivery) -> None:
-        lane.limit = max(delivery.destination.concurrency, 1)
-        if delivery.destination.quotas or lane.usage is not None:
-            quotas = delivery.destination.quotas
-            lane.usage = self._usages.of(lane.name, quotas, self._now())
+        destination = delivery.destination
+        if destination is not lane.destination:
+            lane.destination = destination
+            lane.limit = max(destination.concurrency, 1)
+            self._share(lane, self._budgets.of(destination, self._now()))
         lane.put(delivery)
         self._bytes += delivery.weight
         self._inside.update(_keys(delivery))
+
+    def _share(self, lane: Lane, budget: Budget | None) -> None:
+        """Let a lane have this budget from now on."""
+        before = lane.budget
+        if budget is before:
+            return
+        lane.budget = budget
+        if budget is not None:
+            budget.lanes += 1
+        if before is not None:
+            before.leave(lane)
+            self._budgets.lane_ended(before, self._now())
+            self._give_turn(before)
 
     def _room(self, lane: Lane) -> int:
         return lane.room(self._bytes)
@@ -238,6 +254,19 @@ class Agent:
 
     def _pump(self, lane: Lane) -> None:
         """Start what may be started, read what there is room for, or sleep."""
+        self._pump_one(lane)
+        if self._taking_turns:
+            return
+        self._taking_turns = True
+        try:
+            while self._turns:
+                other = next(iter(self._turns))
+                del self._turns[other]
+                self._pump_one(other)
+        finally:
+            self._taking_turns = False
+
+    def _pump_one(self, lane: Lane) -> None:
         if lane.pumping or self.halted:
             return
         if self._ledger.unwritten:
@@ -246,6 +275,8 @@ class Agent:
         now = self._now()
         lane.pumping = True
         while lane.waiting and lane.may_start(now):
+            if lane.budget is not None and not lane.budget.grants(lane, now):
+                break
             self._start(lane, lane.take(now))
         lane.pumping = False
         if lane.next_at <= now:
@@ -254,13 +285,32 @@ class Agent:
             self._wakes.at(lane, lane.next_at)
         if lane.rests_until:
             self._rest(lane, now)
-        if lane.waiting and (until := lane.quota_until(now)) > now:
-            self._look_after(lane, now, _OVER_QUOTA)
-            self._wakes.at(lane, min(until, now + LONGEST_WAIT))
+        if (budget := lane.budget) is not None:
+            self._pump_shared(lane, budget, now)
         if lane.idle and self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
-            if lane.usage is not None:
-                self._usages.lane_ended(lane.name, now)
+            self._share(lane, None)
+
+    def _pump_shared(self, lane: Lane, budget: Budget, now: float) -> None:
+        self._ledger.begun(budget)
+        if not lane.waiting or not lane.may_start(now):
+            budget.leave(lane)
+        if lane.waiting and (until := budget.free_at(lane, now)) > now:
+            self._look_after(lane, now, _OVER_QUOTA)
+            self._wakes.at(lane, min(until, now + LONGEST_WAIT))
+        self._give_turn(budget)
+
+    def _give_turn(self, budget: Budget) -> None:
+        """Let the lane that has waited longest for a budget begin its delivery; see `_pump`."""
+        lane = budget.next_lane(self._now())
+        if lane is not None and not lane.pumping:  # else it goes on by itself
+            self._turns[lane] = None
+
+    def _released(self, lane: Lane, delivery: Delivery) -> None:
+        """A delivery has ended whose lane has another budget by now."""
+        if (budget := delivery.budget) is not None and budget is not lane.budget:
+            self._budgets.drop_unused(budget, self._now())
+            self._give_turn(budget)
 
     def _read(self, lane: Lane) -> None:
         if not lane.reading and len(lane.waiting) < PAGE and lane.has_room(self._bytes):
@@ -342,7 +392,8 @@ class Agent:
             return  # it was given up at the end of the process
         if isinstance(outcomes, Outcomes):
             delivery.session_at = outcomes.session_at
-        lane.ended(outcomes, self._now())
+        lane.ended(delivery, outcomes, self._now())
+        self._released(lane, delivery)
         self._record(lane, delivery, outcomes)
         self._pump(lane)
         self._check_quiet()
@@ -363,6 +414,7 @@ class Agent:
         """The remote saw no attempt: the body cannot be read, or the route was changed."""
         del self._running[delivery]
         lane.put_back(delivery, self._now())
+        self._released(lane, delivery)
         if failure.check(NotTried):
             self._route_again(lane, delivery)
         elif failure.check(BodyUnreadable):

@@ -84,13 +84,23 @@ CREATE TABLE attempt(
 """
 _QUOTA: Final = """
 CREATE TABLE quota(
-    lane TEXT NOT NULL,
+    account TEXT NOT NULL,          -- see budgets.py
     seconds REAL NOT NULL,          -- see quota.Slice
     start REAL NOT NULL,
     used INTEGER NOT NULL,
-    PRIMARY KEY(lane, seconds, start)
+    PRIMARY KEY(account, seconds, start)
 ) WITHOUT ROWID;
 """
+_QUOTA_OF_LANES: Final = _QUOTA.replace("account", "lane").replace("-- see budgets.py", "")
+_QUOTA_OF_ACCOUNTS: Final = f"""
+ALTER TABLE quota RENAME TO quota_of_lanes;
+{_QUOTA}
+INSERT INTO quota
+    SELECT substr(lane, instr(lane, ' ') + 1), seconds, start, sum(used) FROM quota_of_lanes
+    GROUP BY 1, 2, 3;
+DROP TABLE quota_of_lanes;
+"""  # noqa: S608 - of constants
+"""Before version 3 each service counted for itself; behind its name is the destination's key."""
 _SPOOL: Final = """
 CREATE TABLE spool(                 -- one row
     id TEXT NOT NULL,               -- of the queue, as in its marker
@@ -104,7 +114,7 @@ ALTER TABLE message ADD COLUMN body_sum INTEGER;
 ALTER TABLE message ADD COLUMN sum INTEGER;
 ALTER TABLE recipient ADD COLUMN sum INTEGER;
 """
-_UPGRADES: Final = {1: _QUOTA, 2: _CHECKSUMS + _SPOOL}
+_UPGRADES: Final = {1: _QUOTA_OF_LANES, 2: _CHECKSUMS + _SPOOL + _QUOTA_OF_ACCOUNTS}
 """By version, what makes the next one of it."""
 COUNT: Final = "UPDATE spool SET commits = ?"
 """Stands at the end of each transaction, and says how many there were with it."""

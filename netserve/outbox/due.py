@@ -38,7 +38,7 @@ Position = tuple[float, int, int]
 START: Final[Position] = (-inf, 0, 0)
 
 _FORGET_USED: Final = "DELETE FROM quota WHERE start + seconds * ? <= ? OR start > ?"
-_USED: Final = "SELECT lane, seconds, start, used FROM quota"
+_USED: Final = "SELECT account, seconds, start, used FROM quota"
 _EACH_LANE: Final = """
 WITH RECURSIVE lanes(lane) AS (
     SELECT min(lane) FROM recipient INDEXED BY recipient_due WHERE state = 0
@@ -118,16 +118,16 @@ def lanes(connection: sqlite3.Connection) -> Iterator[tuple[str, float]]:
 
 
 def forget_used(connection: sqlite3.Connection, now: float) -> None:
-    """Delete what no longer counts at a time in unix seconds, also of lanes that are no more."""
+    """Delete what no longer counts at a time in unix seconds."""
     connection.execute(_FORGET_USED, (KEPT, now, now))
 
 
 def used(connection: sqlite3.Connection, now: float) -> dict[str, list[Slice]]:
-    """What earlier processes have used of quotas, by lane, and still counts."""
+    """What earlier processes have used of quotas, by account, and still counts."""
     forget_used(connection, now)
     found: dict[str, list[Slice]] = {}
-    for lane, *one in connection.execute(_USED):
-        found.setdefault(lane, []).append(Slice(*one))
+    for account, *one in connection.execute(_USED):
+        found.setdefault(account, []).append(Slice(*one))
     return found
 
 

@@ -126,6 +126,8 @@ class Destination:
         concurrency: deliveries at one time.
         batch: recipients in one delivery.
         quotas: how many recipients may go there in a time.
+        account: names what the limits belong to, where that is not the key: a server and a login,
+            say, that several services use. They share concurrency and quotas, and give them alike.
         label: what it is counted by in metrics, where that is not its key: a few for all of them.
         handle: for the courier's own use; it is not compared.
     """
@@ -134,5 +136,6 @@ class Destination:
     concurrency: int = 20
     batch: int = 50
     quotas: tuple[Quota, ...] = ()
+    account: str = ""
     label: str = ""
     handle: object = field(default=None, compare=False)

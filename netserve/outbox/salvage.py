@@ -33,7 +33,7 @@ _TABLES: Final = {
     "body": ("id",),
     "recipient": ("message", "n"),
     "attempt": ("message", "n", "number"),
-    "quota": ("lane", "seconds", "start"),
+    "quota": ("account", "seconds", "start"),
     "finished": ("id",),
 }
 """The tables with their keys."""
@@ -77,6 +77,8 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, copied: Counte
         if table not in there:
             continue
         names = [name for _, name, *_ in source.execute(f"PRAGMA table_info({table})")]
+        if not set(key) <= set(names):
+            continue  # of an earlier version: quotas, which soon no longer count
         known = {name for _, name, *_ in target.execute(f"PRAGMA table_info({table})")}
         columns = [*key, *(name for name in names if name in known and name not in key)]
         marks = ",".join("?" * len(columns))

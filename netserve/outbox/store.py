@@ -44,7 +44,7 @@ from twisted.logger import Logger
 from netserve.durable import make_folders
 from netserve.errors import StartError
 from netserve.outbox.bodies import BodyFolder
-from netserve.outbox.changes import Call, Changes, Mark, NewMessage
+from netserve.outbox.changes import Call, Changes, Mark, NewMessage, Used
 from netserve.outbox.commit import GroupCommit
 from netserve.outbox.database import COUNT, NEVER, open_reader, open_writer
 from netserve.outbox.errors import OutboxError
@@ -163,8 +163,8 @@ class Store:
         """Make a message durable."""
         self._commit.submit(message)
 
-    def mark(self, mark: Mark) -> None:
-        """Make an outcome durable."""
+    def mark(self, mark: Mark | Used) -> None:
+        """Make an outcome, or what it takes of quotas, durable."""
         self._commit.submit(mark)
 
     def call(
@@ -183,7 +183,7 @@ class Store:
     def _apply(
         self,
         connection: sqlite3.Connection,
-        jobs: Sequence[NewMessage | Mark | Call],
+        jobs: Sequence[NewMessage | Mark | Used | Call],
         removed: Sequence[int],
     ) -> Iterable[int]:
         """Write what a batch comes to; gives the messages whose body files are to be removed."""

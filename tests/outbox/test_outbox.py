@@ -25,9 +25,9 @@ from netserve.outbox import (
     OutOfSpace,
     Schedule,
     StorageFailed,
+    budgets,
     lanes,
     ledger,
-    usages,
 )
 from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.changes import Mark
@@ -883,12 +883,12 @@ async def test_quotas_of_destinations_that_do_not_come_again_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S8: in memory and in the database, however many destinations there were."""
-    monkeypatch.setattr(usages, "MOST", 3)
+    monkeypatch.setattr(budgets, "MOST", 3)
     courier = Courier()
     courier.quotas = (Quota(5, 60.0),)
 
     def stored(connection: sqlite3.Connection) -> int:
-        (count,) = connection.execute("SELECT count(DISTINCT lane) FROM quota").fetchone()
+        (count,) = connection.execute("SELECT count(DISTINCT account) FROM quota").fetchone()
         return int(count)
 
     async with queue(tmp_path, courier) as q:
@@ -897,7 +897,7 @@ async def test_quotas_of_destinations_that_do_not_come_again_are_forgotten(
             await q.until(lambda at=at: len(courier.delivered) == at + 1)
             q.clock.advance(25)
         await q.until_empty()
-        assert len(q.outbox._parts.agent._usages) <= 6
+        assert len(q.outbox._parts.agent._budgets) <= 6
     with closing(sqlite3.connect(tmp_path / "queue.db")) as connection:
         assert 0 < stored(connection) <= 6
     async with queue(tmp_path, courier, later=3600):
