@@ -58,7 +58,8 @@ def _without_process(folder: Path) -> dict[str, Any]:
 @click.option(
     "--anywhere",
     is_flag=True,
-    help="Do not compare inode numbers from now on; for file systems that change them.",
+    help="Adopt it, and do not look for copies from now on: where the machine's id or inode numbers"
+    " change by themselves.",
 )
 @click.option(
     "--hold", is_flag=True, help="Hold all messages, since some may have been sent already."

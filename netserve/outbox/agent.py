@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.backlog import Backlog
-from netserve.outbox.budgets import Budget, Budgets
+from netserve.outbox.budgets import Budget, Budgets, Turns
 from netserve.outbox.clock import Clock, Wakes
 from netserve.outbox.courier import NotTried, Outcomes
 from netserve.outbox.due import PAGE, DuePage, recipient_key
@@ -31,6 +31,7 @@ from netserve.outbox.quota import Slice
 from netserve.outbox.recovery import DAMAGED
 from netserve.outbox.routing import UNROUTED, Attached, Routed, Routing
 from netserve.outbox.store import Store
+from netserve.outbox.under_way import UnderWay
 
 DIRECT: Final = 0.5
 """The part of a lane's memory that new messages may take; the rest is for those of the database."""
@@ -82,8 +83,7 @@ class Agent:
         self._log = log
         self._lanes: dict[str, Lane] = {}
         self._bytes = 0  # of bodies in memory
-        self._running: dict[Delivery, Deferred[Any]] = {}
-        self._quiet: Deferred[None] | None = None
+        self._under_way = UnderWay(reactor=reactor, log=log)
         self._backlog = Backlog(
             store,
             room=self._room,
@@ -95,14 +95,13 @@ class Agent:
         )
         self._inside = self._backlog.inside
         self._budgets = Budgets(self._backlog.forget_used)
-        self._turns: dict[Lane, None] = {}  # lanes whose turn at their budget has come
-        self._taking_turns = False
+        self._turns = Turns(self._pump_one, clock.now)
         self._wakes = Wakes(reactor, clock.now, self._pump)
 
     @property
     def delivering(self) -> int:
         """Deliveries that are under way."""
-        return len(self._running)
+        return len(self._under_way)
 
     def begin(
         self, lanes: Iterable[tuple[str, float]], used: Mapping[str, Sequence[Slice]]
@@ -170,9 +169,7 @@ class Agent:
             if chosen:
                 self._pump(lane)
         if dropped:
-            for delivery in self._running:
-                if delivery.message.number in numbers:
-                    delivery.withdrawn = True
+            self._under_way.withdraw(numbers)
 
     def reroute(self, service: str) -> None:
         """The routes of a service have changed: ask again where what waits is to go, and try at
@@ -194,29 +191,11 @@ class Agent:
         self.halted = True
         self._wakes.stop()
         self._backlog.stop()
-        if self._running:
-            self._quiet = Deferred()
-            timer = self._reactor.callLater(patience, self.give_up)
-            await self._quiet
-            if timer.active():
-                timer.cancel()
+        await self._under_way.stop(patience)
 
     def give_up(self) -> None:
         """While it stops: wait no more for what is under way."""
-        running = list(self._running.values())
-        if not running:
-            return
-        self._running.clear()
-        self._log.info(
-            "deliveries that did not end in time, and stay queued: {count}", count=len(running)
-        )
-        for deferred in running:
-            deferred.cancel()
-        self._check_quiet()
-
-    def _check_quiet(self) -> None:
-        if not self._running and self._quiet is not None and not self._quiet.called:
-            self._quiet.callback(None)
+        self._under_way.give_up()
 
     def _lane(self, name: str, limit: int = 1) -> Lane:
         lane = self._lanes.get(name)
@@ -245,7 +224,7 @@ class Agent:
         if before is not None:
             before.leave(lane)
             self._budgets.lane_ended(before, self._now())
-            self._give_turn(before)
+            self._turns.give(before)
 
     def _room(self, lane: Lane) -> int:
         return lane.room(self._bytes)
@@ -254,17 +233,7 @@ class Agent:
 
     def _pump(self, lane: Lane) -> None:
         """Start what may be started, read what there is room for, or sleep."""
-        self._pump_one(lane)
-        if self._taking_turns:
-            return
-        self._taking_turns = True
-        try:
-            while self._turns:
-                other = next(iter(self._turns))
-                del self._turns[other]
-                self._pump_one(other)
-        finally:
-            self._taking_turns = False
+        self._turns.pump(lane)
 
     def _pump_one(self, lane: Lane) -> None:
         if lane.pumping or self.halted:
@@ -298,19 +267,13 @@ class Agent:
         if lane.waiting and (until := budget.free_at(lane, now)) > now:
             self._look_after(lane, now, _OVER_QUOTA)
             self._wakes.at(lane, min(until, now + LONGEST_WAIT))
-        self._give_turn(budget)
-
-    def _give_turn(self, budget: Budget) -> None:
-        """Let the lane that has waited longest for a budget begin its delivery; see `_pump`."""
-        lane = budget.next_lane(self._now())
-        if lane is not None and not lane.pumping:  # else it goes on by itself
-            self._turns[lane] = None
+        self._turns.give(budget)
 
     def _released(self, lane: Lane, delivery: Delivery) -> None:
         """A delivery has ended whose lane has another budget by now."""
         if (budget := delivery.budget) is not None and budget is not lane.budget:
             self._budgets.drop_unused(budget, self._now())
-            self._give_turn(budget)
+            self._turns.give(budget)
 
     def _read(self, lane: Lane) -> None:
         if not lane.reading and len(lane.waiting) < PAGE and lane.has_room(self._bytes):
@@ -383,12 +346,12 @@ class Agent:
                 )
             except Exception:  # a courier's bug defers, like its failed Deferred
                 deferred = fail()
-        self._running[delivery] = deferred
+        self._under_way.add(delivery, deferred)
         deferred.addCallback(self._ended, lane, delivery)
         deferred.addErrback(self._crashed, lane, delivery)
 
     def _ended(self, outcomes: Mapping[int, Outcome], lane: Lane, delivery: Delivery) -> None:
-        if self._running.pop(delivery, None) is None:
+        if not self._under_way.ended(delivery):
             return  # it was given up at the end of the process
         if isinstance(outcomes, Outcomes):
             delivery.session_at = outcomes.session_at
@@ -396,10 +359,10 @@ class Agent:
         self._released(lane, delivery)
         self._record(lane, delivery, outcomes)
         self._pump(lane)
-        self._check_quiet()
+        self._under_way.check_quiet()
 
     def _crashed(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
-        under_way = delivery in self._running
+        under_way = delivery in self._under_way
         if under_way and failure.check(NotTried, BodyMissing, BodyUnreadable):
             self._not_made(failure, lane, delivery)
             return
@@ -412,7 +375,7 @@ class Agent:
 
     def _not_made(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
         """The remote saw no attempt: the body cannot be read, or the route was changed."""
-        del self._running[delivery]
+        self._under_way.ended(delivery)
         lane.put_back(delivery, self._now())
         self._released(lane, delivery)
         if failure.check(NotTried):
@@ -424,7 +387,7 @@ class Agent:
             why = str(failure.value)
             self._backlog.hold(delivery.message, why, partial(self._gone, lane, delivery))
         self._pump(lane)
-        self._check_quiet()
+        self._under_way.check_quiet()
 
     def _route_again(self, lane: Lane, delivery: Delivery) -> None:
         """Forget it, and find it again in the database."""

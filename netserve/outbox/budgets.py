@@ -163,3 +163,40 @@ class Budgets:
                 self.drop_unused(budget, now)
         self._most = max(2 * len(self._known), MOST)
         self._forget(now)
+
+
+class Turns:
+    """Pumps lanes, one after the other, for as long as one has its turn at a budget.
+
+    What a lane does may give another one its turn, so that is done in a loop, not in a call.
+
+    Arguments:
+        pump: starts what a lane may start.
+        now: unix seconds.
+    """
+
+    def __init__(self, pump: Callable[[Lane], None], now: Callable[[], float]) -> None:
+        self._pump = pump
+        self._now = now
+        self._lanes: dict[Lane, None] = {}
+        self._looping = False
+
+    def pump(self, lane: Lane) -> None:
+        """Pump a lane, and then those that have their turn."""
+        self._pump(lane)
+        if self._looping:
+            return
+        self._looping = True
+        try:
+            while self._lanes:
+                other = next(iter(self._lanes))
+                del self._lanes[other]
+                self._pump(other)
+        finally:
+            self._looping = False
+
+    def give(self, budget: Budget) -> None:
+        """Give the turn to the lane that has waited longest for a budget, if there is room."""
+        lane = budget.next_lane(self._now())
+        if lane is not None and not lane.pumping:  # else it goes on by itself
+            self._lanes[lane] = None

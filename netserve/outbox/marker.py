@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 from zlib import crc32
@@ -26,7 +26,7 @@ from netserve.errors import StartError
 
 MARKER: Final = "marker"
 """The file in the folder of the queue."""
-ANYWHERE: Final = "anywhere"
+_ANYWHERE: Final = "anywhere"
 """Stands for the inode numbers where these change though the folder does not."""
 _FIRST_LINE: Final = b"netserve queue 1\n"
 _COUNT_AT: Final = len(_FIRST_LINE)
@@ -44,8 +44,7 @@ class Place:
 
     Arguments:
         machine: a hash of the machine's id; empty where it has none.
-        inodes: by name, the inode numbers of the folder (``.``) and of what stays in it for good;
-            empty where they are not to be compared.
+        inodes: by name, the inode numbers of the folder (``.``) and of what stays in it for good.
     """
 
     machine: str
@@ -121,7 +120,7 @@ class Marker:
         Raises:
             OSError: it cannot be written; the one of before stays.
         """
-        inodes = " ".join(f"{name}={inode}" for name, inode in self.place.inodes) or ANYWHERE
+        inodes = " ".join(f"{name}={inode}" for name, inode in self.place.inodes) or _ANYWHERE
         machine = self.place.machine or "-"
         fixed = f"spool {self.spool}\nmachine {machine}\ninodes {inodes}\n".encode()
         check = b"check %08x\n" % crc32(fixed)
@@ -129,7 +128,7 @@ class Marker:
 
 
 def _inodes(text: str) -> tuple[tuple[str, int], ...]:
-    if text == ANYWHERE:
+    if text == _ANYWHERE:
         return ()
     pairs = (pair.split("=") for pair in text.split())
     return tuple((name, int(inode)) for name, inode in pairs)
@@ -190,6 +189,5 @@ def machine_id() -> str:
     return ""
 
 
-def anywhere(place: Place) -> Place:
-    """The same place, whose inode numbers are not compared."""
-    return replace(place, inodes=())
+NOWHERE: Final = Place("", ())
+"""Stands for the place of a queue where that is not to be compared."""

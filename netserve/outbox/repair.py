@@ -36,7 +36,7 @@ from netserve.outbox.checking import Report, check_pages, check_rows, count_quar
 from netserve.outbox.database import COUNT, NEVER, VERSION, open_unchanged, open_writer
 from netserve.outbox.examine import examine
 from netserve.outbox.lock import LOCK, SpoolLock
-from netserve.outbox.marker import MARKER, Marker, Place, anywhere
+from netserve.outbox.marker import MARKER, NOWHERE, Marker, Place
 from netserve.outbox.recovery import hold, recover
 from netserve.outbox.salvage import (
     insert_messages,
@@ -59,7 +59,7 @@ class Wishes:
 
     Arguments:
         adopt: the folder is a copy, and the original will not run again.
-        anywhere: from now on the inode numbers are not compared.
+        anywhere: from now on machine and inode numbers are not compared.
         hold: all queued messages are held, since some may have been sent already.
     """
 
@@ -310,8 +310,8 @@ class Repair:
         connection.execute(COUNT, (commits,))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         place = Place.of(self._folder)
-        if self._wishes.anywhere or (marker is not None and not marker.place.inodes):
-            place = anywhere(place)
+        if self._wishes.anywhere or (marker is not None and marker.place == NOWHERE):
+            place = NOWHERE
         Marker(spool, commits, commits, place).write(self._folder / MARKER)
         if self._kinds:
             self._tell("wrote the marker anew")

@@ -50,7 +50,7 @@ from netserve.outbox.database import COUNT, NEVER, open_reader, open_writer
 from netserve.outbox.errors import OutboxError
 from netserve.outbox.examine import Examination, examine
 from netserve.outbox.lock import LOCK, SpoolLock
-from netserve.outbox.marker import MARKER, CommitCount, Marker, Place, anywhere
+from netserve.outbox.marker import MARKER, NOWHERE, CommitCount, Marker, Place
 from netserve.outbox.recovery import Recovery, forget_finished, recover
 
 T = TypeVar("T")
@@ -236,8 +236,8 @@ def mark_as_sound(
     path, before = folder / MARKER, examined.marker
     spool, commits = connection.execute("SELECT id, commits FROM spool").fetchone()
     place = Place.of(folder)
-    if before is not None and not before.place.inodes:
-        place = anywhere(place)
+    if before is not None and before.place == NOWHERE:
+        place = NOWHERE
     now = Marker(spool, commits, min(examined.checkpointed, commits), place)
     if before is None or (before.spool, before.place) != (now.spool, now.place):
         try:

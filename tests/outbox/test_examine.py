@@ -6,7 +6,7 @@ import sqlite3
 import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -224,6 +224,39 @@ def test_files_of_another_user_are_told_with_their_owner(folder: Path, name: str
     assert found
     assert {finding.kind for finding in found} == {"access"}
     assert "belongs to root; netserve runs as nobody" in found[0].what
+
+
+def test_a_full_disk_is_told(crashed: Path, tmp_path: Path) -> None:
+    """S3: SQLite makes the index of its log, and finds no space; that is no damage."""
+    if os.geteuid() != 0:
+        missing("mounting a disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", disk]
+    if subprocess.run(mount, check=False).returncode:
+        missing("a disk cannot be mounted here")
+    try:
+        queue = belonging(shutil.copytree(crashed, disk / "queue"))
+        (queue / "queue.db-shm").unlink()
+        with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        (finding,) = examine(queue).findings
+        assert finding == ("access", f"cannot open {queue / 'queue.db'}: the disk is full")
+        (disk / "ballast").unlink()
+        assert examine(queue).findings == ()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@ensureDeferred
+async def test_a_database_that_another_program_has_locked_is_not_damaged(folder: Path) -> None:
+    """Somebody looks at it with SQLite's shell, say."""
+    with closing(sqlite3.connect(folder / "queue.db", isolation_level=None)) as database:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        (finding,) = examine(folder).findings
+        assert finding == ("access", f"cannot open {folder / 'queue.db'}: database is locked")
 
 
 def test_a_read_only_disk_is_told(tmp_path: Path) -> None:
