@@ -242,9 +242,10 @@ class Agent:
             self._wakes.at(lane, self._now() + RETRY)
             return
         now = self._now()
+        budget = lane.budget if lane.budget is not None and lane.budget.is_shared else None
         lane.pumping = True
         while lane.waiting and lane.may_start(now):
-            if lane.budget is not None and not lane.budget.grants(lane, now):
+            if budget is not None and not budget.grants(lane, now):
                 break
             self._start(lane, lane.take(now))
         lane.pumping = False
@@ -254,7 +255,7 @@ class Agent:
             self._wakes.at(lane, lane.next_at)
         if lane.rests_until:
             self._rest(lane, now)
-        if (budget := lane.budget) is not None:
+        if budget is not None:
             self._pump_shared(lane, budget, now)
         if lane.idle and self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]

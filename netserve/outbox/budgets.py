@@ -43,6 +43,11 @@ class Budget:
     lanes: int = 0
     """Lanes that there are."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether a lane has to ask it: there are others, or quotas. Its own limit is the same."""
+        return self.lanes > 1 or self.usage is not None
+
     def grants(self, lane: Lane, now: float) -> bool:
         """Whether a lane may begin its next delivery now; else it waits for its turn.
 

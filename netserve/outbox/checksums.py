@@ -24,9 +24,15 @@ def message_sum(row: Sequence[Any]) -> int:
     Raises:
         struct.error, TypeError, UnicodeError: a value is not of its type.
     """
-    texts = "\0".join((row[1], *row[4:6], *row[7:12])).encode()
-    numbers = _NUMBERS(row[0], row[2], row[3], row[6], row[12], row[13], row[14], row[15])
-    return crc32(texts, crc32(numbers))
+    # fmt: off
+    (
+        number, service, created, took, sender, body_type, smtputf8, ret, envid, user, client,
+        trace, size, recipients, in_file, body_sum, *_,
+    ) = row
+    # fmt: on
+    texts = f"{service}\0{sender}\0{body_type}\0{ret}\0{envid}\0{user}\0{client}\0{trace}"
+    numbers = _NUMBERS(number, created, took, smtputf8, size, recipients, in_file, body_sum)
+    return crc32(texts.encode(), crc32(numbers))
 
 
 def recipient_sum(number: int, n: int, address: str, notify: str, original: str) -> int:
