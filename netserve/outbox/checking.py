@@ -48,7 +48,7 @@ _THESE: Final = f"""
 SELECT {MESSAGE_COLUMNS} FROM message WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id
 """  # noqa: S608 - of constants
 _RECIPIENTS: Final = f"""
-SELECT message, state, {LOADED_COLUMNS} FROM recipient
+SELECT message, state, lane, {LOADED_COLUMNS} FROM recipient
 WHERE message IN (SELECT value FROM json_each(?)) ORDER BY message, n
 """  # noqa: S608 - of constants
 _BODIES: Final = "SELECT id, data FROM body WHERE id IN (SELECT value FROM json_each(?))"
@@ -219,7 +219,7 @@ def _damages(rows: _Rows, bodies: StoredBodies, counts: Counter[str]) -> Iterato
         number, recipients = row[0], rows.recipients.get(row[0], [])
         counts["messages"] += 1
         counts.update(State(state).word for state, *_ in recipients if state in _STATES)
-        if not is_sound_message(row) or not all(_is_sound(number, one) for one in recipients):
+        if not is_sound_message(row) or not all(_is_sound(row, one) for one in recipients):
             yield Damage(number, DAMAGED)
         elif len(recipients) != row[13]:
             yield Damage(number, NO_RECIPIENTS)
@@ -227,9 +227,14 @@ def _damages(rows: _Rows, bodies: StoredBodies, counts: Counter[str]) -> Iterato
             yield Damage(number, why)
 
 
-def _is_sound(number: int, row: Sequence[Any]) -> bool:
-    state, *loaded = row
-    return state in _STATES and is_sound_recipient(number, loaded)
+def _is_sound(message: Sequence[Any], row: Sequence[Any]) -> bool:
+    state, lane, *loaded = row
+    return (
+        state in _STATES
+        and isinstance(lane, str)
+        and lane.partition(" ")[0] == message[1]
+        and is_sound_recipient(message[0], loaded)
+    )
 
 
 def _body_damage(

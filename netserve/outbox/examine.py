@@ -49,6 +49,7 @@ from netserve.outbox.marker import MARKER, Marker, Place
 TIME: Final = 0.5
 """Seconds that the pages of the database are looked at when a queue is opened."""
 
+_MOST_ERRORS: Final = 100
 _INDEX_SIZE: Final = 64 * 1024
 """Bytes that SQLite wants for the index of a write-ahead log, at least."""
 
@@ -114,7 +115,8 @@ def examine(folder: Path, *, seconds: float | None = TIME) -> Examination:
 
     Arguments:
         folder: of the queue.
-        seconds: for the pages of the database; None for as long as it takes.
+        seconds: for the pages of the database; None to look at the indexes too, for as long as
+            that takes.
     """
     examiner = _Examiner(folder)
     examiner.look(seconds)
@@ -305,8 +307,9 @@ class _Examiner:
             timer = threading.Timer(seconds, connection.interrupt)
             timer.daemon = True
             timer.start()
+        check = "integrity_check" if seconds is None else "quick_check"
         try:
-            (first,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            rows = connection.execute(f"PRAGMA {check}({_MOST_ERRORS})").fetchall()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                 return False
@@ -315,9 +318,11 @@ class _Examiner:
             if timer is not None:
                 timer.cancel()
                 timer.join()
-        if first != "ok":
-            words = " ".join(str(first).split())
-            self._found("damaged", f"{self.database} is damaged: {words}")
+        errors = [" ".join(str(text).split()) for (text,) in rows if text != "ok"]
+        # A damaged row is held when it is read, and stops no other.
+        errors = [error for error in errors if not error.startswith("NULL value in ")]
+        if errors:
+            self._found("damaged", f"{self.database} is damaged: {errors[0]}")
         return True
 
 

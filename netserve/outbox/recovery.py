@@ -21,6 +21,19 @@ from netserve.outbox.rows import json_list
 MISSING: Final = "the body is missing"
 DAMAGED: Final = "its row in the database is damaged"
 
+_STATELESS: Final = " UNION ".join(
+    f"SELECT message FROM recipient INDEXED BY recipient_due WHERE {condition}"  # noqa: S608 - of constants
+    for condition in (
+        "state IS NULL",
+        "state < 0",
+        "state > 0 AND state < 1",
+        "state > 1 AND state < 2",
+        "state > 2 AND state < 3",
+        "state > 3",
+    )
+)
+"""The gaps between the states, each a range of the index: no queued row is looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
@@ -31,7 +44,8 @@ class Recovery:
         temporary: half written files that were removed.
         quarantined: bodies without a row that were moved to the quarantine.
         stuck: why bodies without a row stay where they are, or an empty string.
-        held: ids of messages without their body, which are held now.
+        bodiless: ids of messages without their body, which are held now.
+        damaged: ids of messages with damaged recipients, which are held now.
         complete: all pages of the database were looked at.
     """
 
@@ -39,7 +53,8 @@ class Recovery:
     temporary: int
     quarantined: int
     stuck: str
-    held: tuple[str, ...]
+    bodiless: tuple[str, ...]
+    damaged: tuple[str, ...]
     complete: bool = True
 
 
@@ -58,10 +73,19 @@ def recover(connection: sqlite3.Connection, bodies: BodyFolder) -> Recovery:
         quarantined = bodies.set_aside(unknown)
     except OSError as error:
         stuck = error.strerror or str(error)
+    damaged: list[int] = []
     with passing_over_full_disk():  # else they are held when they are due
         hold(connection, missing, MISSING)
+        damaged = _hold_stateless(connection)
     (last,) = connection.execute("SELECT max(id) FROM message").fetchone()
-    return Recovery(last or 0, temporary, quarantined, stuck, tuple(map(encode_id, missing)))
+    return Recovery(
+        last or 0,
+        temporary,
+        quarantined,
+        stuck,
+        tuple(map(encode_id, missing)),
+        tuple(map(encode_id, damaged)),
+    )
 
 
 def _remove_finished(connection: sqlite3.Connection, bodies: BodyFolder) -> None:
@@ -93,12 +117,21 @@ def passing_over_full_disk() -> Iterator[None]:
 
 
 def hold(connection: sqlite3.Connection, numbers: array[int] | list[int], why: str) -> int:
-    """Hold the queued recipients of messages; says of how many."""
+    """Hold the recipients of messages that are queued, or in no state; says of how many."""
     return connection.execute(
-        "UPDATE recipient SET state = 1, last = ? WHERE +state = 0"
+        "UPDATE recipient SET state = 1, last = ?"
+        " WHERE (+state IS NULL OR +state NOT IN (1, 2, 3))"
         " AND message IN (SELECT value FROM json_each(?))",
         (why, json_list(numbers)),
     ).rowcount
+
+
+def _hold_stateless(connection: sqlite3.Connection) -> list[int]:
+    """Hold recipients whose state is damaged: no lane would find them. Gives their messages."""
+    numbers = [number for (number,) in connection.execute(_STATELESS)]
+    if numbers:
+        hold(connection, numbers, DAMAGED)
+    return numbers
 
 
 def _differences(files: array[int], rows: sqlite3.Cursor) -> tuple[array[int], array[int]]:

@@ -226,7 +226,11 @@ DAMAGE = {
         "held",
     ),
     "a text for the time": ("UPDATE message SET created = 'then' WHERE id = :id", "held"),
-    "an unknown state": ("UPDATE recipient SET state = 77 WHERE message = :id", "damaged"),
+    "an unknown state": ("UPDATE recipient SET state = 77 WHERE message = :id", "held"),
+    "a negative state": ("UPDATE recipient SET state = -1 WHERE message = :id", "held"),
+    "half a state": ("UPDATE recipient SET state = 0.5 WHERE message = :id", "held"),
+    "a text for the state": ("UPDATE recipient SET state = 'queued' WHERE message = :id", "held"),
+    "bytes for the state": ("UPDATE recipient SET state = x'00' WHERE message = :id", "held"),
     "bytes for the address": ("UPDATE recipient SET address = x'ff' WHERE message = :id", "held"),
     "no UTF-8 for the address": (
         "UPDATE recipient SET address = CAST(x'61ff' AS TEXT) WHERE message = :id",
