@@ -254,6 +254,28 @@ class Metrics:
         self.counters[name] = (help_text, labels, read)
 
 
+T = TypeVar("T")
+
+
+class Shared:
+    """The objects that the services of a process have in common, one of each class."""
+
+    def __init__(self) -> None:
+        self._objects: dict[type, Any] = {}
+
+    def get(self, kind: type[T], make: Callable[[], T]) -> T:
+        """The object of a class.
+
+        Arguments:
+            kind: its class.
+            make: makes it for the first service that asks.
+        """
+        if kind not in self._objects:
+            self._objects[kind] = make()
+        found: T = self._objects[kind]
+        return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What the process gives to a service.
@@ -272,6 +294,7 @@ class Context:
         http: gives HTTP clients.
         random: the source of randomness (backoff, jitter); tests give a seeded one.
         listens: every address that this process listens on, as the file has them.
+        shared: what services of one protocol have in common, such as accounts at other servers.
     """
 
     service: str
@@ -286,6 +309,7 @@ class Context:
     http: HttpClients
     random: random.Random
     listens: tuple[Listen, ...] = ()
+    shared: Shared = field(default_factory=Shared)
 
 
 S = TypeVar("S", bound=Settings)

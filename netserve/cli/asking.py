@@ -45,13 +45,22 @@ class Asked:
         self._state = state
 
     @cached_property
+    def state(self) -> Path:
+        """The daemon's state folder.
+
+        Raises:
+            ClickException: the file that tells where it is cannot be read.
+        """
+        return self._state()
+
+    @cached_property
     def control(self) -> Control:
         """The daemon's control socket.
 
         Raises:
             ClickException: the file that tells where it is cannot be read.
         """
-        return Control(self._state())
+        return Control(self.state)
 
     def print(self, answer: Any, text: str) -> None:
         """Print an answer as JSON, or the text."""

@@ -40,6 +40,10 @@ class NotThere(click.ClickException):
     """The daemon does not know what it was asked for."""
 
 
+class NotRunning(click.ClickException):
+    """No daemon runs with the state folder."""
+
+
 class Control:
     """Asks the daemon that runs with a state folder.
 
@@ -89,7 +93,7 @@ class Control:
             connection.request(method, f"{path}?{urlencode(query)}" if query else path, body)
             response = connection.getresponse()
         except (FileNotFoundError, ConnectionRefusedError):
-            raise click.ClickException(
+            raise NotRunning(
                 f"netserve is not running with this state folder: {self._state}"
             ) from None
         except PermissionError:

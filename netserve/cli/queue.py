@@ -12,6 +12,7 @@ import click
 
 from netserve.cli.asking import Age, Asked, asks_daemon
 from netserve.cli.files import open_new
+from netserve.cli.queue_repair import check, repair
 from netserve.cli.queue_text import attempts_text, list_line, list_title, message_text
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,6 +23,10 @@ _PAGE: Final = 500
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def queue() -> None:
     """Look at the durable queue, and act on it."""
+
+
+queue.add_command(check)
+queue.add_command(repair)
 
 
 def chosen_by_filter(command: F) -> F:

@@ -8,6 +8,8 @@ GET /queue/ID/follow            what has come of it so far, also when it is done
 GET /queue/ID/body              the message itself, as RFC 5322 has it
 POST /queue/retry, hold,        the filter as a JSON object; answers how many messages
 release, drop                   it concerned
+GET /queue/check                looks for damage in all pages, rows and bodies
+POST /queue/repair              the same, and holds the messages that are damaged
 POST /send                      a message, as `netserve.mail.draft` has it, for a service:
                                 ``{"service": …, "message": {…}}``
 ==============================  ==========================================================
@@ -41,6 +43,8 @@ def queue_routes(outbox: Outbox) -> Iterator[tuple[str, str, Handler]]:
     """Method, path and handler of each route."""
     routes = _QueueRoutes(outbox)
     yield "GET", "/queue", routes.list
+    yield "GET", "/queue/check", routes.check
+    yield "POST", "/queue/repair", routes.repair
     yield "GET", "/queue/{id}", routes.show
     yield "GET", "/queue/{id}/why", routes.why
     yield "GET", "/queue/{id}/follow", routes.follow
@@ -91,6 +95,12 @@ class _QueueRoutes:
         wanted = filter_from(values)
         page = await _on_reactor(self._outbox.verbs.list(wanted, after=after, limit=limit))
         return web.json_response(asdict(page))
+
+    async def check(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(await _on_reactor(self._outbox.verbs.check()))
+
+    async def repair(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(await _on_reactor(self._outbox.verbs.repair()))
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(await _on_reactor(self._outbox.verbs.show(_id(request))))

@@ -19,10 +19,11 @@ from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.backlog import Backlog
+from netserve.outbox.budgets import Budget, Budgets, Turns
 from netserve.outbox.clock import Clock, Wakes
 from netserve.outbox.courier import NotTried, Outcomes
 from netserve.outbox.due import PAGE, DuePage, recipient_key
-from netserve.outbox.errors import BodyMissing
+from netserve.outbox.errors import BodyMissing, BodyUnreadable
 from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.ledger import RETRY, Ledger, Notices
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
@@ -30,7 +31,7 @@ from netserve.outbox.quota import Slice
 from netserve.outbox.recovery import DAMAGED
 from netserve.outbox.routing import UNROUTED, Attached, Routed, Routing
 from netserve.outbox.store import Store
-from netserve.outbox.usages import Usages
+from netserve.outbox.under_way import UnderWay
 
 DIRECT: Final = 0.5
 """The part of a lane's memory that new messages may take; the rest is for those of the database."""
@@ -42,6 +43,9 @@ LONGEST_WAIT: Final = 900.0
 """Seconds after which a lane that waits for its quota is looked at again, for mail that expires."""
 LOOK: Final = 60.0
 """Seconds that are at least between two looks for those who are to be told, or given up."""
+_UNREADABLE: Final = Outcome(
+    "deferred", Reply(451, "4.3.0", "the message cannot be read here; see the log")
+)
 _CRASHED: Final = Outcome("deferred", Reply(451, "4.3.0", "delivery failed here; see the log"))
 
 
@@ -79,8 +83,7 @@ class Agent:
         self._log = log
         self._lanes: dict[str, Lane] = {}
         self._bytes = 0  # of bodies in memory
-        self._running: dict[Delivery, Deferred[Any]] = {}
-        self._quiet: Deferred[None] | None = None
+        self._under_way = UnderWay(reactor=reactor, log=log)
         self._backlog = Backlog(
             store,
             room=self._room,
@@ -91,13 +94,14 @@ class Agent:
             log=log,
         )
         self._inside = self._backlog.inside
-        self._usages = Usages(self._lanes, self._backlog.forget_used)
+        self._budgets = Budgets(self._backlog.forget_used)
+        self._turns = Turns(self._pump_one, clock.now)
         self._wakes = Wakes(reactor, clock.now, self._pump)
 
     @property
     def delivering(self) -> int:
         """Deliveries that are under way."""
-        return len(self._running)
+        return len(self._under_way)
 
     def begin(
         self, lanes: Iterable[tuple[str, float]], used: Mapping[str, Sequence[Slice]]
@@ -106,9 +110,9 @@ class Agent:
 
         Arguments:
             lanes: with the unix seconds of their first recipient.
-            used: of quotas, by lane.
+            used: of quotas, by account.
         """
-        self._usages.begin(used)
+        self._budgets.begin(used)
         unknown: Counter[str] = Counter()
         for name, next_at in lanes:
             service = name.partition(" ")[0]
@@ -165,9 +169,7 @@ class Agent:
             if chosen:
                 self._pump(lane)
         if dropped:
-            for delivery in self._running:
-                if delivery.message.number in numbers:
-                    delivery.withdrawn = True
+            self._under_way.withdraw(numbers)
 
     def reroute(self, service: str) -> None:
         """The routes of a service have changed: ask again where what waits is to go, and try at
@@ -189,29 +191,11 @@ class Agent:
         self.halted = True
         self._wakes.stop()
         self._backlog.stop()
-        if self._running:
-            self._quiet = Deferred()
-            timer = self._reactor.callLater(patience, self.give_up)
-            await self._quiet
-            if timer.active():
-                timer.cancel()
+        await self._under_way.stop(patience)
 
     def give_up(self) -> None:
         """While it stops: wait no more for what is under way."""
-        running = list(self._running.values())
-        if not running:
-            return
-        self._running.clear()
-        self._log.info(
-            "deliveries that did not end in time, and stay queued: {count}", count=len(running)
-        )
-        for deferred in running:
-            deferred.cancel()
-        self._check_quiet()
-
-    def _check_quiet(self) -> None:
-        if not self._running and self._quiet is not None and not self._quiet.called:
-            self._quiet.callback(None)
+        self._under_way.give_up()
 
     def _lane(self, name: str, limit: int = 1) -> Lane:
         lane = self._lanes.get(name)
@@ -220,13 +204,27 @@ class Agent:
         return lane
 
     def _put(self, lane: Lane, delivery: Delivery) -> None:
-        lane.limit = max(delivery.destination.concurrency, 1)
-        if delivery.destination.quotas or lane.usage is not None:
-            quotas = delivery.destination.quotas
-            lane.usage = self._usages.of(lane.name, quotas, self._now())
+        destination = delivery.destination
+        if destination is not lane.destination:
+            lane.destination = destination
+            lane.limit = max(destination.concurrency, 1)
+            self._share(lane, self._budgets.of(destination, self._now()))
         lane.put(delivery)
         self._bytes += delivery.weight
         self._inside.update(_keys(delivery))
+
+    def _share(self, lane: Lane, budget: Budget | None) -> None:
+        """Let a lane have this budget from now on."""
+        before = lane.budget
+        if budget is before:
+            return
+        lane.budget = budget
+        if budget is not None:
+            budget.lanes += 1
+        if before is not None:
+            before.leave(lane)
+            self._budgets.lane_ended(before, self._now())
+            self._turns.give(before)
 
     def _room(self, lane: Lane) -> int:
         return lane.room(self._bytes)
@@ -235,14 +233,20 @@ class Agent:
 
     def _pump(self, lane: Lane) -> None:
         """Start what may be started, read what there is room for, or sleep."""
+        self._turns.pump(lane)
+
+    def _pump_one(self, lane: Lane) -> None:
         if lane.pumping or self.halted:
             return
         if self._ledger.unwritten:
             self._wakes.at(lane, self._now() + RETRY)
             return
         now = self._now()
+        budget = lane.budget if lane.budget is not None and lane.budget.is_shared else None
         lane.pumping = True
         while lane.waiting and lane.may_start(now):
+            if budget is not None and not budget.grants(lane, now):
+                break
             self._start(lane, lane.take(now))
         lane.pumping = False
         if lane.next_at <= now:
@@ -251,13 +255,26 @@ class Agent:
             self._wakes.at(lane, lane.next_at)
         if lane.rests_until:
             self._rest(lane, now)
-        if lane.waiting and (until := lane.quota_until(now)) > now:
-            self._look_after(lane, now, _OVER_QUOTA)
-            self._wakes.at(lane, min(until, now + LONGEST_WAIT))
+        if budget is not None:
+            self._pump_shared(lane, budget, now)
         if lane.idle and self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
-            if lane.usage is not None:
-                self._usages.lane_ended(lane.name, now)
+            self._share(lane, None)
+
+    def _pump_shared(self, lane: Lane, budget: Budget, now: float) -> None:
+        self._ledger.begun(budget)
+        if not lane.waiting or not lane.may_start(now):
+            budget.leave(lane)
+        if lane.waiting and (until := budget.free_at(lane, now)) > now:
+            self._look_after(lane, now, _OVER_QUOTA)
+            self._wakes.at(lane, min(until, now + LONGEST_WAIT))
+        self._turns.give(budget)
+
+    def _released(self, lane: Lane, delivery: Delivery) -> None:
+        """A delivery has ended whose lane has another budget by now."""
+        if (budget := delivery.budget) is not None and budget is not lane.budget:
+            self._budgets.drop_unused(budget, self._now())
+            self._turns.give(budget)
 
     def _read(self, lane: Lane) -> None:
         if not lane.reading and len(lane.waiting) < PAGE and lane.has_room(self._bytes):
@@ -330,23 +347,24 @@ class Agent:
                 )
             except Exception:  # a courier's bug defers, like its failed Deferred
                 deferred = fail()
-        self._running[delivery] = deferred
+        self._under_way.add(delivery, deferred)
         deferred.addCallback(self._ended, lane, delivery)
         deferred.addErrback(self._crashed, lane, delivery)
 
     def _ended(self, outcomes: Mapping[int, Outcome], lane: Lane, delivery: Delivery) -> None:
-        if self._running.pop(delivery, None) is None:
+        if not self._under_way.ended(delivery):
             return  # it was given up at the end of the process
         if isinstance(outcomes, Outcomes):
             delivery.session_at = outcomes.session_at
-        lane.ended(outcomes, self._now())
+        lane.ended(delivery, outcomes, self._now())
+        self._released(lane, delivery)
         self._record(lane, delivery, outcomes)
         self._pump(lane)
-        self._check_quiet()
+        self._under_way.check_quiet()
 
     def _crashed(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
-        under_way = delivery in self._running
-        if under_way and failure.check(NotTried, BodyMissing):
+        under_way = delivery in self._under_way
+        if under_way and failure.check(NotTried, BodyMissing, BodyUnreadable):
             self._not_made(failure, lane, delivery)
             return
         if not failure.check(CancelledError, NotTried):
@@ -357,16 +375,20 @@ class Agent:
             self._ended(_all(delivery, _CRASHED), lane, delivery)
 
     def _not_made(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
-        """There was no attempt: the body is missing, or the route was changed."""
-        del self._running[delivery]
+        """The remote saw no attempt: the body cannot be read, or the route was changed."""
+        self._under_way.ended(delivery)
         lane.put_back(delivery, self._now())
+        self._released(lane, delivery)
         if failure.check(NotTried):
             self._route_again(lane, delivery)
+        elif failure.check(BodyUnreadable):
+            self._log.error("{id}: {why}", id=delivery.message.id, why=str(failure.value))
+            self._record(lane, delivery, _all(delivery, _UNREADABLE))
         else:
             why = str(failure.value)
             self._backlog.hold(delivery.message, why, partial(self._gone, lane, delivery))
         self._pump(lane)
-        self._check_quiet()
+        self._under_way.check_quiet()
 
     def _route_again(self, lane: Lane, delivery: Delivery) -> None:
         """Forget it, and find it again in the database."""

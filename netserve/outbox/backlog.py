@@ -18,7 +18,7 @@ from netserve.outbox.due import START, DuePage, due_page, forget_used, recipient
 from netserve.outbox.lanes import Lane
 from netserve.outbox.ledger import RETRY
 from netserve.outbox.model import QueuedMessage
-from netserve.outbox.recovery import quarantine
+from netserve.outbox.recovery import hold
 from netserve.outbox.routing import Routed
 from netserve.outbox.store import Store
 
@@ -134,7 +134,7 @@ class Backlog:
                 self._log.critical("{id} is held: {why}", id=message.id, why=why)
             done()
 
-        self._insist(lambda database, _: quarantine(database, [message.number], why), is_held)
+        self._insist(lambda database, _: hold(database, [message.number], why), is_held)
 
     def forget_used(self, now: float) -> None:
         """Forget what no longer counts for quotas."""

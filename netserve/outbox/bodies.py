@@ -8,8 +8,9 @@ state       on disk                                            after a crash
 ==========  =================================================  =======================
 writing     no name, or ``ID.tmp``                             gone, or removed
 synced      the same; its data is durable                      gone, or removed
-published   ``ID``, durable after `BodyFolder.sync`            removed: it has no row
-committed   ``ID``, and a row of the database says so          kept
+published   ``ID``, durable after `BodyFolder.sync`            to quarantine: no row has it
+committed   ``ID``, and a row of the table message has it      kept
+finished    ``ID``, and a row of the table finished has it     removed
 ==========  =================================================  =======================
 """
 
@@ -19,18 +20,74 @@ import contextlib
 import errno
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import Final, Self
+from zlib import crc32
 
-from netserve.outbox.errors import BodyMissing, storage_error
+from netserve.durable import make_folders
+from netserve.outbox.errors import BodyMissing, BodyUnreadable, storage_error
 from netserve.outbox.ids import decode_id, encode_id
 
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 _TEMPORARY: Final = ".tmp"
+QUARANTINE: Final = "quarantine"
+"""The folder beside the one of bodies for those of which no row is known. Nothing is removed from
+it."""
 
 
-class BodyFolder:
+class StoredBodies:
+    """The bodies that are in a folder, to be read.
+
+    Arguments:
+        path: of the folder; it may be missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.quarantine = path.with_name(QUARANTINE)
+        """The folder for bodies of which no row is known; it is made when it is needed."""
+
+    def numbers(self) -> array[int]:
+        """The numbers of all published bodies, in order; eight bytes each, so a million is fine."""
+        found = array("q")
+        for name in self._names():
+            with contextlib.suppress(ValueError):
+                found.append(decode_id(name))
+        return array("q", sorted(found))
+
+    def _names(self) -> Iterator[str]:
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                yield entry.name
+
+    def open(self, number: int, size: int, body_sum: int | None = None) -> StoredBody:
+        """Open a body for reading.
+
+        Arguments:
+            number: of the message.
+            size: that it should have.
+            body_sum: its CRC-32, or None to compare the size only.
+
+        Raises:
+            BodyMissing: it is not there, or has not the size that it should have.
+            BodyUnreadable: the system does not let us read it.
+        """
+        path = self.path / encode_id(number)
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise BodyMissing(f"the body {path} is missing") from None
+        except OSError as error:
+            raise BodyUnreadable(f"the body {path} cannot be read: {error.strerror}") from error
+        length = os.fstat(file).st_size
+        if length != size:
+            os.close(file)
+            raise BodyMissing(f"the body {path} has {length} bytes instead of {size}")
+        return StoredBody(file, path, size, body_sum)
+
+
+class BodyFolder(StoredBodies):
     """The folder of body files, open as long as the queue is.
 
     Arguments:
@@ -38,7 +95,7 @@ class BodyFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -86,6 +143,27 @@ class BodyFolder:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(encode_id(number), dir_fd=self._folder)
 
+    def set_aside(self, numbers: Iterable[int]) -> int:
+        """Move bodies to the quarantine, and give their number.
+
+        Raises:
+            OSError: the rest stays where it is.
+        """
+        names = [encode_id(number) for number in numbers]
+        if not names:
+            return 0
+        make_folders(self.quarantine)
+        target = os.open(self.quarantine, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in names:
+                new = _free_name(self.quarantine, name)
+                os.rename(name, new, src_dir_fd=self._folder, dst_dir_fd=target)
+            os.fsync(target)
+        finally:
+            os.close(target)
+        self.sync()
+        return len(names)
+
     def remove_temporary(self) -> int:
         """Remove what a crash left half written, and say how many there were."""
         names = [name for name in self._names() if name.endswith(_TEMPORARY)]
@@ -93,35 +171,76 @@ class BodyFolder:
             os.unlink(name, dir_fd=self._folder)
         return len(names)
 
-    def numbers(self) -> array[int]:
-        """The numbers of all published bodies, in order; eight bytes each, so a million is fine."""
-        found = array("q")
-        for name in self._names():
-            with contextlib.suppress(ValueError):
-                found.append(decode_id(name))
-        return array("q", sorted(found))
 
-    def _names(self) -> Iterator[str]:
-        with os.scandir(self.path) as entries:
-            for entry in entries:
-                yield entry.name
+def _free_name(folder: Path, name: str) -> str:
+    """A name that nothing in a folder has."""
+    free, count = name, 0
+    while (folder / free).exists():
+        count += 1
+        free = f"{name}.{count}"
+    return free
 
-    def open(self, number: int, size: int) -> IO[bytes]:
-        """Open a body for reading.
+
+class StoredBody:
+    """Reads a body file, and compares it with its checksum before the last bytes are given.
+
+    A damaged body therefore never reaches its end, and is not delivered.
+
+    Arguments:
+        file: descriptor; it is owned.
+        path: its name, for errors.
+        size: bytes that it has.
+        body_sum: its CRC-32, or None where only its length is looked at.
+    """
+
+    __slots__ = ("_body_sum", "_file", "_left", "_path", "_sum")
+
+    def __init__(self, file: int, path: Path, size: int, body_sum: int | None) -> None:
+        self._file = file
+        self._path = path
+        self._left = size
+        self._body_sum = body_sum
+        self._sum = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to so many bytes; empty at the end.
 
         Raises:
-            BodyMissing: it is not there, or has not the size that it should have.
+            BodyMissing: it is damaged, or has become shorter.
+            BodyUnreadable: the system does not let us read it.
         """
-        path = self.path / encode_id(number)
+        wanted = self._left if size < 0 else min(size, self._left)
         try:
-            reader = path.open("rb", buffering=0)
-        except FileNotFoundError:
-            raise BodyMissing(f"the body {path} is missing") from None
-        length = os.fstat(reader.fileno()).st_size
-        if length != size:
-            reader.close()
-            raise BodyMissing(f"the body {path} has {length} bytes instead of {size}")
-        return reader
+            data = os.read(self._file, wanted)
+            while size < 0 and len(data) < wanted and (more := os.read(self._file, wanted)):
+                data += more
+        except OSError as error:
+            raise BodyUnreadable(
+                f"the body {self._path} cannot be read: {error.strerror}"
+            ) from error
+        self._left -= len(data)
+        if self._body_sum is not None:
+            self._sum = crc32(data, self._sum)
+        if wanted and (not data or (size < 0 and self._left)):
+            raise BodyMissing(f"the body {self._path} has become shorter")
+        if not self._left and self._body_sum not in (None, self._sum):
+            raise BodyMissing(f"the body {self._path} is damaged")
+        return data
+
+    def close(self) -> None:
+        """Let the file go; harmless when called again."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class BodyFile:

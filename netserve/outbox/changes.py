@@ -111,8 +111,8 @@ class Mark:
         marks: what became of the recipients; not looked at where nothing stays.
         notices: bounces and other reports, inserted by the same transaction.
         done: is called after the commit, or with the error.
-        lane: where it went.
-        used: what has changed in the usage of its quotas.
+        account: whose quotas were used.
+        used: what has changed in their usage.
     """
 
     number: int
@@ -121,7 +121,7 @@ class Mark:
     marks: Sequence[RecipientMark]
     notices: Sequence[NewMessage]
     done: Done
-    lane: str = ""
+    account: str = ""
     used: Sequence[Slice] = ()
 
     is_new_mail = False
@@ -138,7 +138,7 @@ class Mark:
         for notice in self.notices:
             notice.collect(changes)
         if self.used:
-            changes.used.update(((self.lane, one.seconds, one.start), one) for one in self.used)
+            changes.used.update(((self.account, one.seconds, one.start), one) for one in self.used)
         if self.whole:
             changes.finished.append(self.number)
             if self.in_file:
@@ -150,6 +150,31 @@ class Mark:
     def settle(self, error: OutboxError | None) -> None:
         """Pass the result on."""
         self.done(error)
+
+
+@dataclass(slots=True, eq=False)
+class Used:
+    """What was used of quotas by deliveries that begin now: a crash does not give it back.
+
+    Arguments:
+        account: whose.
+        used: what has changed in their usage.
+    """
+
+    account: str
+    used: Sequence[Slice]
+
+    is_new_mail = False
+    reads = False
+    file: None = None
+    weight: int = 512
+
+    def collect(self, changes: Changes) -> None:
+        """Put the rows to those of the batch."""
+        changes.used.update(((self.account, one.seconds, one.start), one) for one in self.used)
+
+    def settle(self, error: OutboxError | None) -> None:
+        """Nobody waits for it: where the disk is full, the next change has all of its slice."""
 
 
 @dataclass(slots=True, eq=False)
@@ -244,7 +269,7 @@ class Changes:
         connection.executemany(
             _DELETE_USED, [key for key, one in self.used.items() if not one.used]
         )
-        kept = [(lane, *one) for (lane, _, _), one in self.used.items() if one.used]
+        kept = [(account, *one) for (account, _, _), one in self.used.items() if one.used]
         connection.executemany("INSERT OR REPLACE INTO quota VALUES (?, ?, ?, ?)", kept)
 
     def _find_finished(self, connection: sqlite3.Connection) -> None:
@@ -279,7 +304,7 @@ DELETE FROM attempt WHERE (message, n, number) IN (
         json_extract(value, '$[2]') - ?
     FROM json_each(?))
 """
-_DELETE_USED: Final = "DELETE FROM quota WHERE lane = ? AND seconds = ? AND start = ?"
+_DELETE_USED: Final = "DELETE FROM quota WHERE account = ? AND seconds = ? AND start = ?"
 _FINISHED: Final = """
 SELECT id, in_file FROM message WHERE id IN (SELECT value FROM json_each(?))
     AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND +state < 2)

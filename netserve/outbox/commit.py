@@ -13,6 +13,7 @@ apply  the rows of all jobs                         full: new mail is refused, t
                                                     tried by itself; a bug: job by job
 mark   COMMIT: the WAL is written and synced        full: the same; else broken, in doubt
 reply  all jobs are settled, by one call            -
+count  the marker gets the count of commits         it keeps a lower one
 clean  bodies of deleted messages are unlinked      they stay until the next start
 check  a checkpoint, when the WAL has grown         broken
 =====  ===========================================  ======================================
@@ -76,7 +77,10 @@ class GroupCommit:
         connection: for this thread alone.
         bodies: where body files are.
         apply: puts the rows of jobs into the open transaction, and gives the numbers of the
-            messages whose body files are to be removed after the commit.
+            messages whose body files are to be removed after the commit; it is also given the
+            numbers of those whose removal is durable by now.
+        committed: is called in the writer's thread after each commit.
+        checkpointed: is called there when the whole write-ahead log is in the database file.
         post: calls a function in the reactor's thread (`callFromThread`).
         broke: is called there once, with the reason, when the store breaks.
         log: for errors of those who take the results.
@@ -87,7 +91,9 @@ class GroupCommit:
         connection: sqlite3.Connection,
         bodies: BodyFolder,
         *,
-        apply: Callable[[sqlite3.Connection, Sequence[Any]], Iterable[int]],
+        apply: Callable[[sqlite3.Connection, Sequence[Any], Sequence[int]], Iterable[int]],
+        committed: Callable[[], None],
+        checkpointed: Callable[[], None],
         post: Callable[..., object],
         broke: Callable[[OutboxError], None],
         log: Logger,
@@ -98,11 +104,15 @@ class GroupCommit:
         self._connection = connection
         self._bodies = bodies
         self._apply = apply
+        self._committed = committed
+        self._checkpointed = checkpointed
         self._post = post
         self._broke = broke
         self._log = log
         self._waiting: SimpleQueue[Job | None] = SimpleQueue()
         self._written = 0
+        self._removed: list[int] = []  # since the folder of bodies was synced last
+        self._gone: list[int] = []  # what a power loss cannot bring back
         self._thread = Thread(target=self._run, name="outbox-writer", daemon=True)
 
     def start(self) -> None:
@@ -160,6 +170,8 @@ class GroupCommit:
             file.publish()
         if files:
             self._bodies.sync()
+            self._gone += self._removed
+            self._removed.clear()
 
     def _not_published(self, batch: list[Job], error: Exception) -> None:
         if not is_full(error):
@@ -177,10 +189,12 @@ class GroupCommit:
             self._not_committed(batch, error)
             return
         self.commits += 1
+        self._gone.clear()
         for job in batch:
             if job.file is not None:
                 job.file.close()
         self._post(self._settle, batch, None)
+        self._committed()
         self._clean(removed)
         self._written += _PAGES_OF_A_BATCH * _PAGE + sum(job.weight for job in batch)
         if self._written > CHECKPOINT:
@@ -193,12 +207,14 @@ class GroupCommit:
             except OSError as error:
                 text = "the body of {id} stays until the next start: {error}"
                 self._post(self._log.error, text, id=encode_id(number), error=str(error))
+            else:
+                self._removed.append(number)
 
     def _in_transaction(self, batch: list[Job]) -> list[int]:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            removed = list(self._apply(connection, batch))
+            removed = list(self._apply(connection, batch, self._gone))
         except BaseException:
             self._roll_back()
             raise
@@ -248,6 +264,8 @@ class GroupCommit:
                 self._break([], error)
             return
         _, pages, written_back = row
+        if pages == written_back:
+            self._checkpointed()
         self._written = max(pages - written_back, 0) * _PAGE
 
     def _break(self, batch: list[Job], error: Exception, *, in_doubt: bool = False) -> None:

@@ -9,19 +9,23 @@ Checkpoints are not left to SQLite, which passes over their errors: see commit.p
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import struct
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 from netserve.durable import sync_folder
 from netserve.errors import StartError
 
 APPLICATION: Final = 0x6E736F62
 """Stands in the file's header, so that another program's database is not taken for ours."""
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of the tables."""
+NEVER: Final = 0
+"""The count of commits of a database that has never held mail."""
 _CACHED_STATEMENTS: Final = 256
 
 SCHEMA: Final = """
@@ -40,7 +44,9 @@ CREATE TABLE message(
     trace TEXT NOT NULL,
     size INTEGER NOT NULL,
     recipients INTEGER NOT NULL,    -- how many rows of the table below
-    in_file INTEGER NOT NULL        -- the body is a file, else a row of the table body
+    in_file INTEGER NOT NULL,       -- the body is a file, else a row of the table body
+    body_sum INTEGER,               -- CRC-32 of the body; null: of before version 3
+    sum INTEGER                     -- of this row, see checksums.py; null: of before version 3
 );
 CREATE INDEX message_sender ON message(sender);
 CREATE INDEX message_in_file ON message(id) WHERE in_file = 1;
@@ -58,6 +64,7 @@ CREATE TABLE recipient(
     notify TEXT NOT NULL,
     original TEXT NOT NULL,
     last TEXT NOT NULL,             -- the last reply, or why it is held
+    sum INTEGER,                    -- of this row, see checksums.py; null: of before version 3
     PRIMARY KEY(message, n)
 ) WITHOUT ROWID;
 CREATE INDEX recipient_due ON recipient(state, lane, next_at);
@@ -77,15 +84,41 @@ CREATE TABLE attempt(
 """
 _QUOTA: Final = """
 CREATE TABLE quota(
-    lane TEXT NOT NULL,
+    account TEXT NOT NULL,          -- see budgets.py
     seconds REAL NOT NULL,          -- see quota.Slice
     start REAL NOT NULL,
     used INTEGER NOT NULL,
-    PRIMARY KEY(lane, seconds, start)
+    PRIMARY KEY(account, seconds, start)
 ) WITHOUT ROWID;
 """
-_UPGRADES: Final = {1: _QUOTA}
+_QUOTA_OF_LANES: Final = _QUOTA.replace("account", "lane").replace("-- see budgets.py", "")
+_QUOTA_OF_ACCOUNTS: Final = f"""
+ALTER TABLE quota RENAME TO quota_of_lanes;
+{_QUOTA}
+INSERT INTO quota
+    SELECT substr(lane, instr(lane, ' ') + 1), seconds, start, sum(used) FROM quota_of_lanes
+    GROUP BY 1, 2, 3;
+DROP TABLE quota_of_lanes;
+"""  # noqa: S608 - of constants
+"""Before version 3 each service counted for itself; behind its name is the destination's key."""
+_SPOOL: Final = """
+CREATE TABLE spool(                 -- one row
+    id TEXT NOT NULL,               -- of the queue, as in its marker
+    commits INTEGER NOT NULL        -- transactions so far, see marker.py
+);
+INSERT INTO spool VALUES (lower(hex(randomblob(16))), 0);
+CREATE TABLE finished(id INTEGER PRIMARY KEY);  -- messages whose body file may still be there
+"""
+_CHECKSUMS: Final = """
+ALTER TABLE message ADD COLUMN body_sum INTEGER;
+ALTER TABLE message ADD COLUMN sum INTEGER;
+ALTER TABLE recipient ADD COLUMN sum INTEGER;
+"""
+_UPGRADES: Final = {1: _QUOTA_OF_LANES, 2: _CHECKSUMS + _SPOOL + _QUOTA_OF_ACCOUNTS}
 """By version, what makes the next one of it."""
+COUNT: Final = "UPDATE spool SET commits = ?"
+"""Stands at the end of each transaction, and says how many there were with it."""
+_CREATED: Final = re.compile(r"CREATE (?:TABLE|INDEX) (\w+)")
 
 
 _SETTINGS: Final = """
@@ -104,10 +137,51 @@ BELONGING: Final = (
 )
 """What is deleted with a message. A trigger does it, which is the writer's alone: each statement of
 Python's would let another thread have the interpreter, and may wait for it to come back."""
+_FINISHED: Final = "INSERT OR IGNORE INTO finished SELECT OLD.id WHERE OLD.in_file"
 _TRIGGER: Final = (
     "CREATE TEMP TRIGGER message_deleted AFTER DELETE ON main.message BEGIN"
-    f" {'; '.join(BELONGING)}; END;"
+    f" {'; '.join((*BELONGING, _FINISHED))}; END;"
 )
+
+
+class DatabaseFile(NamedTuple):
+    """A database file as its first bytes show it.
+
+    Arguments:
+        kind: ``empty`` also where it has no tables; ``damaged`` where it is no database.
+        version: of the tables, as of the last checkpoint; 0 where it is not ours.
+    """
+
+    kind: Literal["missing", "empty", "foreign", "damaged", "ours"]
+    version: int = 0
+
+
+def read_header(path: Path) -> DatabaseFile:
+    """Look at a file before SQLite does, which might repair or change it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return DatabaseFile("missing")
+    if not header:
+        return DatabaseFile("empty")
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        return DatabaseFile("damaged")
+    version, application = struct.unpack_from(">I4xI", header, 60)
+    if application == APPLICATION:
+        return DatabaseFile("ours", version)
+    if application:
+        return DatabaseFile("foreign")
+    try:
+        with closing(open_unchanged(path)) as connection:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError:
+        return DatabaseFile("damaged")
+    return DatabaseFile("foreign" if tables else "empty")
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -117,12 +191,20 @@ def open_writer(path: Path) -> sqlite3.Connection:
         StartError: it is damaged, another program's, or a newer netserve's; it is left as it is.
     """
     try:
-        _check_header(path)
-        connection = _connect(path, "rw")
+        found = read_header(path)
+        if found.kind not in {"missing", "empty", "ours"} or found.version > VERSION:
+            raise StartError(f"{path} is not the database of a queue of this netserve")
+        if found.kind == "missing":
+            # SQLite would make it by the umask, for everybody to read.
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = _connect(path, "mode=rw")
         try:
-            _create_where_empty(connection, path)
+            if found.kind != "ours" or not _has_tables(connection):
+                _create(connection, path)
             _upgrade(connection)
             connection.executescript(_SETTINGS + _TRIGGER)
+            # Making the trigger leaves a lock until the next statement; a checkpoint would fail.
+            connection.execute("SELECT commits FROM spool").fetchall()
         except BaseException:
             connection.close()
             raise
@@ -131,37 +213,16 @@ def open_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_header(path: Path) -> None:
-    """Look at a file before SQLite does, which might repair or change it; make it, if it is not
-    there.
-    """
-    file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        header = os.read(file, 100)
-    finally:
-        os.close(file)
-    if not header:
-        return
-    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
-        raise StartError(f"the queue's database {path} is damaged: the file is not a database")
-    version, application = struct.unpack_from(">I4xI", header, 60)
-    if application not in {APPLICATION, 0}:
-        raise StartError(f"{path} is not the database of a netserve queue")
-    if application == APPLICATION and not 1 <= version <= VERSION:
-        raise StartError(
-            f"{path} has version {version} of the tables, this netserve needs {VERSION}"
-        )
-
-
-def _create_where_empty(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables in a new file, or in one whose making was cut off and rolled back."""
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are there; where their making was cut off, SQLite has undone it."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application == APPLICATION:
-        return
-    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise StartError(f"{path} is not the database of a netserve queue")
+    return bool(application == APPLICATION)
+
+
+def _create(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables in an empty file."""
     connection.executescript(
-        f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {SCHEMA}{_QUOTA}"
+        f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {SCHEMA}{_QUOTA}{_SPOOL}"
         f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
     )
     sync_folder(path.parent)
@@ -178,20 +239,52 @@ def _upgrade(connection: sqlite3.Connection) -> None:
         )
 
 
+def missing_from(connection: sqlite3.Connection) -> list[str]:
+    """The tables and indexes of its version that a database lacks, by name."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    script = SCHEMA + "".join(_UPGRADES[step] for step in range(1, version))
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    return [name for name in _CREATED.findall(script) if name not in there]
+
+
+def checkpointed_commits(path: Path) -> int | None:
+    """The count of commits in the file itself, without its write-ahead log.
+
+    None where it cannot be read: a crash may have ended a checkpoint half-way, and the upgrade that
+    has made the table may be in the log still.
+    """
+    with closing(_connect(path, "mode=ro&immutable=1")) as connection:
+        try:
+            row = connection.execute("SELECT commits FROM spool").fetchone()
+        except sqlite3.DatabaseError:
+            return None
+        return row[0] if row else None
+
+
+def open_unchanged(path: Path) -> sqlite3.Connection:
+    """Open a database to look at it, so that nothing of it is changed.
+
+    Where there is a write-ahead log SQLite makes its index anew, which holds no data.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    has_log = log.exists() and log.stat().st_size > 0
+    return _connect(path, "mode=ro" if has_log else "mode=ro&immutable=1")
+
+
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open a connection that reads what was committed, beside the one that writes.
 
     It must be closed after the writer's where that one's last sync has failed: then nothing
     is checkpointed, and so no failed sync is passed over.
     """
-    connection = _connect(path, "ro")
+    connection = _connect(path, "mode=ro")
     connection.execute("PRAGMA cache_size = -8192")
     return connection
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, options: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?{options}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,  # it is opened by one thread, then used by another alone

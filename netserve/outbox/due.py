@@ -16,8 +16,10 @@ from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.outbox.quota import KEPT, Slice
-from netserve.outbox.recovery import DAMAGED, quarantine
+from netserve.outbox.recovery import DAMAGED, hold
 from netserve.outbox.rows import (
+    LOADED_COLUMNS,
+    MESSAGE_COLUMNS,
     body_source,
     is_sound_message,
     is_sound_recipient,
@@ -29,14 +31,14 @@ from netserve.outbox.rows import (
 )
 
 PAGE: Final = 100
-"""Recipients in a page."""
+"""Recipients in a page; those that are retried with the last of them come on top."""
 _KEYS: Final = 1000
 
 Position = tuple[float, int, int]
 START: Final[Position] = (-inf, 0, 0)
 
 _FORGET_USED: Final = "DELETE FROM quota WHERE start + seconds * ? <= ? OR start > ?"
-_USED: Final = "SELECT lane, seconds, start, used FROM quota"
+_USED: Final = "SELECT account, seconds, start, used FROM quota"
 _EACH_LANE: Final = """
 WITH RECURSIVE lanes(lane) AS (
     SELECT min(lane) FROM recipient INDEXED BY recipient_due WHERE state = 0
@@ -64,11 +66,13 @@ _NEXT: Final = """
 SELECT min(next_at) FROM recipient INDEXED BY recipient_due
 WHERE state = 0 AND lane = ? AND next_at > ?
 """
-_MESSAGES: Final = "SELECT * FROM message WHERE id IN (SELECT value FROM json_each(?))"
-_RECIPIENT: Final = """
-SELECT n, address, notify, original, attempts, warned, last FROM recipient
-WHERE message = ? AND n = ? AND state = 0
-"""
+_MESSAGES: Final = (
+    f"SELECT {MESSAGE_COLUMNS} FROM message"  # noqa: S608 - of constants
+    " WHERE id IN (SELECT value FROM json_each(?))"
+)
+_RECIPIENT: Final = f"""
+SELECT {LOADED_COLUMNS} FROM recipient WHERE message = ? AND n = ? AND state = 0
+"""  # noqa: S608 - of constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +118,16 @@ def lanes(connection: sqlite3.Connection) -> Iterator[tuple[str, float]]:
 
 
 def forget_used(connection: sqlite3.Connection, now: float) -> None:
-    """Delete what no longer counts at a time in unix seconds, also of lanes that are no more."""
+    """Delete what no longer counts at a time in unix seconds."""
     connection.execute(_FORGET_USED, (KEPT, now, now))
 
 
 def used(connection: sqlite3.Connection, now: float) -> dict[str, list[Slice]]:
-    """What earlier processes have used of quotas, by lane, and still counts."""
+    """What earlier processes have used of quotas, by account, and still counts."""
     forget_used(connection, now)
     found: dict[str, list[Slice]] = {}
-    for lane, *one in connection.execute(_USED):
-        found.setdefault(lane, []).append(Slice(*one))
+    for account, *one in connection.execute(_USED):
+        found.setdefault(account, []).append(Slice(*one))
     return found
 
 
@@ -148,23 +152,35 @@ def due_page(
         inside: the keys of what the agent has in memory already; it is not read again.
         room: bytes of bodies from the database; the page has one message, whatever its size.
     """
-    found: list[Position] = []
-    seen, last = 0, position
-    for last in connection.execute(_DUE, (lane, now, *position, _KEYS)):
-        seen += 1
-        if recipient_key(*last[1:]) not in inside:
-            found.append(last)
-            if len(found) == PAGE:
-                break
+    found, last = _due(connection, (lane, now, *position, _KEYS), inside)
     messages = _messages(connection, found)
     fitting = _fitting(found, messages, room)
     rows, damaged = _load(connection, bodies, fitting, messages)
     if len(fitting) < len(found):
         return DuePage(rows, fitting[-1], inf, damaged)
-    if len(found) == PAGE or seen == _KEYS:
+    if last is not None:
         return DuePage(rows, last, inf, damaged)
     (next_at,) = connection.execute(_NEXT, (lane, now)).fetchone()
     return DuePage(rows, None, inf if next_at is None else next_at, damaged)
+
+
+def _due(
+    connection: sqlite3.Connection, values: tuple[Any, ...], inside: Container[int]
+) -> tuple[list[Position], Position | None]:
+    """The recipients of a page, and where it ends; None where nothing more is due.
+
+    A page ends between two messages, so that the recipients of one stay together.
+    """
+    found: list[Position] = []
+    last: Position | None = None
+    seen = 0
+    for key in connection.execute(_DUE, values):
+        if len(found) >= PAGE and key[:2] != found[-1][:2]:
+            return found, last
+        seen, last = seen + 1, key
+        if recipient_key(*key[1:]) not in inside:
+            found.append(key)
+    return found, last if seen == _KEYS else None
 
 
 def _messages(connection: sqlite3.Connection, found: list[Position]) -> dict[int, Any]:
@@ -208,12 +224,12 @@ def _load(
     recipients: dict[int, list[QueuedRecipient]] = {}
     for _, number, n in found:
         for row in connection.execute(_RECIPIENT, (number, n)):
-            if is_sound_recipient(row):
+            if is_sound_recipient(number, row):
                 recipients.setdefault(number, []).append(recipient_of(row))
             else:
                 damaged[number] = None
     if damaged:
-        quarantine(connection, list(damaged), DAMAGED)
+        hold(connection, list(damaged), DAMAGED)
     loaded = [
         (messages[number], recipients[number])
         for number in numbers

@@ -6,7 +6,8 @@ class              what happened                               answer
 OutOfSpace         the disk is full; it recovers by itself     452 4.3.1
 StorageFailed      a sync or a commit failed, or the queue     451 4.3.0
                    is closed; it takes no more mail
-BodyMissing        a queued body cannot be read any more       (held)
+BodyMissing        a queued body is gone or damaged            (held)
+BodyUnreadable     a queued body cannot be read now            (deferred)
 NoSuchMessage      a verb was given an id that is not there    (404)
 =================  ==========================================  ============
 """
@@ -18,6 +19,7 @@ import sqlite3
 
 from netserve.errors import NetserveError
 
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -35,6 +37,10 @@ class StorageFailed(OutboxError):
 
 class BodyMissing(OutboxError):
     """The body of a queued message is missing or damaged."""
+
+
+class BodyUnreadable(OutboxError):
+    """The body of a queued message is there, but the system does not let us read it."""
 
 
 class NoSuchMessage(OutboxError, LookupError):
@@ -57,4 +63,6 @@ def storage_error(error: BaseException) -> OutboxError:
         return error
     kind = OutOfSpace if is_full(error) else StorageFailed
     name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(_DAMAGED):
+        return kind(f"the database is damaged: {error}; `netserve queue repair` saves what it can")
     return kind(f"{error} ({name})" if name else str(error))

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
+from zlib import crc32
 
 from twisted.internet.defer import Deferred
 
@@ -59,7 +60,9 @@ class Incoming:
         accept: is given the complete message, and sees to the commit.
     """
 
-    __slots__ = ("_accept", "_began", "_bodies", "_file", "_now", "_number", "_parts", "id", "size")
+    __slots__ = (
+        "_accept", "_began", "_bodies", "_file", "_now", "_number", "_parts", "_sum", "id", "size",
+    )  # fmt: skip
 
     def __init__(
         self, number: int, bodies: BodyFolder, *, now: Callable[[], float], accept: Accept
@@ -73,6 +76,7 @@ class Incoming:
         self._now = now
         self._accept = accept
         self._began = now()
+        self._sum = 0
         self._parts: list[bytes] | None = []
         self._file: BodyFile | None = None
 
@@ -86,6 +90,7 @@ class Incoming:
         if self._parts is None:
             raise RuntimeError("the message has ended")
         self.size += len(data)
+        self._sum = crc32(data, self._sum)
         if self._file is not None:
             self._file.write(data)
             return
@@ -125,6 +130,7 @@ class Incoming:
             size=self.size,
             took=now - self._began,
             in_file=data is None,
+            body_sum=self._sum,
             open_body=source,
         )
         finished = Finished(message, recipients_from(envelope), data, self._file)

@@ -11,7 +11,8 @@ from netserve.mail.dsn import Action
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.changes import RecipientMark
 from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
-from netserve.outbox.schedule import Schedule
+from netserve.outbox.retries import RetryTimes
+from netserve.outbox.schedule import Again, Schedule
 
 NO_OUTCOME: Final = Outcome("deferred", Reply(451, "4.3.0", "the delivery gave no outcome"))
 EXPIRED: Final = "4.4.7"
@@ -54,6 +55,7 @@ def judge(
     *,
     lane: str,
     schedule: Schedule,
+    retries: RetryTimes,
     now: float,
     random: Random,
     tried: bool = True,
@@ -66,19 +68,46 @@ def judge(
         outcomes: by the recipients' ids; who is missing is deferred.
         lane: where they went.
         schedule: of the service.
+        retries: the retry times so far.
         now: unix seconds.
         random: the source of jitter.
-        tried: there was an attempt; without one who is deferred stays due.
+        tried: there was an attempt; without one the deferred recipients stay due.
     """
+    found = [outcomes.get(recipient.id, NO_OUTCOME) for recipient in recipients]
+    again = Again(now)
+    if any(outcome.kind == "deferred" for outcome in found):
+        again = _retry(message, recipients, schedule, now, random)
+        if again.next_at is not None and tried:
+            at = retries.join(message.number, lane, now=now, wanted=again.next_at)
+            again = replace(again, next_at=at)
     judged = [
-        _judge(
-            message, recipient, outcomes.get(recipient.id, NO_OUTCOME), lane, schedule, now, random
-        )
-        for recipient in recipients
+        _judge(message, recipient, outcome, lane, again, now)
+        for recipient, outcome in zip(recipients, found, strict=True)
     ]
     if tried:
         return judged
     return [replace(one, mark=replace(one.mark, next_at=now)) for one in judged]
+
+
+def _retry(
+    message: QueuedMessage,
+    recipients: Sequence[QueuedRecipient],
+    schedule: Schedule,
+    now: float,
+    random: Random,
+) -> Again:
+    """What follows a deferral, the same for all of these recipients.
+
+    The jitter is drawn once, for the recipient that was tried most often, and the delay notice is
+    due when one of them has had none.
+    """
+    return schedule.after_deferral(
+        created=message.created,
+        now=now,
+        attempts=max(recipient.attempts for recipient in recipients) + 1,
+        warned=all(recipient.warned for recipient in recipients),
+        random=random,
+    )
 
 
 def _judge(
@@ -86,9 +115,8 @@ def _judge(
     recipient: QueuedRecipient,
     outcome: Outcome,
     lane: str,
-    schedule: Schedule,
+    again: Again,
     now: float,
-    random: Random,
 ) -> Judged:
     verdict: Verdict = outcome.kind
     state: int | None = None
@@ -97,19 +125,11 @@ def _judge(
         state = State.DONE
     elif verdict == "failed":
         state = State.FAILED
+    elif again.next_at is None:
+        verdict, state = "expired", State.FAILED
     else:
-        again = schedule.after_deferral(
-            created=message.created,
-            now=now,
-            attempts=recipient.attempts + 1,
-            warned=recipient.warned,
-            random=random,
-        )
-        if again.next_at is None:
-            verdict, state = "expired", State.FAILED
-        else:
-            next_at, notice = again.next_at, again.notice
-            warned = warned or notice
+        next_at, notice = again.next_at, again.notice and not warned
+        warned = warned or notice
     mark = RecipientMark(
         n=recipient.id,
         state=state,

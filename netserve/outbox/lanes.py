@@ -3,7 +3,8 @@
 A lane has deliveries in memory, and more of its recipients in the database, which are read when
 there is room. How many run at one time adapts: one more after each delivery that reached its
 destination, up to what that allows; half after one that reached nobody. When several in a row
-reached nobody, the lane rests, and then begins with one delivery.
+reached nobody, the lane rests, and then begins with one delivery. What lanes of several services
+may do together stands in budgets.py.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from math import inf
 from typing import Final
 
 from netserve.mail.envelope import Outcome
+from netserve.outbox.budgets import Budget
 from netserve.outbox.due import START, Position
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
-from netserve.outbox.quota import Usage
 
 LANE_BYTES: Final = 8 * 1024 * 1024
 """Bodies that wait in memory in one lane."""
@@ -42,6 +43,7 @@ class Delivery:
         destination: where they go.
         started: when its attempt began, in unix seconds.
         session_at: when a session with the remote took it, by the reactor's clock, or 0.
+        budget: what it is taken from while it runs, or None.
         withdrawn: the message was dropped meanwhile; its outcome is only logged.
     """
 
@@ -50,6 +52,7 @@ class Delivery:
     destination: Destination
     started: float = 0.0
     session_at: float = 0.0
+    budget: Budget | None = None
     withdrawn: bool = False
 
     @property
@@ -86,8 +89,10 @@ class Lane:
     last: Outcome | None = None
     rests_until: float = 0.0
     """Unix seconds; zero while the destination answers."""
-    usage: Usage | None = None
-    """What was used of the destination's quotas, where it has some."""
+    budget: Budget | None = None
+    """What it shares with the lanes of other services to the same account."""
+    destination: Destination | None = None
+    """The last one that came by here."""
     looked_at: float = -inf
     """Unix seconds at which those were looked for who are to be told, or given up."""
 
@@ -121,17 +126,13 @@ class Lane:
         self.next_at = min(self.next_at, next_at)
 
     def may_start(self, now: float) -> bool:
-        """Whether one more delivery may begin now (in unix seconds)."""
+        """Whether one more delivery may begin now (in unix seconds), as far as it is the lane's."""
         running = self.running
-        if running >= self.window or running >= self.limit or now < self.rests_until:
-            return False
-        return self.usage is None or self.quota_until(now) <= now
+        return running < self.window and running < self.limit and now >= self.rests_until
 
     def quota_until(self, now: float) -> float:
         """The unix seconds from which on the quotas let the next delivery begin."""
-        if self.usage is None or not self.waiting:
-            return now
-        return self.usage.free_at(now, len(self.waiting[0].recipients))
+        return now if self.budget is None else self.budget.free_at(self, now)
 
     def has_room(self, total: int, share: float = 1.0) -> bool:
         """Whether one more delivery may wait here.
@@ -169,8 +170,9 @@ class Lane:
         self.bytes -= delivery.weight
         self.running += 1
         delivery.started = now
-        if self.usage is not None:
-            self.usage.add(now, len(delivery.recipients))
+        if (budget := self.budget) is not None:
+            delivery.budget = budget
+            budget.take(self, now, len(delivery.recipients))
         return delivery
 
     def remove(self, delivery: Delivery) -> None:
@@ -185,20 +187,21 @@ class Lane:
     def put_back(self, delivery: Delivery, now: float) -> None:
         """It was taken, but not begun, at a time in unix seconds."""
         self.running -= 1
-        if self.usage is not None:
-            self.usage.add(now, -len(delivery.recipients))
+        if delivery.budget is not None:
+            delivery.budget.give_back(now, len(delivery.recipients))
 
-    def ended(self, outcomes: Mapping[int, Outcome], now: float) -> None:
+    def ended(self, delivery: Delivery, outcomes: Mapping[int, Outcome], now: float) -> None:
         """A delivery has its outcomes, at a time in unix seconds."""
         self.running -= 1
         unreached = _unreached(outcomes)
+        if delivery.budget is not None:
+            unused = 0 if unreached is None else len(delivery.recipients)
+            delivery.budget.give_back(now, unused)
         if unreached is None:
             self.unreached, self.rests_until = 0, 0.0
             self.window = min(self.window + 1, self.limit)
             return
         self.last = unreached
-        if self.usage is not None:
-            self.usage.add(now, -len(outcomes))  # nobody there has counted them
         self.unreached += 1
         self.window = max(self.window / 2, 1.0)
         if self.unreached >= _REST_AFTER:

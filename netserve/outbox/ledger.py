@@ -14,7 +14,8 @@ from twisted.logger import Logger
 
 from netserve.mail.dsn import Action
 from netserve.mail.envelope import Outcome
-from netserve.outbox.changes import Mark
+from netserve.outbox.budgets import Budget
+from netserve.outbox.changes import Mark, Used
 from netserve.outbox.clock import Clock
 from netserve.outbox.errors import OutboxError, OutOfSpace
 from netserve.outbox.ids import IdSource, encode_id
@@ -24,6 +25,7 @@ from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
 from netserve.outbox.notices import by_action, notice
 from netserve.outbox.recent import Ended, Recent
+from netserve.outbox.retries import RetryTimes
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
 from netserve.outbox.store import Store
 
@@ -70,6 +72,7 @@ class Ledger:
         """Recipients by service, label of the destination, and what came of an attempt."""
         self.recent = Recent()
         """The last outcomes, for who follows a message."""
+        self._retries = RetryTimes()
         self._store = store
         self._services = services
         self._routing = routing
@@ -116,16 +119,23 @@ class Ledger:
                 outcomes,
                 lane=lane.name,
                 schedule=self._services[message.service].schedule,
+                retries=self._retries,
                 now=now,
                 random=self._random,
                 tried=tried,
             )
             mark, notices = self._conclude(delivery, judged, now)
             later = min((one.mark.next_at for one in judged if one.mark.state is None), default=inf)
-        if lane.usage is not None:
-            mark.lane, mark.used = lane.name, lane.usage.changes()
+        budget = delivery.budget or lane.budget
+        if budget is not None and budget.usage is not None:
+            mark.account, mark.used = budget.account, budget.usage.changes()
         mark.done = partial(self._marked, mark, partial(written, later, notices))
         self._store.mark(mark)
+
+    def begun(self, budget: Budget) -> None:
+        """Write down what deliveries that begin now take of quotas."""
+        if budget.usage is not None and (used := budget.usage.changes()):
+            self._store.mark(Used(budget.account, used))
 
     def _conclude(
         self, delivery: Delivery, judged: Sequence[Judged], now: float

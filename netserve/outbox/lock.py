@@ -60,6 +60,24 @@ class SpoolLock:
             self._refuse(file, error)
         os.close(file)
 
+    def acquire_shared(self) -> None:
+        """Take the lock to look only; others may look too. Harmless where it was never made.
+
+        Raises:
+            StartError: another process has it, or the file cannot be read.
+        """
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StartError(f"cannot open {self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            self._refuse(file, error)
+        self._file = file
+
     def _refuse(self, file: int, error: OSError) -> NoReturn:
         holder = os.read(file, 32).decode("ascii", "replace").strip()
         os.close(file)

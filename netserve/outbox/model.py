@@ -84,6 +84,7 @@ class QueuedMessage:
         recipients: how many the message has in all.
         took: seconds from its first byte to the commit.
         in_file: the body is a file, not a row.
+        body_sum: CRC-32 of the body; None in a queue that was made before there were checksums.
         open_body: opens the body; see `body`.
     """
 
@@ -103,13 +104,15 @@ class QueuedMessage:
     recipients: int
     took: float = 0.0
     in_file: bool = False
+    body_sum: int | None = None
     open_body: Callable[[], BodyReader]
 
     def body(self) -> BodyReader:
         """The body from its begin, header first, lines ended by CRLF. Close it after use.
 
         Errors:
-            BodyMissing: the file is gone; let it through, the message is then held.
+            BodyMissing: it is gone or damaged; let it through, the message is then held. Reading
+                may raise it too, before the last bytes are given.
         """
         return self.open_body()
 
@@ -124,6 +127,8 @@ class Destination:
         concurrency: deliveries at one time.
         batch: recipients in one delivery.
         quotas: how many recipients may go there in a time.
+        account: names what the limits belong to, where that is not the key: a server and a login,
+            say, that several services use. They share concurrency and quotas, and give them alike.
         label: what it is counted by in metrics, where that is not its key: a few for all of them.
         handle: for the courier's own use; it is not compared.
     """
@@ -132,5 +137,6 @@ class Destination:
     concurrency: int = 20
     batch: int = 50
     quotas: tuple[Quota, ...] = ()
+    account: str = ""
     label: str = ""
     handle: object = field(default=None, compare=False)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
+from zlib import crc32
 
 from netserve.mail.dsn import (
     HEADER_LIMIT,
@@ -20,7 +21,7 @@ from netserve.mail.dsn import (
 )
 from netserve.mail.envelope import Envelope, Recipient, body_type
 from netserve.mail.lines import has_long_line
-from netserve.outbox.errors import BodyMissing
+from netserve.outbox.errors import OutboxError
 from netserve.outbox.ids import encode_id
 from netserve.outbox.incoming import Finished, message_from, recipients_from
 from netserve.outbox.judge import Judged
@@ -91,6 +92,7 @@ def notice(
         service=message.service,
         created=now,
         size=len(data),
+        body_sum=crc32(data),
         open_body=partial(io.BytesIO, data),
     )
     return Finished(own, recipients_from(envelope), data, None)
@@ -111,5 +113,5 @@ def _original(message: QueuedMessage, *, full: bool) -> bytes:
     try:
         with contextlib.closing(message.body()) as reader:
             return reader.read() if full else header_of(reader.read(HEADER_LIMIT))
-    except (BodyMissing, OSError):
+    except (OutboxError, OSError):
         return _NO_BODY

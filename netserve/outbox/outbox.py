@@ -28,7 +28,7 @@ from netserve.outbox.incoming import Finished, Incoming
 from netserve.outbox.ledger import Ledger
 from netserve.outbox.lock import LOCK, SpoolLock
 from netserve.outbox.quota import Slice
-from netserve.outbox.recovery import Recovery
+from netserve.outbox.recovery import DAMAGED, Recovery
 from netserve.outbox.routing import Attached, Routed, Routing, insertion
 from netserve.outbox.schedule import Schedule
 from netserve.outbox.store import Store
@@ -39,6 +39,8 @@ T = TypeVar("T")
 PATIENCE: Final = 10.0
 """Seconds that deliveries have to end when the queue is closed."""
 _SPACE_AGE: Final = 1.0
+_TOLD: Final = 100
+"""Messages of one kind that a start logs one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,18 +169,51 @@ class Outbox:
         )
         agent = Agent(store, self._services, routing, ledger, clock=clock, reactor=reactor, log=log)
         verbs = Verbs(
-            store, agent, ids, read, now=clock.now, changed=depth.changed, recent=ledger.recent
+            store,
+            agent,
+            ids,
+            read,
+            reactor=reactor,
+            now=clock.now,
+            changed=depth.changed,
+            recent=ledger.recent,
         )
         return _Parts(store, readers, clock, ids, routing, ledger, agent, depth, verbs)
 
     def _tell(self, recovery: Recovery) -> None:
-        for message in recovery.quarantined:
-            self._log.critical("{id} is held: its body is missing", id=message)
-        if recovery.orphans or recovery.temporary:
+        self._tell_held(recovery.bodiless, "its body is missing")
+        self._tell_held(recovery.damaged, DAMAGED)
+        if recovery.quarantined:
+            self._log.warn(
+                "{count} bodies without a message were moved to {folder}; a crash leaves the bodies"
+                " of mail that was not accepted yet",
+                count=recovery.quarantined,
+                folder=str(self.folder / "quarantine"),
+            )
+        if recovery.stuck:
+            self._log.error(
+                "bodies without a message stay in {folder}: {reason}",
+                folder=str(self.folder / "bodies"),
+                reason=recovery.stuck,
+            )
+        if recovery.temporary:
             self._log.info(
-                "removed {orphans} bodies without a message and {temporary} half written ones",
-                orphans=recovery.orphans,
-                temporary=recovery.temporary,
+                "removed {count} bodies that a crash left half written", count=recovery.temporary
+            )
+        if not recovery.complete:
+            self._log.info(
+                "the database is too large to look at all of its pages at the start;"
+                " `netserve queue check` does"
+            )
+
+    def _tell_held(self, messages: Sequence[str], why: str) -> None:
+        for message in messages[:_TOLD]:
+            self._log.critical("{id} is held: {why}", id=message, why=why)
+        if (more := len(messages) - _TOLD) > 0:
+            self._log.critical(
+                "{count} more messages are held: {why}; see `netserve queue list --status held`",
+                count=more,
+                why=why,
             )
 
     def _broke(self, error: OutboxError) -> None:
@@ -210,6 +245,7 @@ class Outbox:
         self._stopping = parts.agent
         await parts.agent.stop(self._patience)
         parts.depth.stop()
+        parts.verbs.stop()
         await deferToThreadPool(self._reactor, parts.readers, parts.store.close)
         parts.readers.stop()
 

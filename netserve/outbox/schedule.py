@@ -1,4 +1,4 @@
-"""When a recipient is tried again, and when that ends. Pure.
+"""When the recipients of a message are retried, and when that ends. Pure.
 
 The wait doubles from `first` to `longest`; jitter keeps messages that failed together from
 coming back together. The attempts that the notice and the end of life hang on are made at these

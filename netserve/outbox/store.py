@@ -25,14 +25,17 @@ Queued recipients keep their `next_at` over a restart; those whose time has pass
 due at once.
 
 Guarantees: a message whose commit was reported is found by every later start. A message whose
-commit was refused is not found, unless the commit itself was in doubt (see commit.py). A file
-without a row is removed at the next start; a row without its file is held, and said in the log.
+commit was refused is not found, unless the commit itself was in doubt (see commit.py). A start
+removes nothing that was accepted: it refuses a folder that has lost mail (see examine.py), moves a
+body without a row to the quarantine, and holds a row without its body; each is logged.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,18 +44,20 @@ from twisted.logger import Logger
 from netserve.durable import make_folders
 from netserve.errors import StartError
 from netserve.outbox.bodies import BodyFolder
-from netserve.outbox.changes import Call, Changes, Mark, NewMessage
+from netserve.outbox.changes import Call, Changes, Mark, NewMessage, Used
 from netserve.outbox.commit import GroupCommit
-from netserve.outbox.database import open_reader, open_writer
+from netserve.outbox.database import COUNT, NEVER, open_reader, open_writer
 from netserve.outbox.errors import OutboxError
+from netserve.outbox.examine import Examination, examine
 from netserve.outbox.lock import LOCK, SpoolLock
-from netserve.outbox.recovery import Recovery, recover
+from netserve.outbox.marker import MARKER, NOWHERE, CommitCount, Marker, Place
+from netserve.outbox.recovery import Recovery, forget_finished, recover
 
 T = TypeVar("T")
 
 
 class Store:
-    """The folder of the queue: its lock, its database, its bodies.
+    """The folder of the queue: its lock, its marker, its database, its bodies.
 
     `open` and `close` block, and are called away from the reactor's thread. Everything else is
     called in it.
@@ -83,6 +88,8 @@ class Store:
         self._log = log
         self._commit: GroupCommit
         self._writer: sqlite3.Connection
+        self._count: CommitCount
+        self._wrote = False  # whether the last batch has changed anything
 
     @property
     def broken(self) -> OutboxError | None:
@@ -95,50 +102,46 @@ class Store:
         return self._commit.commits
 
     def open(self) -> Recovery:
-        """Lock, open, repair; says what was found.
+        """Lock, examine, open, repair; says what was found.
 
         Raises:
-            StartError: locked by another process, unwritable, damaged.
+            StartError: locked by another process, unwritable, damaged, or mail is missing.
         """
         try:
-            bodies = self.folder / "bodies"
-            make_folders(bodies)
+            make_folders(self.folder)
         except OSError as error:
             raise StartError(f"cannot make the queue {self.folder}: {error.strerror}") from error
-        self._lock.acquire()
-        self.bodies = BodyFolder(bodies)
-        try:
-            self._refuse_lost_database()
+        with ExitStack() as undo:
+            self._lock.acquire()
+            undo.callback(self._lock.release)
+            examined = examine(self.folder)
+            examined.raise_if_unsound()
+            self.bodies = open_bodies(self.folder)
+            undo.callback(self.bodies.close)
             self._writer = open_writer(self.database)
+            undo.callback(self._writer.close)
             recovery = self._recover()
+            self._count = mark_as_sound(self.folder, self._writer, examined)
+            undo.callback(self._count.close)
             self.reader = open_reader(self.database)
-        except BaseException:
-            self.bodies.close()
-            self._lock.release()
-            raise
+            undo.pop_all()
         self._commit = GroupCommit(
             self._writer,
             self.bodies,
-            apply=_apply,
+            apply=self._apply,
+            committed=self._committed,
+            checkpointed=self._count.checkpoint,
             post=self._post,
             broke=self._broke,
             log=self._log,
         )
         self._commit.start()
-        return recovery
-
-    def _refuse_lost_database(self) -> None:
-        if not self.database.exists() and len(self.bodies.numbers()):
-            raise StartError(
-                f"the queue's database {self.database} is gone, but bodies of its messages are in"
-                f" {self.bodies.path}; restore it, or move these away"
-            )
+        return replace(recovery, complete=examined.complete)
 
     def _recover(self) -> Recovery:
         try:
             return recover(self._writer, self.bodies)
         except (sqlite3.Error, OSError) as error:
-            self._writer.close()
             raise StartError(f"the queue's database {self.database}: {error}") from error
 
     def close(self) -> None:
@@ -152,6 +155,7 @@ class Store:
         else:
             self.reader.close()
             self._writer.close()
+        self._count.close()
         self.bodies.close()
         self._lock.release()
 
@@ -159,8 +163,8 @@ class Store:
         """Make a message durable."""
         self._commit.submit(message)
 
-    def mark(self, mark: Mark) -> None:
-        """Make an outcome durable."""
+    def mark(self, mark: Mark | Used) -> None:
+        """Make an outcome, or what it takes of quotas, durable."""
         self._commit.submit(mark)
 
     def call(
@@ -172,18 +176,77 @@ class Store:
         """Do something else in the writer's next transaction; see `Call`."""
         self._commit.submit(Call(function, done, failed))
 
+    def _committed(self) -> None:
+        if self._wrote:
+            self._count.advance()
 
-def _apply(
-    connection: sqlite3.Connection, jobs: Sequence[NewMessage | Mark | Call]
-) -> Iterable[int]:
-    changes = Changes()
-    calls: list[Call] = []  # they come last in a batch, and see what it wrote
-    for job in jobs:
-        if isinstance(job, Call):
-            calls.append(job)
-        else:
-            job.collect(changes)
-    changes.write(connection)
-    for call in calls:
-        call.run(connection, changes.removed_files)
-    return changes.removed_files
+    def _apply(
+        self,
+        connection: sqlite3.Connection,
+        jobs: Sequence[NewMessage | Mark | Used | Call],
+        removed: Sequence[int],
+    ) -> Iterable[int]:
+        """Write what a batch comes to; gives the messages whose body files are to be removed."""
+        before = connection.total_changes
+        changes = Changes()
+        calls: list[Call] = []  # they come last in a batch, and see what it wrote
+        for job in jobs:
+            if isinstance(job, Call):
+                calls.append(job)
+            else:
+                job.collect(changes)
+        changes.write(connection)
+        for call in calls:
+            call.run(connection, changes.removed_files)
+        if removed:
+            forget_finished(connection, removed)
+        self._wrote = connection.total_changes != before
+        if self._wrote:  # else the commit has nothing to sync
+            connection.execute(COUNT, (self._count.value + 1,))
+        return changes.removed_files
+
+
+def open_bodies(folder: Path) -> BodyFolder:
+    """The bodies of a queue, whose folder is made where it is missing.
+
+    Raises:
+        StartError: it cannot be made.
+    """
+    path = folder / "bodies"
+    try:
+        make_folders(path)
+        return BodyFolder(path)
+    except OSError as error:
+        raise StartError(f"cannot make the folder {path}: {error.strerror}") from error
+
+
+def mark_as_sound(
+    folder: Path, connection: sqlite3.Connection, examined: Examination
+) -> CommitCount:
+    """Bring the marker up to what the queue is now, before the first message is taken.
+
+    Arguments:
+        folder: of the queue.
+        connection: to its database.
+        examined: what was found in the folder.
+
+    Raises:
+        StartError: it cannot be written.
+    """
+    path, before = folder / MARKER, examined.marker
+    spool, commits = connection.execute("SELECT id, commits FROM spool").fetchone()
+    place = Place.of(folder)
+    if before is not None and before.place == NOWHERE:
+        place = NOWHERE
+    now = Marker(spool, commits, min(examined.checkpointed, commits), place)
+    if before is None or (before.spool, before.place) != (now.spool, now.place):
+        try:
+            now.write(path)
+        except OSError as error:
+            raise StartError(f"cannot write {path}: {error.strerror}") from error
+    if commits == NEVER:
+        # Only now may it hold mail: a database file that was never opened so far is a new one.
+        connection.execute(COUNT, (NEVER + 1,))
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        now = replace(now, commits=NEVER + 1, checkpointed=NEVER + 1)
+    return CommitCount(path, now)

@@ -1,4 +1,4 @@
-"""What operators ask of the queue: list, show, why, retry, hold, release, drop, export.
+"""What operators ask of the queue: list, show, why, retry, hold, release, drop, export, check.
 
 Reading goes by the reading connection, beside the writer. What changes messages goes through the
 writer's group commits, in portions, so that mail comes in and goes out meanwhile; after each
@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 
 from netserve.mail.dsn import HEADER_LIMIT, header_of
 from netserve.outbox.agent import Agent
 from netserve.outbox.changes import delete_messages
-from netserve.outbox.errors import BodyMissing, NoSuchMessage
+from netserve.outbox.checking import Report, check_queue
+from netserve.outbox.database import open_reader
+from netserve.outbox.errors import BodyMissing, BodyUnreadable, NoSuchMessage
 from netserve.outbox.ids import IdSource, encode_id
 from netserve.outbox.model import QueuedMessage
 from netserve.outbox.query import EVERY, Filter, described, find, listed, number_of
 from netserve.outbox.recent import Recent
-from netserve.outbox.rows import body_source, json_list, message_of, small_bodies
+from netserve.outbox.rows import MESSAGE_COLUMNS, body_source, json_list, message_of, small_bodies
 from netserve.outbox.store import Store
 
 T = TypeVar("T")
@@ -65,6 +69,7 @@ class Verbs:
         agent: is told of changes.
         ids: knows the last message there is.
         read: runs a function with the reading connection.
+        reactor: gives a thread for the check.
         now: unix seconds.
         changed: is called when the number of queued recipients may have changed.
         recent: remembers the last outcomes.
@@ -77,10 +82,14 @@ class Verbs:
         ids: IdSource,
         read: Read,
         *,
+        reactor: Any,
         now: Callable[[], float],
         changed: Callable[[], None],
         recent: Recent,
     ) -> None:
+        self._reactor = reactor
+        self._checks: set[sqlite3.Connection] = set()
+        self._stopped = False
         self._recent = recent
         self._store = store
         self._agent = agent
@@ -130,13 +139,10 @@ class Verbs:
 
     def _header(self, connection: sqlite3.Connection, number: int) -> str:
         try:
-            reader = self._load(connection, number).body()
-        except BodyMissing as error:
+            with closing(self._load(connection, number).body()) as reader:
+                return header_of(reader.read(HEADER_LIMIT)).decode("utf-8", "replace")
+        except (BodyMissing, BodyUnreadable) as error:
             return f"({error})"
-        try:
-            return header_of(reader.read(HEADER_LIMIT)).decode("utf-8", "replace")
-        finally:
-            reader.close()
 
     async def why(self, message: str) -> dict[str, Any]:
         """A message with its recipients and their last attempts.
@@ -199,7 +205,7 @@ class Verbs:
         return exported
 
     def _load(self, connection: sqlite3.Connection, number: int) -> QueuedMessage:
-        row = connection.execute("SELECT * FROM message WHERE id = ?", (number,)).fetchone()
+        row = connection.execute(_MESSAGE, (number,)).fetchone()
         source = body_source(row, small_bodies(connection, [number]), self._store.bodies)
         return message_of(row, source)
 
@@ -262,6 +268,55 @@ class Verbs:
         """Try all that is queued now; says how many messages."""
         return await self.retry(EVERY)
 
+    async def check(self) -> dict[str, Any]:
+        """Look through all pages, rows and bodies, by a connection of its own.
+
+        See `checking.Report.as_json` for what it gives.
+        """
+        report: Report = await self._check()
+        return report.as_json()
+
+    async def repair(self) -> dict[str, Any]:
+        """Check, and hold the messages that are damaged; says of how many beside that.
+
+        What else is wrong can only be repaired while the process does not run.
+        """
+        report: Report = await self._check()
+        by_what: dict[str, list[int]] = {}
+        for damage in report.damages:
+            by_what.setdefault(damage.what, []).append(damage.number)
+        changed: set[int] = set()
+        for what, numbers in by_what.items():
+            values = (what, json_list(numbers))
+            held = await self._write(
+                lambda connection, *_, values=values: _updated(connection, _HOLD, values), numbers
+            )
+            self._agent.withdraw(held.numbers, dropped=False)
+            changed |= held.numbers
+        self._changed()
+        return {**report.as_json(), "held_now": len(changed)}
+
+    def _check(self) -> Deferred[Report]:
+        def check() -> Report:
+            with closing(open_reader(self._store.database)) as connection:
+                self._checks.add(connection)
+                try:
+                    return check_queue(
+                        connection, self._store.bodies, stopped=lambda: self._stopped
+                    )
+                finally:
+                    self._checks.discard(connection)
+
+        pool = self._reactor.getThreadPool()
+        return deferToThreadPool(self._reactor, pool, check)
+
+    def stop(self) -> None:
+        """End what takes long, since the queue is closed."""
+        self._stopped = True
+        for connection in list(self._checks):
+            with suppress(sqlite3.ProgrammingError):  # it has ended just now
+                connection.interrupt()
+
     def _look(self, due: float, changed: _Changed) -> None:
         for lane in changed.lanes:
             self._agent.expect(lane, due, at_once=True)
@@ -293,6 +348,7 @@ class Verbs:
         return done
 
 
+_MESSAGE: Final = f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?"  # noqa: S608 - of constants
 # The plus keeps SQLite from going through all that is queued for the sake of a few messages.
 _RETRY: Final = """
 UPDATE recipient SET next_at = ? WHERE +state = 0

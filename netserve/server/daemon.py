@@ -22,7 +22,7 @@ from netserve.durable import make_folders
 from netserve.errors import ConfigError, NetserveError, OptionError, Problem, StartError, with_place
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
-from netserve.plugin import Context, Hosted, Metrics, Settings, Way
+from netserve.plugin import Context, Hosted, Metrics, Settings, Shared, Way
 from netserve.server.logger import ServiceLogger
 from netserve.server.service import HostedService
 from netserve.server.tls import ServerContextFactory, TLSError, expiry_warning
@@ -67,6 +67,7 @@ class Daemon(Service):
         self._random = randomness or random.SystemRandom()
         self._log = Logger(namespace="netserve")
         self._http = HttpClients(reactor=reactor, log=Logger(namespace="netserve.http"))
+        self._shared = Shared()
         self._starting: Deferred[None] | None = None
         self._hurried = False
         self._warnings: list[tuple[Logger, str]] = []
@@ -125,6 +126,7 @@ class Daemon(Service):
             listens=tuple(
                 listen for other in self.configuration.services for listen in other.settings.listen
             ),
+            shared=self._shared,
         )
         built = service.plugin.build(settings, context)
         hosted = built if isinstance(built, Hosted) else Hosted(stream=built)

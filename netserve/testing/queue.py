@@ -39,6 +39,7 @@ class SteeredReactor(Clock):
         super().__init__()
         self.real = reactor
         self.callFromThread = reactor.callFromThread
+        self.getThreadPool = reactor.getThreadPool
 
 
 class Courier:
@@ -154,12 +155,12 @@ def fill_queue(folder: Path, count: int, *, now: float) -> None:
     came = now - 7200
     numbers = range(int(came * 1e6), int(came * 1e6) + count)
     connection.executemany(
-        "INSERT INTO message VALUES (?,'mail',?,0,?,'7BIT',0,'','','','','',100,1,0)",
+        "INSERT INTO message VALUES (?,'mail',?,0,?,'7BIT',0,'','','','','',100,1,0,NULL,NULL)",
         ((n, came, f"s{n % 5000}@example.org") for n in numbers),
     )
     connection.executemany("INSERT INTO body VALUES (?,?)", ((n, b"x" * 100) for n in numbers))
     connection.executemany(
-        "INSERT INTO recipient VALUES (?,0,0,?,?,1,0,?,?,'','','450 4.2.0 later')",
+        "INSERT INTO recipient VALUES (?,0,0,?,?,1,0,?,?,'','','450 4.2.0 later',NULL)",
         (
             (
                 n,

@@ -1,9 +1,9 @@
 """A process with a queue, for tests that kill it or fail its system calls.
 
-``driver.py FOLDER SPOOLED OUTCOME COUNT``: takes COUNT messages in, one after the other, every
+``driver.py FOLDER SPOOLED OUTCOME COUNT [stay]``: takes COUNT messages in, one by one, every
 second one large, and a few at once at the end; each line on standard output is ``taken ID`` after
 the commit, or ``refused CLASS``. SPOOLED is a file that gets a line for each delivery. OUTCOME is
-``delivered`` or ``deferred``.
+``delivered`` or ``deferred``. With ``stay`` it does not end, but says ``idle`` when all is written.
 """
 
 import os
@@ -24,8 +24,8 @@ from netserve.mail.envelope import Envelope, Recipient  # noqa: E402
 from netserve.outbox import Destination, Outbox, OutboxError, Schedule  # noqa: E402
 from netserve.testing.queue import DEFERRED, DELIVERED  # noqa: E402
 
-SMALL = b"Subject: small\r\n\r\nHello\r\n"
-LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 6000
+sys.path.insert(0, str(Path(__file__).parent))
+from driver_bodies import LARGE, SMALL  # noqa: E402
 
 
 class Writer:
@@ -68,7 +68,7 @@ async def take(outbox: Outbox, body: bytes) -> None:
 
 
 async def main() -> None:
-    folder, spooled, outcome, count = sys.argv[1:]
+    folder, spooled, outcome, count, *stay = sys.argv[1:]
     outbox = Outbox(Path(folder), reactor=reactor, log=Logger(), random=random.Random(0))
     outbox.attach("mail", Writer(spooled, outcome), Schedule(first=60))
     await outbox.open()
@@ -78,7 +78,18 @@ async def main() -> None:
     bodies = (LARGE, SMALL, LARGE)
     await gatherResults([ensure_deferred(take(outbox, body)) for body in bodies])
     await deferLater(reactor, 0.05)
+    if stay:
+        await until_idle(outbox)
+        say("idle")
+        await deferLater(reactor, 3600)
     await outbox.close()
+
+
+async def until_idle(outbox: Outbox) -> None:
+    commits = -1
+    while outbox.depth()["delivering"] or commits != outbox.commits:
+        commits = outbox.commits
+        await deferLater(reactor, 0.2)
 
 
 def failed(failure) -> None:

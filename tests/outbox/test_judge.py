@@ -8,6 +8,7 @@ import pytest
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.judge import Judged, judge
 from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
+from netserve.outbox.retries import RetryTimes
 from netserve.outbox.schedule import Schedule
 from netserve.testing.queue import DEFERRED, DELIVERED, FAILED
 
@@ -43,6 +44,7 @@ def one(
         {} if outcome is None else {0: outcome},
         lane="mail x",
         schedule=SCHEDULE,
+        retries=RetryTimes(),
         now=1000 + age,
         random=random.Random(0),
     )
@@ -118,3 +120,44 @@ def test_the_status_in_a_report(reply: Reply, age: float, status: str) -> None:
 def test_what_cannot_be_stored_is_replaced() -> None:
     judged = one(Outcome("deferred", Reply(450, "", "bad \udc80 byte")))
     judged.mark.reply.encode()
+
+
+@pytest.mark.parametrize("attempts", [(0,) * 10, (3, 0, 1), (7, 7)])
+def test_recipients_that_were_deferred_together_are_retried_together(
+    attempts: tuple[int, ...],
+) -> None:
+    """RFC 5321, section 4.5.4.1: the retry time belongs to the message and the destination."""
+    schedule = Schedule(first=100, jitter=0.5)
+    judged = judge(
+        MESSAGE,
+        [
+            QueuedRecipient(n, f"{n}@example.com", attempts=tried)
+            for n, tried in enumerate(attempts)
+        ],
+        {},
+        lane="mail x",
+        schedule=schedule,
+        retries=RetryTimes(),
+        now=2000.0,
+        random=random.Random(1),
+    )
+    assert len({one.mark.next_at for one in judged}) == 1
+    wait = schedule.first * 2 ** max(attempts)
+    assert 0.5 * wait <= judged[0].mark.next_at - 2000.0 <= 1.5 * wait
+    assert [one.mark.attempts for one in judged] == [tried + 1 for tried in attempts]
+
+
+def test_a_recipient_that_has_had_its_notice_gets_no_second_one_with_the_others() -> None:
+    recipients = [QueuedRecipient(0, "a@x.org", warned=True), QueuedRecipient(1, "b@x.org")]
+    told = judge(
+        MESSAGE,
+        recipients,
+        {},
+        lane="mail x",
+        schedule=SCHEDULE,
+        retries=RetryTimes(),
+        now=1000 + 4 * HOUR,
+        random=random.Random(0),
+    )
+    assert [one.report for one in told] == [None, "delayed"]
+    assert all(one.mark.warned for one in told)

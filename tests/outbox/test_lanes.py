@@ -27,7 +27,7 @@ def test_concurrency_grows_with_success_up_to_the_limit() -> None:
         while lane.may_start(0):
             lane.take(0)
         assert lane.running <= 8
-        lane.ended({0: DELIVERED}, 0)
+        lane.ended(delivery(), {0: DELIVERED}, 0)
     while lane.may_start(0):
         lane.take(0)
     assert lane.running == 8
@@ -41,7 +41,7 @@ def test_what_a_destination_allows_holds_from_the_first_delivery_on() -> None:
         lane.take(0)
     assert lane.running == 2
     lane.limit = 1  # the route has changed
-    lane.ended({0: DELIVERED}, 0)
+    lane.ended(delivery(), {0: DELIVERED}, 0)
     assert not lane.may_start(0)
 
 
@@ -50,7 +50,7 @@ def test_any_answer_of_the_destination_keeps_it_awake() -> None:
     for outcome in (DEFERRED, FAILED, DELIVERED) * 5:
         lane.put(delivery())
         lane.take(0)
-        lane.ended({0: outcome}, 0)
+        lane.ended(delivery(), {0: outcome}, 0)
     assert lane.rests_until == 0
     assert lane.may_start(0)
 
@@ -61,7 +61,7 @@ def test_a_dead_destination_rests_longer_and_longer_and_is_tried_by_one() -> Non
     for _ in range(12):
         lane.put(delivery())
         lane.take(now)
-        lane.ended({0: UNREACHED}, now)
+        lane.ended(delivery(), {0: UNREACHED}, now)
         if lane.rests_until:
             assert not lane.may_start(now)
             rests.append(lane.rests_until - now)
@@ -73,7 +73,7 @@ def test_a_dead_destination_rests_longer_and_longer_and_is_tried_by_one() -> Non
     assert max(rests) == 900
     lane.put(delivery())
     lane.take(now)
-    lane.ended({0: DELIVERED}, now)
+    lane.ended(delivery(), {0: DELIVERED}, now)
     assert lane.rests_until == 0
 
 
@@ -97,7 +97,7 @@ def test_a_lane_is_idle_only_when_nothing_of_it_is_in_memory_or_known() -> None:
     one = delivery()
     lane.put(one)
     lane.take(0)
-    lane.ended({0: DELIVERED}, 0)
+    lane.ended(delivery(), {0: DELIVERED}, 0)
     assert not lane.idle, "its outcome is not written yet"
     lane.forget(one)
     assert lane.idle

@@ -25,10 +25,10 @@ from netserve.outbox import (
     OutOfSpace,
     Schedule,
     StorageFailed,
+    budgets,
     lanes,
     ledger,
     notices,
-    usages,
 )
 from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.changes import Mark
@@ -177,6 +177,70 @@ async def test_a_deferred_recipient_is_tried_by_the_schedule(tmp_path: Path) -> 
         recipient = await q.until_tried(message, 5)
         assert [one["reply"] for one in recipient["history"]] == ["450 4.2.0 later"] * 5
         assert recipient["history"][0]["remote"] == "mx.example.com[192.0.2.1]:25"
+
+
+GREYLISTED = {
+    "ten recipients": (10, [10]),
+    "more than a transaction has": (120, [20, 50, 50]),
+    "more than a page of the queue has": (330, [30, *[50] * 6]),
+}
+
+
+async def retry_time(q: Queue, message: str, attempts: int) -> float:
+    """Wait until all recipients were tried so often, and give their one retry time."""
+    found: list[dict[str, Any]] = []
+
+    async def tried() -> bool:
+        found[:] = (await q.outbox.verbs.show(message))["recipients"]
+        return all(one["attempts"] == attempts for one in found)
+
+    await q.until(tried)
+    (at,) = {one["next_at"] for one in found}
+    return float(at)
+
+
+@pytest.mark.parametrize("what", GREYLISTED)
+@ensureDeferred
+async def test_recipients_of_one_destination_stay_together(tmp_path: Path, what: str) -> None:
+    """RFC 5321, section 4.5.4.1: a message is retried by its destination, over a restart too."""
+    count, transactions = GREYLISTED[what]
+    courier = Courier(lambda m, _: DEFERRED if m.sender else DELIVERED)
+    schedule = Schedule(first=300, longest=DAY, life=4000, delay_notice=0, jitter=0.3)
+    async with queue(tmp_path, courier, schedule=schedule) as q:
+        message = await put(q.outbox, *(f"{n}@x.org" for n in range(count)))
+        next_at = await retry_time(q, message, 1)
+    async with queue(tmp_path, courier, schedule=schedule, later=100) as q:
+        for attempts in (2, 3, 4, 5):
+            courier.delivered.clear()
+            q.clock.advance(next_at - WALL - 100 - q.clock.seconds())
+            await q.until(lambda: len(set(courier.addresses) - {"sender@example.org"}) == count)
+            tried = [len(some) for one, some, _ in courier.delivered if one == message]
+            assert sorted(tried) == transactions
+            if next_at < WALL + 4000:
+                next_at = await retry_time(q, message, attempts)
+        await q.until_empty()
+        reports = [body for _, to, body in courier.delivered if to == ("sender@example.org",)]
+        assert len(reports) == len(transactions)
+        assert sum(body.count(b"\r\nAction: failed\r\n") for body in reports) == count
+
+
+@ensureDeferred
+async def test_deliveries_that_end_at_different_times_are_retried_together(tmp_path: Path) -> None:
+    courier = Courier(DEFERRED)
+    courier.waits = True
+    async with queue(tmp_path, courier, schedule=Schedule(jitter=0.3)) as q:
+        message = await put(q.outbox, *(f"{n}@x.org" for n in range(100)))
+        courier.waiting.pop()()
+        q.clock.advance(60)
+        courier.waiting.pop()()
+        next_at = await retry_time(q, message, 1)
+        courier.delivered.clear()
+        q.clock.advance(next_at - WALL - q.clock.seconds() - 1)
+        assert courier.delivered == []
+        q.clock.advance(1)
+        await q.until(lambda: len(courier.addresses) == 100)
+        while courier.waiting:
+            courier.waiting.pop()()
 
 
 @ensureDeferred
@@ -875,12 +939,12 @@ async def test_quotas_of_destinations_that_do_not_come_again_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S8: in memory and in the database, however many destinations there were."""
-    monkeypatch.setattr(usages, "MOST", 3)
+    monkeypatch.setattr(budgets, "MOST", 3)
     courier = Courier()
     courier.quotas = (Quota(5, 60.0),)
 
     def stored(connection: sqlite3.Connection) -> int:
-        (count,) = connection.execute("SELECT count(DISTINCT lane) FROM quota").fetchone()
+        (count,) = connection.execute("SELECT count(DISTINCT account) FROM quota").fetchone()
         return int(count)
 
     async with queue(tmp_path, courier) as q:
@@ -889,7 +953,7 @@ async def test_quotas_of_destinations_that_do_not_come_again_are_forgotten(
             await q.until(lambda at=at: len(courier.delivered) == at + 1)
             q.clock.advance(25)
         await q.until_empty()
-        assert len(q.outbox._parts.agent._usages) <= 6
+        assert len(q.outbox._parts.agent._budgets) <= 6
     with closing(sqlite3.connect(tmp_path / "queue.db")) as connection:
         assert 0 < stored(connection) <= 6
     async with queue(tmp_path, courier, later=3600):

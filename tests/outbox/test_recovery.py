@@ -1,6 +1,11 @@
 """What a start finds and does: traces of a crash, damage, and what is not a queue at all."""
 
+import os
+import random
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,9 +14,14 @@ from twisted.internet import reactor
 from twisted.logger import Logger, formatEvent
 
 from netserve.errors import StartError
+from netserve.outbox import Outbox, Schedule
 from netserve.outbox.database import VERSION
-from netserve.outbox.ids import decode_id, encode_id
+from netserve.outbox.examine import examine
+from netserve.outbox.ids import decode_id
+from netserve.outbox.query import EVERY
 from netserve.testing.queue import DEFERRED, WALL, Courier, SteeredReactor, opened_queue, put, until
+from tests.outbox.earlier import LARGE as LARGE_2
+from tests.outbox.earlier import make_version_2
 
 LARGE = b"x" * 100_000
 
@@ -35,18 +45,6 @@ async def refused(folder: Path) -> str:
             pass
     assert contents(folder) == before
     return str(caught.value)
-
-
-@ensureDeferred
-async def test_a_body_without_a_message_is_removed(tmp_path: Path) -> None:
-    _, large = await filled(tmp_path)
-    bodies = tmp_path / "bodies"
-    for number in (5, 2**54):
-        (bodies / encode_id(number)).write_bytes(b"orphan")
-    (bodies / f"{encode_id(9)}.tmp").write_bytes(b"half")
-    (bodies / "README").write_bytes(b"not ours")
-    async with opened_queue(tmp_path, Courier(DEFERRED), reactor=reactor):
-        assert {path.name for path in bodies.iterdir()} == {large, "README"}
 
 
 @ensureDeferred
@@ -91,31 +89,6 @@ async def test_a_database_with_damaged_pages_is_named(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_a_lost_database_does_not_cost_the_bodies(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    (tmp_path / "queue.db").unlink()
-    assert "is gone, but bodies of its messages are in" in await refused(tmp_path)
-
-
-@ensureDeferred
-async def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / "queue.db")
-    connection.execute("CREATE TABLE message(x)")
-    connection.close()
-    (tmp_path / "bodies").mkdir()
-    assert "is not the database of a netserve queue" in await refused(tmp_path)
-
-
-@ensureDeferred
-async def test_tables_of_another_version_are_refused(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    connection = sqlite3.connect(tmp_path / "queue.db")
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    assert f"has version 99 of the tables, this netserve needs {VERSION}" in await refused(tmp_path)
-
-
-@ensureDeferred
 async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match=r"cannot make the queue .*/file/queue"):
@@ -146,36 +119,118 @@ async def test_mail_of_a_service_that_is_gone_waits(tmp_path: Path) -> None:
         assert courier.delivered == []
 
 
+def leave_in_log(folder: Path) -> None:
+    """Write something that a crash leaves in the write-ahead log."""
+    script = (
+        "import os, sqlite3, sys; database = sqlite3.connect(sys.argv[1]);"
+        "database.execute(\"UPDATE recipient SET last = 'in the log'\"); database.commit();"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, folder / "queue.db"], check=True)
+    assert (folder / "queue.db-wal").stat().st_size
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("in_log", [False, True])
 @ensureDeferred
-async def test_a_queue_of_an_earlier_version_is_upgraded(tmp_path: Path) -> None:
-    """Version 1 had no quotas; its mail is delivered by this one."""
-    async with opened_queue(tmp_path, Courier(DEFERRED), reactor=SteeredReactor(reactor)) as outbox:
-        message = await put(outbox, "a@example.org")
-    connection = sqlite3.connect(tmp_path / "queue.db")
-    connection.executescript("DROP TABLE quota; PRAGMA user_version = 1")
-    connection.close()
+async def test_a_queue_of_an_earlier_version_is_upgraded(
+    tmp_path: Path, version: int, in_log: bool
+) -> None:
+    """Version 1 had no quotas, version 2 no checksums and no marker; their mail is delivered."""
+    make_version_2(tmp_path, version=version)
+    if in_log:
+        leave_in_log(tmp_path)
     courier = Courier()
-    async with opened_queue(
-        tmp_path, courier, reactor=SteeredReactor(reactor), wall=WALL + 600
-    ) as outbox:
-        await until(lambda: courier.delivered, reactor=reactor)
-    assert courier.delivered[0][0] == message
-    connection = sqlite3.connect(tmp_path / "queue.db")
-    assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
-    assert not connection.execute("SELECT * FROM quota").fetchall()
-    connection.close()
+    events: list[dict[str, object]] = []
+    outbox = Outbox(
+        tmp_path,
+        reactor=SteeredReactor(reactor),
+        log=Logger(observer=events.append),
+        random=random.Random(0),
+        wall=lambda: WALL + 600,
+    )
+    for service in ("mail", "other"):
+        outbox.attach(service, courier, Schedule(jitter=0))
+    await outbox.open()
+    try:
+        await until(lambda: len(courier.addresses) == 4, reactor=reactor)
+        delivered = {address: body for _, some, body in courier.delivered for address in some}
+        small = b"Subject: small\r\n\r\nHello\r\n"
+        assert delivered == {
+            "a@x.org": small,
+            "b@x.org": small,
+            "c@x.org": small,
+            "d@y.org": LARGE_2,
+        }
+
+        async def only_the_held_one() -> bool:
+            return len((await outbox.verbs.list()).messages) == 1
+
+        await until(only_the_held_one, reactor=reactor)
+        (held,) = (await outbox.verbs.list()).messages
+        assert held["recipients"][0]["state"] == "held"
+        assert await outbox.verbs.release(EVERY) == 1
+        await until(lambda: len(courier.addresses) == 5, reactor=reactor)
+        assert not [event for event in events if event["log_level"].name != "info"]  # type: ignore[attr-defined]
+    finally:
+        await outbox.close()
+    assert examine(tmp_path).findings == ()
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@ensureDeferred
+async def test_an_upgraded_queue_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+    for name, prepare in (("new", lambda _: None), ("old", make_version_2)):
+        prepare(tmp_path / name)
+        async with opened_queue(tmp_path / name, Courier(DEFERRED), reactor=reactor):
+            pass
+    columns = []
+    for name in ("new", "old"):
+        with closing(sqlite3.connect(tmp_path / name / "queue.db")) as database:
+            columns.append(
+                database.execute(
+                    "SELECT t.name, c.cid, c.name, c.type, c.pk FROM sqlite_schema AS t,"
+                    " pragma_table_info(t.name) AS c ORDER BY t.name, c.cid"
+                ).fetchall()
+            )
+    assert columns[0] == columns[1]
 
 
 DAMAGE = {
     "the body is gone": ("DELETE FROM body WHERE id = :id", "held"),
     "the body has another size": ("UPDATE body SET data = x'00' WHERE id = :id", "held"),
+    "the body has another letter": (
+        "UPDATE body SET data = CAST(replace(data, 'Hello', 'Jello') AS BLOB) WHERE id = :id",
+        "held",
+    ),
+    "another sender": ("UPDATE message SET sender = 'other@x.org' WHERE id = :id", "held"),
+    "another service": ("UPDATE message SET service = 'nail' WHERE id = :id", "held"),
+    "another time": ("UPDATE message SET created = created + 1 WHERE id = :id", "held"),
+    "another size": ("UPDATE message SET size = size + 1 WHERE id = :id", "held"),
+    "another checksum of the body": (
+        "UPDATE message SET body_sum = body_sum + 1 WHERE id = :id",
+        "held",
+    ),
+    "no checksum": ("UPDATE message SET sum = NULL WHERE id = :id", "held"),
+    "another address": (
+        "UPDATE recipient SET address = 'two@x.org' WHERE message = :id",
+        "held",
+    ),
+    "another number": ("UPDATE recipient SET n = 1 WHERE message = :id", "held"),
+    "another word of notify": ("UPDATE recipient SET notify = 'NEVER' WHERE message = :id", "held"),
     "bytes for the sender": ("UPDATE message SET sender = x'ff' WHERE id = :id", "held"),
     "no UTF-8 for the sender": (
         "UPDATE message SET sender = CAST(x'61ff' AS TEXT) WHERE id = :id",
         "held",
     ),
     "a text for the time": ("UPDATE message SET created = 'then' WHERE id = :id", "held"),
-    "an unknown state": ("UPDATE recipient SET state = 77 WHERE message = :id", "damaged"),
+    "an unknown state": ("UPDATE recipient SET state = 77 WHERE message = :id", "held"),
+    "a negative state": ("UPDATE recipient SET state = -1 WHERE message = :id", "held"),
+    "half a state": ("UPDATE recipient SET state = 0.5 WHERE message = :id", "held"),
+    "a text for the state": ("UPDATE recipient SET state = 'queued' WHERE message = :id", "held"),
+    "bytes for the state": ("UPDATE recipient SET state = x'00' WHERE message = :id", "held"),
     "bytes for the address": ("UPDATE recipient SET address = x'ff' WHERE message = :id", "held"),
     "no UTF-8 for the address": (
         "UPDATE recipient SET address = CAST(x'61ff' AS TEXT) WHERE message = :id",
@@ -215,3 +270,70 @@ async def test_a_damaged_row_is_held_and_stops_no_other(tmp_path: Path, what: st
     alarms = [formatEvent(event) for event in events if event["log_level"].name == "critical"]
     assert len(alarms) == (state == "held")
     assert all(str(alarm).startswith(f"{damaged} is held: ") for alarm in alarms)
+
+
+FILE_DAMAGE = {
+    "a bit": lambda path: overwrite(path, 70_000, b"y"),
+    "the first bit": lambda path: overwrite(path, 0, b"y"),
+    "the last bit": lambda path: overwrite(path, 99_999, b"y"),
+    "a page of zeros": lambda path: overwrite(path, 8192, bytes(4096)),
+    "its end": lambda path: os.truncate(path, 99_999),
+    "all of it": lambda path: os.truncate(path, 0),
+    "a byte too much": lambda path: overwrite(path, 100_000, b"x"),
+    "it is gone": lambda path: path.unlink(),
+}
+
+
+def overwrite(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+@pytest.mark.parametrize("what", FILE_DAMAGE)
+@ensureDeferred
+async def test_a_damaged_body_is_held_and_not_delivered(tmp_path: Path, what: str) -> None:
+    """S21: a file that is not as it was written never reaches its end."""
+    _, large = await filled(tmp_path)
+    FILE_DAMAGE[what](tmp_path / "bodies" / large)
+    events: list[dict[str, object]] = []
+    courier, log = Courier(), Logger(observer=events.append)
+    clock = SteeredReactor(reactor)
+    async with opened_queue(tmp_path, courier, reactor=clock, log=log, wall=WALL + 600) as outbox:
+
+        async def held() -> bool:
+            (recipient,) = (await outbox.verbs.show(large))["recipients"]
+            return bool(recipient["state"] == "held")
+
+        await until(held, reactor=reactor)
+        await until(lambda: courier.addresses == ["small@x.org"], reactor=reactor)
+    (alarm,) = [event for event in events if event["log_level"].name == "critical"]  # type: ignore[attr-defined]
+    assert str(formatEvent(alarm)).startswith(f"{large} is held: ")
+
+
+@ensureDeferred
+async def test_a_body_that_cannot_be_read_is_tried_later(tmp_path: Path) -> None:
+    """Its owner is another one, say: that is mended, and no loss."""
+    _, large = await filled(tmp_path)
+    path = tmp_path / "bodies" / large
+    path.unlink()
+    path.symlink_to(path)  # every user gets an error of the system
+    events: list[dict[str, object]] = []
+    courier, log = Courier(), Logger(observer=events.append)
+    clock = SteeredReactor(reactor)
+    async with opened_queue(tmp_path, courier, reactor=clock, log=log, wall=WALL + 600) as outbox:
+
+        async def tried() -> bool:
+            (recipient,) = (await outbox.verbs.show(large))["recipients"]
+            return bool(recipient["attempts"] == 2)
+
+        await until(tried, reactor=reactor)
+        (recipient,) = (await outbox.verbs.show(large))["recipients"]
+        assert recipient["state"] == "queued"
+        assert recipient["last"] == "451 4.3.0 the message cannot be read here; see the log"
+        path.unlink()
+        path.write_bytes(LARGE)
+        await outbox.verbs.flush()
+        await until(lambda: "large@x.org" in courier.addresses, reactor=reactor)
+    (error,) = [event for event in events if event["log_level"].name == "error"]  # type: ignore[attr-defined]
+    assert "cannot be read: Too many levels of symbolic links" in str(formatEvent(error))

@@ -8,10 +8,12 @@ from typing import Any
 from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 
 from netserve.imports import import_object
 from netserve.outbox import Outbox, Schedule
 from netserve.plugin import Context, Hosted, StreamFactory
+from netserve.protocols.smtp_relay.delivery.accounts import Accounts
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
@@ -71,18 +73,22 @@ def _rates(rates: MailRates, context: Context) -> RateLimits:
 
 
 def _courier(settings: SmtpRelaySettings, context: Context) -> RouteCourier:
+    def tokens() -> Tokens:
+        return Tokens(
+            http=context.http,
+            folder=context.state / "oauth2",
+            reactor=context.reactor,
+            log=Logger(namespace="netserve.oauth2"),
+        )
+
     return RouteCourier(
         settings.routes,
         hostname=settings.hostname,
         reactor=context.reactor,
         log=context.log,
         http=context.http,
-        tokens=Tokens(
-            http=context.http,
-            folder=context.state / "oauth2",
-            reactor=context.reactor,
-            log=context.log,
-        ),
+        accounts=context.shared.get(Accounts, Accounts),
+        tokens=context.shared.get(Tokens, tokens),
         outside=Outside(
             dns=settings.dns,
             listens=context.listens,

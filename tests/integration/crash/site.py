@@ -17,11 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from netserve.outbox.ids import encode_id
+from netserve.outbox.marker import MARKER, Marker, Place
 from netserve.testing.next_hop import CuttingController
 from netserve.testing.process import free_port, wait_until
 from tests.integration.crash.nursery import Forked, Nursery
@@ -141,6 +142,13 @@ def contents(root: Path, scratch: Path) -> Contents:
         if sender:
             check_whole(body)
     return Contents({name_of(row[1] or row[2]) for row in rows}, delivered)
+
+
+def take_for_the_original(queue: Path) -> None:
+    """Let a copy of a queue be the queue itself, as `netserve queue repair --adopt` does."""
+    marker = Marker.read(queue / MARKER)
+    if marker is not None:
+        replace(marker, place=Place.of(queue)).write(queue / MARKER)
 
 
 def name_of(address: str) -> str:

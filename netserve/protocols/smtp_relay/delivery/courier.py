@@ -36,8 +36,8 @@ from yarl import URL
 from netserve.http import HttpClients, place
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
-from netserve.outbox.quota import Quota
 from netserve.protocols.smtp_relay.delivery import maildir
+from netserve.protocols.smtp_relay.delivery.accounts import Account, Accounts
 from netserve.protocols.smtp_relay.delivery.domains import DomainPools, Hop
 from netserve.protocols.smtp_relay.delivery.folders import UnsafeName, folder_for
 from netserve.protocols.smtp_relay.delivery.hook import HookClient
@@ -71,7 +71,8 @@ class RouteCourier:
         reactor: connects, and is the clock.
         log: of the service.
         http: gives the clients for hooks, and for MTA-STS policies.
-        tokens: for logins with OAuth2; without it there are none.
+        accounts: of the process; without it this service is alone.
+        tokens: of the process, for logins with OAuth2; without it there are none.
         wall: gives unix seconds.
         outside: for routes that ask DNS; the system's name servers without it.
 
@@ -89,6 +90,7 @@ class RouteCourier:
         reactor: Any,
         log: Logger,
         http: HttpClients,
+        accounts: Accounts | None = None,
         tokens: Tokens | None = None,
         wall: Callable[[], float] = time.time,
         outside: Outside | None = None,
@@ -96,11 +98,13 @@ class RouteCourier:
         self.hostname = hostname
         self._reactor = reactor
         self._log = log
+        self._accounts = accounts or Accounts()
         self._maker = PoolMaker(
             hostname=hostname,
             reactor=reactor,
             log=log,
             http=http,
+            accounts=self._accounts,
             tokens=tokens,
             wall=wall,
             outside=outside or Outside(),
@@ -110,6 +114,7 @@ class RouteCourier:
         self._table = RouteTable(())
         # By the identity of a route of the table: hashing a model takes longer than a delivery may.
         self._finders: dict[int, _Finder] = {}
+        self._found_for = -1  # the version of the accounts that they are of
         self.use(routes)
 
     def use(self, routes: Iterable[Route]) -> None:
@@ -135,14 +140,23 @@ class RouteCourier:
         for way, pool in self._pools.items():
             if way not in pools:
                 pool.close(cut=False)
-        finders = _finders(ways, pools)
-        self._finders = {id(route): finders[route.deliver] for route in table.routes}
         self._table, self._pools = table, pools
+        self._accounts.use(self, ways)
 
     def destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
         """Where a recipient's mail goes, by the live routes."""
+        if self._found_for != self._accounts.version:
+            self._find_destinations()
         route = self._table.find(message.sender, recipient.address, message.user)
         return _NO_ROUTE if route is None else self._finders[id(route)](recipient.address)
+
+    def _find_destinations(self) -> None:
+        """Make the destinations anew: ways of this service or of another one have changed."""
+        ways = dict.fromkeys(route.deliver for route in self._table.routes)
+        accounts = {way: self._accounts.of(way) for way in ways}
+        finders = _finders(accounts, self._pools)
+        self._finders = {id(route): finders[route.deliver] for route in self._table.routes}
+        self._found_for = self._accounts.version
 
     def deliver(
         self,
@@ -180,6 +194,7 @@ class RouteCourier:
         """
         pools, self._pools = list(self._pools.values()), {}
         self._table, self._finders = RouteTable(()), {}
+        self._accounts.use(self, ())
         await gatherResults([pool.close(cut=True) for pool in pools])
         await self._maker.close()
         writers, self._writers = self._writers, None
@@ -233,19 +248,22 @@ def _same_for_all(
     return succeed({recipient.id: outcome for recipient in recipients})
 
 
-def _finders(ways: Iterable[Deliver], pools: Mapping[Deliver, AnyPool]) -> dict[Deliver, _Finder]:
+def _finders(
+    accounts: Mapping[Deliver, Account], pools: Mapping[Deliver, AnyPool]
+) -> dict[Deliver, _Finder]:
     """Destinations for each way, with a name of its own; their handle is the pool or the way."""
     names: Counter[str] = Counter()
     finders: dict[Deliver, _Finder] = {}
-    for way in ways:
+    for way, account in accounts.items():
         name = _name(way)
         names[name] += 1
         key = name if names[name] == 1 else f"{name} ({names[name]})"
-        concurrency = way.connections if way in pools else WRITERS
-        quotas = tuple(Quota(rate.count, rate.seconds) for rate in way.quota)
-        batch = min(way.batch, *(quota.count for quota in quotas)) if quotas else way.batch
+        concurrency = account.connections if way in pools else WRITERS
+        batch = min(way.batch, *(quota.count for quota in account.quotas), way.batch)
         pool = pools.get(way)
-        route = Destination(key, concurrency, batch, quotas, handle=pool or way)
+        route = Destination(
+            key, concurrency, batch, account.quotas, account=account.name, handle=pool or way
+        )
         find = pool.destination if isinstance(pool, DomainPools) else _same
         finders[way] = partial(find, route)
     return finders

@@ -18,11 +18,12 @@ from netserve.mail.envelope import Outcome
 from netserve.mail.mx import Undeliverable, next_hop
 from netserve.outbox.courier import NotTried
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.protocols.smtp_relay.delivery.accounts import Accounts
 from netserve.protocols.smtp_relay.delivery.dialing import Dialer
 from netserve.protocols.smtp_relay.delivery.exchanges import DomainServers, Exchanges
 from netserve.protocols.smtp_relay.delivery.pool import ServerPool
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
-from netserve.protocols.smtp_relay.delivery.slots import Slots
+from netserve.protocols.smtp_relay.delivery.slots import SeveralSlots, Slots
 from netserve.protocols.smtp_relay.delivery.targets import Avoided
 
 
@@ -52,6 +53,7 @@ class DomainPools:
         deliver: of the route.
         exchanges: finds the servers.
         dialer: begins sessions with them.
+        accounts: of the process: sessions are counted over all services.
         reactor: the clock.
         log: of the service.
     """
@@ -62,6 +64,7 @@ class DomainPools:
         exchanges: Exchanges,
         dialer: Dialer,
         *,
+        accounts: Accounts,
         reactor: Any,
         log: Logger,
     ) -> None:
@@ -70,7 +73,7 @@ class DomainPools:
         self._dialer = dialer
         self._log = log
         self._avoided = Avoided(reactor)
-        self._slots = Slots(deliver.total_connections)
+        self._accounts = accounts
         self._pools: dict[str, ServerPool] = {}
         self._closed = False
 
@@ -90,6 +93,7 @@ class DomainPools:
             route.concurrency,
             route.batch,
             route.quotas,
+            account=f"{route.account}:{hop}" if hop else "",
             label=route.key,
             handle=Hop(self, hop),
         )
@@ -114,7 +118,7 @@ class DomainPools:
                 self._dialer,
                 self._avoided,
                 log=self._log,
-                slots=self._slots,
+                slots=SeveralSlots(lambda: self._find_slots(hop)),
                 emptied=lambda pool: self._emptied(hop, pool),
             )
         return pool.deliver(message, recipients)
@@ -125,10 +129,15 @@ class DomainPools:
         closing = gatherResults([pool.close(cut=cut) for pool in list(self._pools.values())])
         return closing.addCallback(lambda _: None)
 
+    def _find_slots(self, hop: str) -> tuple[Slots, Slots]:
+        """Those of all domains, and of this one."""
+        accounts, way = self._accounts, self._deliver
+        return accounts.slots(way, None), accounts.slots(way, hop)
+
     @property
     def connections(self) -> int:
         """How many connections there are, those that are being made included."""
-        return self._slots.used
+        return sum(pool.connections for pool in self._pools.values())
 
     @property
     def domains(self) -> int:

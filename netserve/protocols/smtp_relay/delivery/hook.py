@@ -37,6 +37,7 @@ from netserve.http import (
 )
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.courier import NotTried
+from netserve.outbox.errors import OutboxError
 from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.settings import Hook
 
@@ -93,7 +94,7 @@ class HookClient:
         """One attempt; an outcome for each recipient, by its id.
 
         Errors:
-            BodyMissing: the body is gone.
+            BodyMissing, BodyUnreadable: the body is gone, damaged or cannot be read.
             NotTried: it is closed.
         """
         if self._closed:
@@ -126,7 +127,7 @@ class HookClient:
     async def _deliver(
         self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]
     ) -> dict[int, Outcome]:
-        reader = message.body()
+        reader = _Watched(message.body())
         try:
             answer = await self._client.fetch(
                 "POST",
@@ -136,6 +137,8 @@ class HookClient:
             )
             outcome = outcome_of(answer, self._remote)
         except HttpError as error:
+            if reader.error is not None:
+                raise reader.error from error
             outcome = Outcome("deferred", Reply(451, "4.4.1", str(error)))
         finally:
             reader.close()
@@ -180,6 +183,30 @@ def outcome_of(answer: Answer, remote: str) -> Outcome:
     if status // 100 == 4 and status not in _ABOUT_US | _LATER:
         return Outcome("failed", Reply(554, "5.0.0", said), remote)
     return Outcome("deferred", Reply(451, "4.3.0", said), remote)
+
+
+class _Watched:
+    """Reads a body, and remembers why it could not be read: to the HTTP client that is no answer.
+
+    Arguments:
+        body: what is read.
+    """
+
+    def __init__(self, body: BodyReader) -> None:
+        self._body = body
+        self.error: OutboxError | None = None
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See `BodyReader`."""
+        try:
+            return self._body.read(size)
+        except OutboxError as error:
+            self.error = error
+            raise
+
+    def close(self) -> None:
+        """See `BodyReader`."""
+        self._body.close()
 
 
 def _body(reader: BodyReader, size: int) -> Body:

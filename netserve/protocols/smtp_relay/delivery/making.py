@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from netserve.config.types import Network
 from netserve.http import AddressGuard, HttpClients
+from netserve.protocols.smtp_relay.delivery.accounts import Accounts
 from netserve.protocols.smtp_relay.delivery.changes import changes_of, weak_keys
 from netserve.protocols.smtp_relay.delivery.dialing import Dialer
 from netserve.protocols.smtp_relay.delivery.domains import DomainPools
@@ -26,6 +27,7 @@ from netserve.protocols.smtp_relay.delivery.preparing import Preparer
 from netserve.protocols.smtp_relay.delivery.resolver import Resolver
 from netserve.protocols.smtp_relay.delivery.security import WITH_DNS, Securing
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.slots import SeveralSlots
 from netserve.protocols.smtp_relay.delivery.targets import (
     Avoided,
     Security,
@@ -71,7 +73,8 @@ class PoolMaker:
         reactor: connects, and is the clock.
         log: of the service.
         http: gives the clients for hooks, and for MTA-STS policies.
-        tokens: for logins with OAuth2, or None; closed with this.
+        accounts: of the process.
+        tokens: of the process, for logins with OAuth2, or None.
         wall: gives unix seconds.
         outside: what there is around us.
     """
@@ -83,6 +86,7 @@ class PoolMaker:
         reactor: Any,
         log: Logger,
         http: HttpClients,
+        accounts: Accounts,
         tokens: Tokens | None,
         wall: Callable[[], float],
         outside: Outside,
@@ -91,6 +95,7 @@ class PoolMaker:
         self._reactor = reactor
         self._log = log
         self._http = http
+        self._accounts = accounts
         self._tokens = tokens
         self._wall = wall
         self._outside = outside
@@ -119,7 +124,8 @@ class PoolMaker:
         securing = self._securing(way)
         if not way.mx:
             servers = SmarthostServers(way, securing)
-            return ServerPool(way, servers, dialer, Avoided(reactor), log=log)
+            slots = SeveralSlots(lambda: [self._accounts.slots(way)])
+            return ServerPool(way, servers, dialer, Avoided(reactor), log=log, slots=slots)
         exchanges = Exchanges(
             self._resolver(way),
             securing,
@@ -129,12 +135,14 @@ class PoolMaker:
             port=way.port,
             random=self._outside.random,
         )
-        return DomainPools(way, exchanges, dialer, reactor=reactor, log=log)
+        return DomainPools(
+            way, exchanges, dialer, accounts=self._accounts, reactor=reactor, log=log
+        )
 
     async def close(self) -> None:
         """Let go of what the pools had together."""
         if self._tokens is not None:
-            await self._tokens.close()
+            await self._tokens.idle()
         policies, self._policies = list(self._policies.values()), {}
         await gatherResults([Deferred.fromCoroutine(each.close()) for each in policies])
         for resolver in self._resolvers.values():

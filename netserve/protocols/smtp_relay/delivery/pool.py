@@ -27,7 +27,7 @@ from netserve.protocols.smtp_relay.delivery.connection import ServerConnection
 from netserve.protocols.smtp_relay.delivery.dialing import Dialer
 from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
-from netserve.protocols.smtp_relay.delivery.slots import Slots
+from netserve.protocols.smtp_relay.delivery.slots import SeveralSlots, Slots
 from netserve.protocols.smtp_relay.delivery.targets import Avoided, Servers, Target
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class ServerPool:
         avoided: Avoided,
         *,
         log: Logger,
-        slots: Slots | None = None,
+        slots: Slots | SeveralSlots | None = None,
         emptied: Callable[[ServerPool], None] | None = None,
     ) -> None:
         self._deliver = deliver

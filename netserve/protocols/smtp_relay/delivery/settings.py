@@ -260,10 +260,10 @@ class Deliver(Section):
     """Networks that mail by `mx` may go to though they are not public, such as `10.0.0.0/8`; also
     for the servers of MTA-STS policies."""
     connections: PositiveInt = 20
-    """Connections at one time: over all smarthosts of the route, to one domain by `mx`, or to the
-    hook."""
+    """Concurrent connections: to all smarthosts of the route, to one domain by `mx`, or to the
+    hook; over all services that go there with the same login."""
     total_connections: PositiveInt = 200
-    """With `mx`: connections at one time, to all domains together."""
+    """With `mx`: concurrent connections to all domains together, over all services."""
     uses: PositiveInt = 1000
     """Messages on one connection before it is closed."""
     idle: Duration = 300.0
@@ -272,8 +272,8 @@ class Deliver(Section):
     """Recipients of a message that are handed over in one go."""
     quota: Rates = ()
     """So many recipients in a time at the most, as the provider has it: `250/hour`, or a list such
-    as `[20/minute, 250/hour, 10000/day]`. What is over it waits; it is kept over a restart.
-    With `mx` each domain has its own."""
+    as `[20/minute, 250/hour, 10000/day]`. What is over it waits; it is kept over a restart, and
+    holds over all services that go there with the same login. With `mx` each domain has its own."""
     timeouts: Timeouts = Timeouts()
     """How long a server may take."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
@@ -29,14 +30,20 @@ class Slots:
     def __init__(self, limit: int) -> None:
         self.used = 0
         "Connections that there are."
-        self._limit = limit
+        self.limit = limit
+        "The most at one time; it may be changed."
         # Dictionaries for their order: who has been there longest comes first.
         self._waiting: dict[Sharer, None] = {}
         self._idle: dict[Sharer, None] = {}
 
+    @property
+    def unused(self) -> bool:
+        """Whether no pool has or wants anything here."""
+        return not (self.used or self._waiting or self._idle)
+
     def take(self, pool: Sharer) -> bool:
         """Whether one more connection may be made; it is counted."""
-        if self.used < self._limit:
+        if self.used < self.limit:
             self.used += 1
             self._waiting.pop(pool, None)
             return True
@@ -50,7 +57,7 @@ class Slots:
     def give_back(self) -> None:
         """A connection is gone."""
         self.used -= 1
-        while self._waiting and self.used < self._limit:
+        while self._waiting and self.used < self.limit:
             pool = next(iter(self._waiting))
             del self._waiting[pool]
             pool.slot_is_free()
@@ -71,3 +78,46 @@ class Slots:
         """It is closed, or has nothing to send."""
         self._waiting.pop(pool, None)
         self._idle.pop(pool, None)
+
+
+class SeveralSlots:
+    """Slots of several kinds, of which each connection takes one: of its domain, and of all.
+
+    Arguments:
+        find: gives them; it is called when the first connection is made.
+    """
+
+    def __init__(self, find: Callable[[], Sequence[Slots]]) -> None:
+        self._find = find
+        self._all: Sequence[Slots] = ()
+
+    def take(self, pool: Sharer) -> bool:
+        """As `Slots.take`."""
+        if not self._all:
+            self._all = self._find()
+        for at, slots in enumerate(self._all):
+            if not slots.take(pool):
+                for taken in self._all[:at]:
+                    taken.give_back()
+                return False
+        return True
+
+    def give_back(self) -> None:
+        """As `Slots.give_back`."""
+        for slots in self._all:
+            slots.give_back()
+
+    def idle(self, pool: Sharer) -> None:
+        """As `Slots.idle`."""
+        for slots in self._all:
+            slots.idle(pool)
+
+    def busy(self, pool: Sharer) -> None:
+        """As `Slots.busy`."""
+        for slots in self._all:
+            slots.busy(pool)
+
+    def forget(self, pool: Sharer) -> None:
+        """As `Slots.forget`."""
+        for slots in self._all:
+            slots.forget(pool)

@@ -1,7 +1,9 @@
-"""Access tokens of the logins of one service: asked for when one is needed, kept while it is good.
+"""Access tokens of the logins of a process: asked for when one is needed, kept while it is good.
 
-At most one request for a login is under way; who needs its token meanwhile waits for that one. A
-failure holds for a while too, so that a queue that is full does not ask again for each message.
+At most one request for a login is under way, whichever services use it; who needs its token
+meanwhile waits for that one. A failure holds for a while too, so that a queue that is full does not
+ask again for each message. Logins that differ in their scope, say, but have a refresh token in
+common, ask one after the other: it is a new one after each request.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -52,8 +54,9 @@ class TokenSource:
         settings: where tokens come from.
         client: asks for them.
         file: keeps a refresh token, or None where there is none to keep.
+        turn: is held while the endpoint is asked.
         reactor: the clock, and the threads.
-        log: of the service.
+        log: for what goes wrong.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class TokenSource:
         *,
         client: HttpClient,
         file: TokenFile | None,
+        turn: DeferredLock,
         reactor: Any,
         log: Logger,
     ) -> None:
@@ -71,6 +75,7 @@ class TokenSource:
         self._url = URL(settings.token_url)
         self._client = client
         self._file = file
+        self._turn = turn
         self._reactor = reactor
         self._log = log
         self._refresh_token = settings.refresh_token
@@ -113,7 +118,7 @@ class TokenSource:
         self._token = None
         return True
 
-    def close(self) -> Deferred[None]:
+    def idle(self) -> Deferred[None]:
         """Wait for a request that is under way: a new refresh token may come of it."""
         return self._wait().addBoth(lambda _: None) if self._asking else succeed(None)
 
@@ -130,6 +135,7 @@ class TokenSource:
 
     async def _ask(self) -> None:
         """Ask, and tell who waits."""
+        await self._turn.acquire()
         try:
             grant = await self._grant()
         except (HttpError, TokenRefused, UpstreamError, OSError) as error:
@@ -139,6 +145,8 @@ class TokenSource:
             self._log.failure("asking for an access token of {user}", user=self._user)
             self._fail("it failed here, see the log")
             return
+        finally:
+            self._turn.release()
         self._failure = ""
         self._token = grant.token
         self._since = self._reactor.seconds()
@@ -209,13 +217,13 @@ def _raise(why: str) -> Secret:
 
 
 class Tokens:
-    """The token sources of one service, one for each login.
+    """The token sources of a process, one for each login.
 
     Arguments:
         http: gives HTTP clients.
         folder: keeps refresh tokens.
         reactor: the clock, and the threads.
-        log: of the service.
+        log: for what goes wrong.
     """
 
     def __init__(self, *, http: HttpClients, folder: Path, reactor: Any, log: Logger) -> None:
@@ -224,6 +232,7 @@ class Tokens:
         self._reactor = reactor
         self._log = log
         self._sources: dict[tuple[str, OAuth2], TokenSource] = {}
+        self._turns: dict[Path, DeferredLock] = {}
 
     def source(self, login: Login) -> TokenSource:
         """The source of a login with OAuth2; the same one for the same login.
@@ -237,11 +246,16 @@ class Tokens:
         key = (login.user, settings)
         source = self._sources.get(key)
         if source is None:
+            file = self._file(login.user, settings)
+            turn = DeferredLock()
+            if file is not None:
+                turn = self._turns.setdefault(file.path, turn)
             source = self._sources[key] = TokenSource(
                 login.user,
                 settings,
                 client=self._http.client(_options(settings)),
-                file=self._file(login.user, settings),
+                file=file,
+                turn=turn,
                 reactor=self._reactor,
                 log=self._log,
             )
@@ -253,9 +267,9 @@ class Tokens:
         login = f"{settings.token_url}\n{settings.client_id}\n{user}"
         return TokenFile(self._folder, login, settings.refresh_token)
 
-    async def close(self) -> None:
-        """Wait for what is under way."""
-        await gatherResults([source.close() for source in self._sources.values()])
+    async def idle(self) -> None:
+        """Wait for what is under way: a new refresh token may come of it, which is to be kept."""
+        await gatherResults([source.idle() for source in self._sources.values()])
 
 
 def _options(settings: OAuth2) -> ClientOptions:

@@ -1,0 +1,33 @@
+"""Queues as earlier versions have left them: made by their code, and kept as SQL."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from netserve.outbox.database import APPLICATION
+
+LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 6000
+"""The body of the large message."""
+LARGE_ID = "1ga4gc1wg03"
+
+
+def make_version_2(folder: Path, *, version: int = 2) -> None:
+    """Make the queue of the commit 744fbde: three messages that are queued, and one that is held.
+
+    They are of two services, ``mail`` and ``other``; quotas were used.
+
+    Arguments:
+        folder: of the queue.
+        version: 1 for the one before, which had no quotas.
+    """
+    (folder / "bodies").mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "bodies" / LARGE_ID).write_bytes(LARGE)
+    script = Path(__file__).with_name("version_2.sql").read_text()
+    with closing(sqlite3.connect(folder / "queue.db")) as database:
+        database.executescript(script)
+        if version == 1:
+            database.execute("DROP TABLE quota")
+        database.executescript(
+            f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version};"
+            "PRAGMA journal_mode = WAL"
+        )
