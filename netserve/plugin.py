@@ -94,8 +94,8 @@ class TLS(Certificate):
     """The lowest version of TLS that is spoken. Those before 1.2 are for old devices, whose
     addresses `allow` has to name."""
     ciphers: str | None = None
-    """OpenSSL's cipher list up to TLS 1.2; the default passes Mozilla's intermediate profile, and
-    before TLS 1.2 it has the old ciphers too."""
+    """OpenSSL's cipher list up to TLS 1.2; the default is that of Mozilla's intermediate profile,
+    with a `minimum_version` before 1.2 that of its old profile."""
     client_ca: FilePath | None = None
     """Certificates of those that may sign client certificates, PEM."""
     client_certificate: Literal["none", "optional", "required"] = "none"

@@ -39,6 +39,9 @@ _FORMS: Final = {
     "address": (r"(?s:.+)", "a path"),
 }
 
+_ANY_VERSION: Final = ("SSLv23_METHOD", "TLS_METHOD", "TLS_SERVER_METHOD")
+"""OpenSSL's methods that agree on a version, which is what is done in any case."""
+
 Part = tuple[str | None, str]
 """A name, where it has one, and a value."""
 
@@ -82,6 +85,11 @@ def _check_values(kind: str, given: dict[str, str]) -> None:
             raise ValueError("write systemd:domain=INET:index=0, or name=… in place of index")
     elif "address" in OPTIONS[kind] and "address" not in given:
         raise ValueError(f"a path is missing; write {kind}:/run/name.sock")
+    if "dhParameters" in given or given.get("sslmethod", _ANY_VERSION[0]) not in _ANY_VERSION:
+        raise ValueError(
+            "ssl: speaks TLS 1.2 and newer, without finite-field Diffie-Hellman; leave sslmethod"
+            " and dhParameters out, or write tls: and give the service a section tls"
+        )
     for name, value in given.items():
         form, words = _FORMS.get(name, (r"(?s:.*)", ""))
         if not re.fullmatch(form, value):

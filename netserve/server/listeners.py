@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.endpoints import (
+    SSL4ServerEndpoint,
+    quoteStringArgument,
+    serverFromString,
+)
 from twisted.internet.error import CannotListenError
+from twisted.protocols.haproxy import proxyEndpoint
 from twisted.python.failure import Failure
 
 from netserve.config.listen import Listen
 from netserve.config.listen_kinds import OPTIONS
 from netserve.errors import StartError
+from netserve.plugin import TLS
+from netserve.server.tls import ServerContextFactory
 
 MAX_DATAGRAM = 65535
 """Bytes; the largest datagram that UDP has (RFC 768)."""
@@ -36,7 +43,7 @@ _FILE_REASONS = {
     errno.ENOENT: "the folder does not exist",
     errno.EACCES: "permission denied",
 }
-_PATHS = frozenset({"address", "privateKey", "certKey", "extraCertChain", "dhParameters"})
+_PATHS = frozenset({"address", "privateKey", "certKey", "extraCertChain"})
 
 
 def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -> Deferred[Any]:
@@ -53,12 +60,30 @@ def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -
     """
 
     def opened() -> Any:
-        return serverFromString(reactor, _description(listen, folder)).listen(factory)
+        return _endpoint(listen, reactor=reactor, folder=folder).listen(factory)
 
     def failed(failure: Failure) -> NoReturn:
         _explain(listen, failure.value)  # type: ignore[arg-type]  # a failure has an error
 
     return maybeDeferred(opened).addErrback(failed)
+
+
+def _endpoint(listen: Listen, *, reactor: Any, folder: Path) -> Any:
+    if listen.inside.kind != "ssl":
+        return serverFromString(reactor, _description(listen, folder))
+    # Twisted's own has ciphers and curves that Mozilla's intermediate profile does not have.
+    values = listen.inside.values
+    paths = {name: folder / value for name, value in values.items() if name in _PATHS}
+    key = paths.get("privateKey", folder / "server.pem")
+    tls = TLS(certificate=paths.get("certKey", key), key=key, chain=paths.get("extraCertChain"))
+    endpoint: Any = SSL4ServerEndpoint(  # zope's interfaces mean nothing to mypy
+        reactor,
+        listen.inside.port,
+        ServerContextFactory(tls),
+        backlog=int(values.get("backlog", BACKLOG)),
+        interface=listen.inside.interface,
+    )
+    return proxyEndpoint(endpoint) if listen.kind == "haproxy" else endpoint
 
 
 def listen_datagram(listen: Listen, protocol: Any, *, reactor: Any, folder: Path) -> Any:
@@ -154,6 +179,4 @@ def _explain(listen: Listen, error: BaseException) -> NoReturn:
 def _reason(kind: str, error: OSError) -> str:
     reasons = _REASONS | (_FILE_REASONS if kind in {"unix", "unixgram"} else {})
     told = (error.strerror or str(error)).lower()
-    if kind == "ssl" and error.filename is not None:  # the key or the certificate
-        return f"{error.filename}: {told}"
     return reasons.get(error.errno or 0, told)

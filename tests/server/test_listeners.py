@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.threads import deferToThread
 
 from netserve.config.listen import Listen
 from netserve.errors import StartError
@@ -31,10 +34,6 @@ FOLDER = Path("/srv")
         (r"unix:a\=b.sock:mode=660", rf"unix:address=/srv/a\=b.sock:mode=660:backlog={BACKLOG}"),
         ("haproxy:tcp:7007", f"haproxy:tcp:port=7007:backlog={BACKLOG}"),
         ("haproxy:unix:a.sock", f"haproxy:unix:address=/srv/a.sock:backlog={BACKLOG}"),
-        (
-            "ssl:443:privateKey=tls/key.pem:certKey=/etc/cert.pem",
-            (f"ssl:port=443:privateKey=/srv/tls/key.pem:certKey=/etc/cert.pem:backlog={BACKLOG}"),
-        ),
         ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
         ("onion:80:x=y", "onion:80:x=y"),
     ],
@@ -102,3 +101,35 @@ async def test_a_burst_of_connections_waits_to_be_accepted() -> None:
                 stack.enter_context(socket.create_connection(address, 0.5))
     finally:
         await port.stopListening()
+
+
+@pytest.mark.parametrize("kind", ["ssl", "haproxy:ssl"])
+@ensureDeferred
+async def test_ssl_addresses_have_our_tls(kind: str, tmp_path: Path) -> None:
+    """S19: Twisted's own would also speak P-521, X448 and ciphers that the profile lacks."""
+    issued = trustme.CA().issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    factory = Factory.forProtocol(Protocol)
+    listen = Listen(f"{kind}:0:interface=127.0.0.1")
+    port = await listen_stream(listen, factory, reactor=reactor, folder=tmp_path)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    agreed = []
+    for ciphers, curve in (("DEFAULT", "prime256v1"), ("DHE", "prime256v1"), ("ALL", "secp521r1")):
+        context.set_ciphers(ciphers)
+        context.set_ecdh_curve(curve)
+        try:
+            agreed.append(await deferToThread(_cipher, context, port.getHost().port))
+        except ssl.SSLError:
+            agreed.append(None)
+    await port.stopListening()
+    assert agreed[0].startswith("ECDHE-")
+    assert agreed[1:] == [None, None]
+
+
+def _cipher(context: ssl.SSLContext, port: int) -> str:
+    with socket.create_connection(("127.0.0.1", port), 10) as raw, context.wrap_socket(raw) as tls:
+        agreed = tls.cipher()
+        assert agreed is not None
+        return agreed[0]
