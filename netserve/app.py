@@ -10,16 +10,13 @@ import atexit
 import grp
 import os
 import pwd
-import signal
 import sys
-import time
-from collections.abc import Callable
-from functools import partial
-from math import inf
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from twisted.application.service import IProcess
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.util import runAsEffectiveUser
@@ -35,9 +32,7 @@ from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
 from netserve.server.daemon import Component, Daemon, make_state_folder
 from netserve.server.descriptors import provide, wanted
-
-ONE_SIGNAL: Final = 0.5
-"""Seconds within which two signals are the same: `make` hands on what its whole group was sent."""
+from netserve.server.signals import Signals, hold
 
 
 def fail(error: NetserveError) -> NoReturn:
@@ -91,7 +86,10 @@ class TwistdDaemon(Daemon):
             )
             reactor.addSystemEventTrigger("after", "shutdown", self._observer.flush)
         self._user = find_user(configuration)
-        self._stop_from = inf  # monotonic seconds of the first signal
+        self._signals = Signals(
+            call=reactor.callFromThread, warn=self._warn, stop=self._stop_reactor, hurry=self.hurry
+        )
+        self._signals.survive()
 
     def setServiceParent(self, parent: Any) -> None:
         """Give twistd's application our log, and the user that it shall become."""
@@ -139,30 +137,24 @@ class TwistdDaemon(Daemon):
         file = self._log_file
         if file is not None:
             # logrotate moves the file away and sends USR1, as with twistd's own log.
-            signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(self._reopen, file))
-        reactor.callWhenRunning(self._watch_signals)
+            self._signals.reopen = lambda: self._reopen(file)
+        reactor.callWhenRunning(self._signals.stop_in_order)
         super().startService()
 
-    def _watch_signals(self) -> None:
-        """Take a second SIGINT or SIGTERM for impatience, where Twisted would log an error."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if callable(stop := signal.getsignal(number)):
-                signal.signal(number, partial(self._signalled, stop))
+    def _warn(self, text: str) -> None:
+        self._log.warn("{text}", text=text)
 
-    def _signalled(self, stop: Callable[[int, Any], Any], number: int, frame: Any) -> None:
-        now = time.monotonic()
-        if self._stop_from == inf:
-            self._stop_from = now
-            stop(number, frame)
-        elif now > self._stop_from + ONE_SIGNAL:
-            reactor.callFromThread(self.hurry)
+    @staticmethod
+    def _stop_reactor() -> None:
+        with suppress(ReactorNotRunning):  # it stops already, as after a start that has failed
+            reactor.stop()
 
     def _reopen(self, file: LogFile) -> None:
         try:
             file.reopen()
         except OSError as error:
             self._log.error(
-                "the log cannot be opened anew, and goes on in the old file: {reason}",
+                "cannot open the log again; netserve goes on writing to the old file: {reason}",
                 reason=f"{error.filename}: {(error.strerror or str(error)).lower()}",
             )
 
@@ -234,8 +226,10 @@ def makeService(options: Options) -> Daemon:
     What is wrong is printed, and ends the process with exit code 1, while there is a terminal to
     print on: twistd goes to the background only after this.
     """
+    hold()
     tune_allocator()
     twistd: Any = options.parent or {}
+    _apply_umask(twistd)
     try:
         configuration = load(Path(options["config"]), Registry())
         daemon = TwistdDaemon(configuration, log_path=_log_path(twistd))
@@ -245,6 +239,15 @@ def makeService(options: Options) -> Daemon:
     except NetserveError as error:
         fail(error)
     return daemon
+
+
+def _apply_umask(twistd: Any) -> None:
+    """Set twistd's umask, for the log and the sockets, which are opened before twistd sets it."""
+    umask = twistd.get("umask")
+    if umask is None and twistd and not twistd.get("nodaemon"):
+        umask = 0o077  # twistd's own default for a daemon
+    if umask is not None:
+        os.umask(umask)
 
 
 def _log_path(twistd: Any) -> str | None:

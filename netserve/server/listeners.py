@@ -98,7 +98,7 @@ def listen_datagram(listen: Listen, protocol: Any, *, reactor: Any, folder: Path
                 listen.port, protocol, interface=listen.interface, maxPacketSize=MAX_DATAGRAM
             )
         path = folder / listen.values["address"]
-        mode = int(listen.values.get("mode", "666"), 8)
+        mode = int(listen.values.get("mode", _mode_by_umask()), 8)
         _remove_stale(path)
         port = reactor.listenUNIXDatagram(
             os.fspath(path), protocol, maxPacketSize=MAX_DATAGRAM, mode=mode
@@ -155,8 +155,17 @@ def _description(listen: Listen, folder: Path) -> str:
         values[name] = os.fspath(folder / values[name])
     if "backlog" in OPTIONS[listen.kind]:
         values.setdefault("backlog", str(BACKLOG))
+    if "mode" in OPTIONS[listen.kind]:
+        values.setdefault("mode", _mode_by_umask())
     kind = listen.kind.replace("tls", "tcp") if listen.begins_with_tls else listen.kind
     return ":".join([kind, *(f"{name}={_quoted(value)}" for name, value in values.items())])
+
+
+def _mode_by_umask() -> str:
+    """The mode of a socket whose address gives none; Twisted would open it to everybody."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return f"{0o666 & ~umask:o}"
 
 
 def _quoted(value: str) -> str:

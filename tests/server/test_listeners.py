@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from contextlib import ExitStack
@@ -33,13 +34,28 @@ FOLDER = Path("/srv")
         ("tls6:465", f"tcp6:port=465:backlog={BACKLOG}"),
         (r"unix:a\=b.sock:mode=660", rf"unix:address=/srv/a\=b.sock:mode=660:backlog={BACKLOG}"),
         ("haproxy:tcp:7007", f"haproxy:tcp:port=7007:backlog={BACKLOG}"),
-        ("haproxy:unix:a.sock", f"haproxy:unix:address=/srv/a.sock:backlog={BACKLOG}"),
+        (
+            "haproxy:unix:a.sock:mode=600",
+            f"haproxy:unix:address=/srv/a.sock:mode=600:backlog={BACKLOG}",
+        ),
         ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
         ("onion:80:x=y", "onion:80:x=y"),
     ],
 )
 def test_addresses_get_a_backlog_and_paths_of_the_folder(written: str, opened: str) -> None:
     assert _description(Listen(written), FOLDER) == opened
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_a_socket_without_a_mode_follows_the_umask(umask: int) -> None:
+    """S29."""
+    before = os.umask(umask)
+    try:
+        opened = _description(Listen("unix:a.sock"), FOLDER)
+        assert os.umask(umask) == umask, "it is as it was"
+    finally:
+        os.umask(before)
+    assert opened.endswith(f":mode={0o666 & ~umask:o}")
 
 
 @pytest.mark.parametrize(
