@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import atexit
 import grp
+import importlib
 import os
 import pwd
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from twisted.application.service import IProcess
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver
 from twisted.python import usage
-from twisted.python.util import runAsEffectiveUser
 
 from netserve.config.load import Configuration, load
 from netserve.errors import ConfigError, NetserveError, StartError
@@ -32,7 +32,15 @@ from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
 from netserve.server.daemon import Component, Daemon, make_state_folder
 from netserve.server.descriptors import provide, wanted
+from netserve.server.rights import Account
 from netserve.server.signals import Signals, hold
+from netserve.server.start_checks import check_rights
+
+LATE: Final = (
+    "email.generator", "encodings.idna", "encodings.punycode", "idna.uts46data",
+    "netserve.ops.sending",
+)  # fmt: skip
+"""Modules that Python, libraries and we ourselves import when something first wants them."""
 
 
 def fail(error: NetserveError) -> NoReturn:
@@ -65,9 +73,12 @@ class TwistdDaemon(Daemon):
         configuration: the loaded file.
         log_path: where the log goes: a file, or an empty string for standard output; None where
             twistd was given another log.
+        account: the user that the process becomes; None where it stays who it is.
     """
 
-    def __init__(self, configuration: Configuration, *, log_path: str | None) -> None:
+    def __init__(
+        self, configuration: Configuration, *, log_path: str | None, account: Account | None
+    ) -> None:
         super().__init__(configuration, reactor=reactor, failed=leave_with_failure)
         process = configuration.process
         levels = Levels(
@@ -85,7 +96,7 @@ class TwistdDaemon(Daemon):
                 path=log_path, form=process.log.format, levels=levels, reactor=reactor
             )
             reactor.addSystemEventTrigger("after", "shutdown", self._observer.flush)
-        self._user = find_user(configuration)
+        self._account = account
         self._signals = Signals(
             call=reactor.callFromThread, warn=self._warn, stop=self._stop_reactor, hurry=self.hurry
         )
@@ -95,38 +106,41 @@ class TwistdDaemon(Daemon):
         """Give twistd's application our log, and the user that it shall become."""
         if self._observer is not None and parent.getComponent(ILogObserver) is None:
             parent.setComponent(ILogObserver, self._observer)
-        if self._user is not None:
+        if self._account is not None:
             # twistd drops the privileges after privilegedStartService, and before startService.
             process: Any = IProcess(parent)
-            process.uid, process.gid = self._user
+            process.uid, process.gid = self._account.uid, self._account.gid
         super().setServiceParent(parent)
 
-    def prepare_state(self) -> None:
-        """Make the state folder, for the user that the process becomes, and see who uses it.
+    def prepare(self) -> None:
+        """Make the state folder, see that nobody else uses it, and what our user may do with files.
 
         Raises:
-            ConfigError: it cannot be made or written to, or another process has the queue in it.
+            ConfigError: all that would keep the process from its work.
         """
         state = self.configuration.process.state
         try:
             make_state_folder(state)
-            if self._user is not None:
-                self._give_away(state, *self._user)
+            if self._account is not None and state.stat().st_uid == 0 and not any(state.iterdir()):
+                os.chown(state, self._account.uid, self._account.gid)
             if self.outbox is not None:
                 self.outbox.refuse_if_in_use()
         except StartError as error:
             problem = self.configuration.problem(("netserve", "state"), str(error))
             raise ConfigError([problem]) from None
+        findings = check_rights(self.configuration, self._account)
+        if findings.problems:
+            raise ConfigError(findings.problems)
+        for warning in findings.warnings:
+            self.warn_at_start(warning)
 
-    def _give_away(self, state: Path, uid: int, gid: int) -> None:
-        """See to it that the user may write there; what others have put there stays theirs."""
-        if state.stat().st_uid == 0 and not any(state.iterdir()):
-            os.chown(state, uid, gid)
-        try:
-            runAsEffectiveUser(uid, gid, make_state_folder, state)
-        except StartError as error:
-            user = self.configuration.process.user
-            raise StartError(f"{error}, as the user {user}") from None
+    def preload(self) -> None:
+        """Import what is imported late, which our user, or a chroot, could keep us from."""
+        for name in LATE:
+            importlib.import_module(name)
+        for service in self.services.values():
+            if service.hosted.preload is not None:
+                service.hosted.preload()
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
@@ -159,13 +173,20 @@ class TwistdDaemon(Daemon):
             )
 
 
-def find_user(configuration: Configuration) -> tuple[int, int] | None:
-    """The ids of the user to become, or None to stay who we are.
+def find_account(configuration: Configuration, twistd: Any) -> Account | None:
+    """The user to become, or None to stay who we are.
+
+    Arguments:
+        configuration: the loaded file.
+        twistd: its options; its ``--uid`` and ``--gid`` go before what the file says.
 
     Raises:
         ConfigError: there is no such user or group, or we are not root.
     """
     user, group = configuration.process.user, configuration.process.group
+    if twistd.get("uid") is not None:
+        gid = twistd.get("gid")
+        return Account(twistd["uid"], os.getgid() if gid is None else gid)
     if user is None:
         return None
 
@@ -185,7 +206,7 @@ def find_user(configuration: Configuration) -> tuple[int, int] | None:
         return None
     if os.geteuid() != 0:
         refuse("user", f"only root can become {user}; leave it out, or be root")
-    return entry.pw_uid, gid
+    return Account(entry.pw_uid, gid)
 
 
 def leave_with_failure() -> None:
@@ -230,12 +251,16 @@ def makeService(options: Options) -> Daemon:
     tune_allocator()
     twistd: Any = options.parent or {}
     _apply_umask(twistd)
+    chroot = bool(twistd.get("chroot"))
     try:
         configuration = load(Path(options["config"]), Registry())
-        daemon = TwistdDaemon(configuration, log_path=_log_path(twistd))
+        account = find_account(configuration, twistd)
+        daemon = TwistdDaemon(configuration, log_path=_log_path(twistd), account=account)
         assemble(daemon)
-        if twistd.get("uid") is None and not twistd.get("chroot"):
-            daemon.prepare_state()
+        if chroot or account is not None:
+            daemon.preload()
+        if not chroot:
+            daemon.prepare()
     except NetserveError as error:
         fail(error)
     return daemon

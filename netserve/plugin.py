@@ -189,6 +189,9 @@ class Hosted:
             begin in clear though the service has `tls`.
         state: a few words of its state for the status page, read when that is asked for.
         ready: whether it can serve, for `/readyz`; an error text is the reason why not.
+        preload: imports the modules that are otherwise imported late. It is called where the
+            process is about to become another user, or to enter a chroot, and could not read them
+            later.
     """
 
     stream: StreamFactory | None = None
@@ -201,6 +204,7 @@ class Hosted:
     starts_tls: bool = False
     state: Callable[[], str] | None = None
     ready: Callable[[], str | None] | None = None
+    preload: Callable[[], object] | None = None
 
 
 LabelledCounter: TypeAlias = tuple[

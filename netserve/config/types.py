@@ -14,7 +14,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -252,6 +252,27 @@ FilePath: TypeAlias = Annotated[
     Path, BeforeValidator(_in_folder_of_file), WithJsonSchema({"type": "string"})
 ]
 """A path; a relative one starts at the folder of the config file (context key ``folder``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """For `Annotated`: what a service does with a path for as long as it runs.
+
+    The start then finds out whether the user that the process becomes may do so. A path without
+    this is one that is read once, while the service is built.
+
+    Arguments:
+        access: ``read`` a file again, or ``write`` into a folder, which is made where it is
+            missing, and may have placeholders in braces in its path.
+    """
+
+    access: Literal["read", "write"]
+
+
+ReadPath: TypeAlias = Annotated[FilePath, Use("read")]
+"""A file that is read again while the service runs."""
+WrittenPath: TypeAlias = Annotated[FilePath, Use("write")]
+"""A folder that the service writes into while it runs."""
 
 
 def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

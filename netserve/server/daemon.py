@@ -101,6 +101,11 @@ class Daemon(Service):
         if problems:
             raise ConfigError(problems)
 
+    def warn_at_start(self, problem: Problem) -> None:
+        """Have the log say, when the services start, what is not right at a place of the file."""
+        place = f"{problem.file}:{problem.line}:{problem.column}: {problem.path}"
+        self._warnings.append((self._log, f"{place}: {problem.what}"))
+
     def _build(self, service: ServiceConfiguration) -> None:
         settings = service.settings
         tls = ServerContextFactory(settings.tls) if settings.tls is not None else None

@@ -9,9 +9,7 @@ import signal
 import smtplib
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import pytest
 
 from netserve.server.signals import ONE_SIGNAL
 from netserve.testing.process import BIN, converse, free_port, running, wait_until
+from tests.integration.other_user import command_for
 
 
 def write(folder: Path, services: str, process: str = "") -> Path:
@@ -280,20 +279,14 @@ def test_logs_as_json(tmp_path: Path) -> None:
     assert ("info", "netserve", "stopped") in messages
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that another user may enter; pytest's own are closed, and closed again at times."""
-    with tempfile.TemporaryDirectory(prefix="netserve-test-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_privileges_are_dropped_after_binding(open_folder: Path) -> None:
     # A port that only root may open, on an address that nobody else uses.
     services = "  low:\n    protocol: echo\n    listen: tcp:7:interface=127.0.0.77\n"
-    with running(write(open_folder, services, process=", user: nobody")) as process:
+    command = command_for(open_folder, "netserve", "run")
+    with running(
+        write(open_folder, services, process=", user: nobody"), command=command
+    ) as process:
         status = Path(f"/proc/{process.pid}/status").read_text()
         uid = pwd.getpwnam("nobody").pw_uid
         assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}" in status
@@ -312,11 +305,11 @@ def test_a_state_folder_of_others_is_not_taken_over(
     (open_folder / "var").mkdir()
     (open_folder / "var" / "something").touch()
     config = write(open_folder, echo(free_port()), process=", user: nobody")
-    refused = run(*command, config.name, folder=open_folder)
+    refused = run(*command_for(open_folder, *command), config.name, folder=open_folder)
     assert refused.returncode == 1
     assert refused.stderr.startswith(
-        "config.yaml:1:19: netserve.state: cannot write to the state folder"
-        f" {open_folder}/var, as the user nobody\n"
+        "config.yaml:1:19: netserve.state: the user nobody cannot use the state folder"
+        f" {open_folder}/var: {open_folder}/var is mode 0755 of root:root\n"
     )
     assert (open_folder / "var").stat().st_uid == 0
 
@@ -325,7 +318,8 @@ def test_a_state_folder_of_others_is_not_taken_over(
 def test_a_log_that_cannot_be_opened_again_goes_on(open_folder: Path) -> None:
     """The user that the process has become may not write beside it."""
     config = write(open_folder, echo(free_port()), process=", user: nobody")
-    command = ("twistd", "-n", "--pidfile=", "--logfile=x.log", "netserve", "--config")
+    words = ("twistd", "-n", "--pidfile=", "--logfile=x.log", "netserve", "--config")
+    command = command_for(open_folder, *words)
     with running(config, command=command, until="") as process:
         log = open_folder / "x.log"
         wait_until(lambda: log.exists() and "ready: " in log.read_text())

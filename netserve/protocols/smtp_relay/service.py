@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory
 from netserve.imports import import_object
 from netserve.outbox import Outbox, Schedule
 from netserve.plugin import Context, Hosted, StreamFactory
+from netserve.protocols.smtp_relay.delivery import resolver
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
@@ -155,4 +156,5 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         starts_tls=settings.begins_in_clear,
         state=lambda: "{queued} queued, {held} held".format(**outbox.depth()),
         ready=lambda: outbox.broken,
+        preload=resolver.preload,
     )

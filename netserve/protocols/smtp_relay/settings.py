@@ -12,12 +12,12 @@ from pydantic import AfterValidator, Field, model_validator
 from netserve.config.listen import Listen, ListenAddresses
 from netserve.config.types import (
     Duration,
-    FilePath,
     ImportPath,
     Network,
     Networks,
     PositiveInt,
     Rate,
+    ReadPath,
     Secret,
     Section,
     Size,
@@ -164,7 +164,7 @@ class SmtpRelaySettings(Settings):
     `allow`."""
     users: Annotated[dict[str, Secret], AfterValidator(_check_users)] = Field(default={})
     """Who may log in: by name a password, or its argon2 hash (`$argon2id$…`)."""
-    users_file: FilePath | None = None
+    users_file: ReadPath | None = None
     """Users from a file that `netserve passwd` writes, in place of `users`; it is read again when
     it has changed."""
     checker: ImportPath | None = None

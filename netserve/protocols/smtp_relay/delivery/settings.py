@@ -26,6 +26,7 @@ from netserve.config.types import (
     Secret,
     Section,
     Words,
+    WrittenPath,
     one_or_many,
 )
 from netserve.http.options import Upstreams
@@ -231,7 +232,7 @@ class Deliver(Section):
     """`true`: straight to the servers of each recipient's domain, as DNS names them."""
     http: Hook | None = None
     """An application that takes the mail over HTTP."""
-    maildir: Annotated[FilePath, AfterValidator(check_template)] | None = None
+    maildir: Annotated[WrittenPath, AfterValidator(check_template)] | None = None
     """A Maildir; `{local}` and `{domain}` in its path are the recipient's, one folder each."""
     discard: Literal[True] | None = None
     """`true`: the message is thrown away, and counts as delivered."""
