@@ -26,6 +26,7 @@ from netserve.plugin import Limits, Settings, Way
 from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
 from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK, open_relay, untied
 from netserve.protocols.smtp_relay.routes import AddressPatterns, Route
+from netserve.wire.users_file import hash_problem, is_hash
 
 _HOSTNAME: Final = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -71,6 +72,16 @@ class SmtpLimits(Limits):
     before it is closed."""
     login_attempts: PositiveInt = 3
     """Logins of one connection that failed, before it is closed."""
+    failed_logins: PositiveInt = 5
+    """Logins of one user from one address that failed, over all connections, before the next one
+    has to wait: for a second, and twice as long after each further failure."""
+    failed_logins_per_address: PositiveInt = 50
+    """The same for one address, whichever users are tried. It does not hold up a user who has
+    logged in from there before, nor the networks of `rates.exempt`."""
+    login_wait: Annotated[Duration, Field(gt=0)] = 300.0
+    """The longest of these waits."""
+    waiting_logins: PositiveInt = 16
+    """Logins of one address that wait to be verified; further ones are put off."""
     idle_commands: PositiveInt = 100
     """Commands in a row that bring no mail, before the connection is closed."""
     data_timeout: Duration = 600.0
@@ -100,8 +111,11 @@ def _check_users(users: dict[str, Secret]) -> dict[str, Secret]:
     for name, password in users.items():
         if not name or not name.isprintable():
             raise ValueError("a user's name is not empty, and has printable characters")
-        if not password.reveal():
+        text = password.reveal()
+        if not text:
             raise ValueError(f"the password of {name} is empty, so that everybody knows it")
+        if is_hash(text) and (problem := hash_problem(text)) is not None:
+            raise ValueError(f"{name} has {problem}")
     return users
 
 
@@ -163,7 +177,8 @@ class SmtpRelaySettings(Settings):
     """Networks whose clients need no login; loopback unless given, for role `devices` those of
     `allow`."""
     users: Annotated[dict[str, Secret], AfterValidator(_check_users)] = Field(default={})
-    """Who may log in: by name a password, or its argon2 hash (`$argon2id$…`)."""
+    """Who may log in: by name a password, or its argon2 hash (`$argon2id$…`). What looks like a
+    hash has to be one that can be verified."""
     users_file: ReadPath | None = None
     """Users from a file that `netserve passwd` writes, in place of `users`; it is read again when
     it has changed."""
