@@ -22,7 +22,7 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 
 from netserve.config.load import Configuration, load
-from netserve.errors import ConfigError, NetserveError, StartError
+from netserve.errors import ConfigError, InvalidValue, NetserveError, StartError
 from netserve.ops.control import ControlSocket
 from netserve.ops.log_file import LogFile
 from netserve.ops.logs import Levels, LineObserver, make_observer
@@ -30,6 +30,7 @@ from netserve.ops.status import status_service
 from netserve.reactor import install
 from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
+from netserve.server.core_dumps import forbid_core_dumps
 from netserve.server.daemon import Component, Daemon, make_state_folder
 from netserve.server.descriptors import provide, wanted
 from netserve.server.rights import Account
@@ -190,22 +191,22 @@ def find_account(configuration: Configuration, twistd: Any) -> Account | None:
     if user is None:
         return None
 
-    def refuse(option: str, what: str) -> NoReturn:
-        problem = configuration.problem(("netserve", option), what)
+    def refuse(option: str, what: str, **quoted: Any) -> NoReturn:
+        problem = configuration.problem(("netserve", option), InvalidValue(what, **quoted))
         raise ConfigError([problem]) from None
 
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        refuse("user", f"this machine has no user {user}")
+        refuse("user", "this machine has no user {user}", user=user)
     try:
         gid = entry.pw_gid if group is None else grp.getgrnam(group).gr_gid
     except KeyError:
-        refuse("group", f"this machine has no group {group}")
+        refuse("group", "this machine has no group {group}", group=group)
     if os.geteuid() == entry.pw_uid:
         return None
     if os.geteuid() != 0:
-        refuse("user", f"only root can become {user}; leave it out, or be root")
+        refuse("user", "only root can become {user}; leave it out, or be root", user=user)
     return Account(entry.pw_uid, gid)
 
 
@@ -248,6 +249,7 @@ def makeService(options: Options) -> Daemon:
     print on: twistd goes to the background only after this.
     """
     hold()
+    forbid_core_dumps()
     tune_allocator()
     twistd: Any = options.parent or {}
     _apply_umask(twistd)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from netserve.config.document import Way
 from netserve.config.shapes import Shape, fields
+from netserve.config.tree import Way
 from netserve.config.types import Use
 
 

@@ -32,6 +32,7 @@ from OpenSSL._util import lib as _openssl
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
+from netserve.errors import OptionError
 from netserve.plugin import TLS, Certificate
 
 INTERMEDIATE_CIPHERS = ":".join(
@@ -78,18 +79,8 @@ _VERSIONS = {
 _SOON: Final = datetime.timedelta(days=14)
 
 
-class TLSError(ValueError):
-    """A certificate, a key or a list of ciphers does not do.
-
-    Arguments:
-        option: the way to the option inside of ``tls``.
-        what: what is wrong with it.
-    """
-
-    def __init__(self, option: tuple[str | int, ...], what: str) -> None:
-        super().__init__(what)
-        self.option = option
-        self.what = what
+class TLSError(OptionError):
+    """A certificate, a key or a list of ciphers does not do; its option is inside of ``tls``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +182,7 @@ class ServerContextFactory:
             for one in identity.chain[1:]:
                 context.add_extra_chain_cert(one)
         except SSL.Error as error:
-            what = f"OpenSSL does not take it: {_reason(error)}"
+            what = "OpenSSL does not take it: " + _reason(error)
             raise TLSError((*identity.option, "certificate"), what) from None
         if self._authorities:
             required = settings.client_certificate == "required"
@@ -257,7 +248,8 @@ def _read(path: Path, option: tuple[str | int, ...]) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TLSError(option, f"{path}: {(error.strerror or str(error)).lower()}") from None
+        reason = (error.strerror or str(error)).lower()
+        raise TLSError(option, "{path}: " + reason, path=path) from None
 
 
 def _certificates(path: Path, option: tuple[str | int, ...]) -> list[x509.Certificate]:
@@ -265,7 +257,7 @@ def _certificates(path: Path, option: tuple[str | int, ...]) -> list[x509.Certif
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
-        raise TLSError(option, f"{path}: no certificate in PEM form in it") from None
+        raise TLSError(option, "{path}: no certificate in PEM form in it", path=path) from None
 
 
 def _private_key(path: Path, option: tuple[str | int, ...]) -> Any:
@@ -273,6 +265,7 @@ def _private_key(path: Path, option: tuple[str | int, ...]) -> Any:
     try:
         return load_pem_private_key(pem, password=None)
     except TypeError:
-        raise TLSError(option, f"{path}: the key has a passphrase; give one without") from None
+        what = "{path}: the key has a passphrase; give one without"
+        raise TLSError(option, what, path=path) from None
     except ValueError:
-        raise TLSError(option, f"{path}: no private key in PEM form in it") from None
+        raise TLSError(option, "{path}: no private key in PEM form in it", path=path) from None

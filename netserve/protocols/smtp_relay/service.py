@@ -9,6 +9,7 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
+from netserve.errors import InvalidValue
 from netserve.imports import import_object
 from netserve.outbox import Outbox, Schedule
 from netserve.plugin import Context, Hosted, StreamFactory
@@ -73,7 +74,9 @@ def _checker(settings: SmtpRelaySettings, context: Context) -> tuple[Any, int]:
     if settings.checker is not None:
         checker = import_object(settings.checker, context.folder)
         if IUsernamePassword not in getattr(checker, "credentialInterfaces", ()):
-            raise ValueError(f"{settings.checker} does not check user names and passwords")
+            raise InvalidValue(
+                "{checker} does not check user names and passwords", checker=settings.checker
+            )
         return checker, OTHERS_AT_ONCE
     if not settings.users and settings.users_file is None:
         return None, 1

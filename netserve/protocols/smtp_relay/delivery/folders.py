@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from netserve.errors import InvalidValue
+
 PLACEHOLDERS: Final = ("{local}", "{domain}")
 
 _BRACES: Final = re.compile(r"\{[^{}]*\}|[{}]")
@@ -29,7 +31,9 @@ def check_template(path: Path) -> Path:
     """
     for brace in _BRACES.findall(str(path)):
         if brace not in PLACEHOLDERS:
-            raise ValueError(f"unknown placeholder {brace}; known are {' and '.join(PLACEHOLDERS)}")
+            raise InvalidValue(
+                "unknown placeholder {brace}; known are {{local}} and {{domain}}", brace=brace
+            )
     return path
 
 

@@ -139,7 +139,11 @@ class UsersFile:
         try:
             self._users = self._read()
         except ValueError as error:
-            raise OptionError(("users_file",), str(error)) from None
+            # The file of users is named in it, and nothing of what is in there.
+            otherwise = "this file of users cannot be used"
+            raise OptionError(
+                ("users_file",), "{reason}", otherwise=otherwise, reason=error
+            ) from None
 
     def users(self) -> _Users:
         """The users by now; may be called by any thread."""
