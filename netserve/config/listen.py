@@ -82,6 +82,11 @@ class Listen:
         return self.kind in self.TLS_KINDS
 
     @property
+    def is_encrypted(self) -> bool:
+        """Whether connections are never in clear here."""
+        return self.begins_with_tls or self.inside.kind == "ssl"
+
+    @property
     def port(self) -> int | None:
         """The port of the kinds that have one in the description, else None."""
         if self.kind not in self.PORT_KINDS:

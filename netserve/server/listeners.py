@@ -11,20 +11,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import (
-    SSL4ServerEndpoint,
-    quoteStringArgument,
-    serverFromString,
-)
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.protocols.haproxy import proxyEndpoint
 from twisted.python.failure import Failure
 
 from netserve.config.listen import Listen
 from netserve.config.listen_kinds import OPTIONS
 from netserve.errors import StartError
 from netserve.plugin import TLS
-from netserve.server.tls import ServerContextFactory
+from netserve.server.tls import ServerContextFactory, TLSError
 
 MAX_DATAGRAM = 65535
 """Bytes; the largest datagram that UDP has (RFC 768)."""
@@ -43,7 +38,8 @@ _FILE_REASONS = {
     errno.ENOENT: "the folder does not exist",
     errno.EACCES: "permission denied",
 }
-_PATHS = frozenset({"address", "privateKey", "certKey", "extraCertChain"})
+_PATHS = frozenset({"address"})
+_OF_TLS = frozenset({"privateKey", "certKey", "extraCertChain", "sslmethod"})
 
 
 def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -> Deferred[Any]:
@@ -60,7 +56,7 @@ def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -
     """
 
     def opened() -> Any:
-        return _endpoint(listen, reactor=reactor, folder=folder).listen(factory)
+        return serverFromString(reactor, _description(listen, folder)).listen(factory)
 
     def failed(failure: Failure) -> NoReturn:
         _explain(listen, failure.value)  # type: ignore[arg-type]  # a failure has an error
@@ -68,22 +64,34 @@ def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -
     return maybeDeferred(opened).addErrback(failed)
 
 
-def _endpoint(listen: Listen, *, reactor: Any, folder: Path) -> Any:
-    if listen.inside.kind != "ssl":
-        return serverFromString(reactor, _description(listen, folder))
-    # Twisted's own has ciphers and curves that Mozilla's intermediate profile does not have.
+def tls_of(listen: Listen, folder: Path) -> ServerContextFactory | None:
+    """The TLS that an address brings with it, as `ssl:` does; None for others.
+
+    It is our own: Twisted's has ciphers and curves that Mozilla's intermediate profile lacks,
+    and no time for the handshake.
+
+    Arguments:
+        listen: the address.
+        folder: where relative paths start.
+
+    Raises:
+        StartError: a file is missing or wrong.
+    """
     values = listen.inside.values
-    paths = {name: folder / value for name, value in values.items() if name in _PATHS}
-    key = paths.get("privateKey", folder / "server.pem")
-    tls = TLS(certificate=paths.get("certKey", key), key=key, chain=paths.get("extraCertChain"))
-    endpoint: Any = SSL4ServerEndpoint(  # zope's interfaces mean nothing to mypy
-        reactor,
-        listen.inside.port,
-        ServerContextFactory(tls),
-        backlog=int(values.get("backlog", BACKLOG)),
-        interface=listen.inside.interface,
-    )
-    return proxyEndpoint(endpoint) if listen.kind == "haproxy" else endpoint
+    if listen.inside.kind != "ssl":
+        return None
+    key = folder / values.get("privateKey", "server.pem")
+    chain = values.get("extraCertChain")
+    try:
+        return ServerContextFactory(
+            TLS(
+                certificate=folder / values["certKey"] if "certKey" in values else key,
+                key=key,
+                chain=None if chain is None else folder / chain,
+            )
+        )
+    except TLSError as error:
+        raise StartError(f"cannot listen on {listen.description}: {error.what}") from None
 
 
 def listen_datagram(listen: Listen, protocol: Any, *, reactor: Any, folder: Path) -> Any:
@@ -150,14 +158,15 @@ def _description(listen: Listen, folder: Path) -> str:
         return f"haproxy:{_description(listen.inside, folder)}"
     if listen.kind not in OPTIONS:
         return listen.description  # a plugin of Twisted knows what it means
-    values = dict(listen.values)
+    # The certificate of `ssl:` is for the entrance; see `tls_of`.
+    values = {name: value for name, value in listen.values.items() if name not in _OF_TLS}
     for name in _PATHS & values.keys():
         values[name] = os.fspath(folder / values[name])
     if "backlog" in OPTIONS[listen.kind]:
         values.setdefault("backlog", str(BACKLOG))
     if "mode" in OPTIONS[listen.kind]:
         values.setdefault("mode", _mode_by_umask())
-    kind = listen.kind.replace("tls", "tcp") if listen.begins_with_tls else listen.kind
+    kind = {"tls": "tcp", "tls6": "tcp6", "ssl": "tcp"}.get(listen.kind, listen.kind)
     return ":".join([kind, *(f"{name}={_quoted(value)}" for name, value in values.items())])
 
 

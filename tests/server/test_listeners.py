@@ -19,7 +19,9 @@ from twisted.internet.threads import deferToThread
 
 from netserve.config.listen import Listen
 from netserve.errors import StartError
+from netserve.plugin import Hosted
 from netserve.server.listeners import BACKLOG, _description, listen_datagram, listen_stream
+from netserve.testing.hosting import serve
 
 FOLDER = Path("/srv")
 
@@ -38,6 +40,7 @@ FOLDER = Path("/srv")
             "haproxy:unix:a.sock:mode=600",
             f"haproxy:unix:address=/srv/a.sock:mode=600:backlog={BACKLOG}",
         ),
+        ("ssl:443:privateKey=a.pem:certKey=b.pem", f"tcp:port=443:backlog={BACKLOG}"),
         ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
         ("onion:80:x=y", "onion:80:x=y"),
     ],
@@ -64,7 +67,6 @@ def test_a_socket_without_a_mode_follows_the_umask(umask: int) -> None:
         ("tcp:0:interface=203.0.113.5", "this machine does not have that address"),
         ("unix:missing/a.sock", "the folder does not exist"),
         ("unixgram:missing/a.sock", "the folder does not exist"),
-        ("ssl:0:privateKey=key.pem", "/key.pem: no such file or directory"),
         ("systemd:domain=INET:index=7", "systemd has not handed over such a socket"),
         ("systemd:domain=INET:name=http", "systemd has not handed over such a socket"),
     ],
@@ -125,27 +127,39 @@ async def test_ssl_addresses_have_our_tls(kind: str, tmp_path: Path) -> None:
     """S19: Twisted's own would also speak P-521, X448 and ciphers that the profile lacks."""
     issued = trustme.CA().issue_cert("localhost")
     issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
-    factory = Factory.forProtocol(Protocol)
-    listen = Listen(f"{kind}:0:interface=127.0.0.1")
-    port = await listen_stream(listen, factory, reactor=reactor, folder=tmp_path)
+    hosted = Hosted(stream=Factory.forProtocol(Protocol))
+    service = await serve(hosted, state=tmp_path, listen=f"{kind}:0:interface=127.0.0.1")
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.maximum_version = ssl.TLSVersion.TLSv1_2
+    header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" if kind != "ssl" else b""
     agreed = []
     for ciphers, curve in (("DEFAULT", "prime256v1"), ("DHE", "prime256v1"), ("ALL", "secp521r1")):
         context.set_ciphers(ciphers)
         context.set_ecdh_curve(curve)
         try:
-            agreed.append(await deferToThread(_cipher, context, port.getHost().port))
+            agreed.append(await deferToThread(_cipher, context, service.port, header))
         except ssl.SSLError:
             agreed.append(None)
-    await port.stopListening()
+    await service.stop(drain=0.1)
     assert agreed[0].startswith("ECDHE-")
     assert agreed[1:] == [None, None]
 
 
-def _cipher(context: ssl.SSLContext, port: int) -> str:
-    with socket.create_connection(("127.0.0.1", port), 10) as raw, context.wrap_socket(raw) as tls:
-        agreed = tls.cipher()
-        assert agreed is not None
-        return agreed[0]
+def _cipher(context: ssl.SSLContext, port: int, header: bytes) -> str:
+    with socket.create_connection(("127.0.0.1", port), 10) as raw:
+        raw.sendall(header)
+        with context.wrap_socket(raw) as tls:
+            agreed = tls.cipher()
+            assert agreed is not None
+            return agreed[0]
+
+
+@ensureDeferred
+async def test_a_key_of_ssl_that_is_not_there(tmp_path: Path) -> None:
+    hosted = Hosted(stream=Factory.forProtocol(Protocol))
+    with pytest.raises(
+        RuntimeError, match=r"cannot listen on ssl:0:privateKey=key.pem: "
+    ) as caught:
+        await serve(hosted, state=tmp_path, listen="ssl:0:privateKey=key.pem")
+    assert str(caught.value).endswith("/key.pem: no such file or directory")

@@ -244,7 +244,7 @@ class SmtpRelaySettings(Settings):
         listens = self.http.listen if self.http is not None and self.begins_in_clear else ()
         for listen in listens:
             here = listen.kind == "unix" or listen.interface in _LOOPBACK_NAMES
-            if not (here or listen.begins_with_tls or self.login_without_tls):
+            if not (here or listen.is_encrypted or self.login_without_tls):
                 raise InvalidValue(
                     "http: tokens would go over {listen} in clear: write tls: for tcp:, listen on"
                     " 127.0.0.1, or set login_without_tls: true",
