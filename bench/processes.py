@@ -114,10 +114,17 @@ def memory(pid: int) -> float:
     kilobytes = 0
     for process in tree(pid):
         with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    kilobytes += int(line.split()[1])
+            kilobytes += _pages(process)
     return kilobytes * 1024 / 1e6
+
+
+def _pages(pid: int) -> int:
+    """Kilobytes of a process; of one that only root may look into, shared pages count whole."""
+    try:
+        lines, name = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines(), "Pss:"
+    except PermissionError:
+        lines, name = Path(f"/proc/{pid}/status").read_text().splitlines(), "VmRSS:"
+    return sum(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def tree(pid: int) -> list[int]:

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import atexit
 import grp
+import importlib
 import os
 import pwd
-import signal
 import sys
-import time
-from collections.abc import Callable
-from functools import partial
-from math import inf
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import IProcess
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver
 from twisted.python import usage
-from twisted.python.util import runAsEffectiveUser
 
 from netserve.config.load import Configuration, load
-from netserve.errors import ConfigError, NetserveError, StartError
+from netserve.errors import ConfigError, InvalidValue, NetserveError, StartError
 from netserve.ops.control import ControlSocket
 from netserve.ops.log_file import LogFile
 from netserve.ops.logs import Levels, LineObserver, make_observer
@@ -33,11 +30,18 @@ from netserve.ops.status import status_service
 from netserve.reactor import install
 from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
+from netserve.server.core_dumps import forbid_core_dumps
 from netserve.server.daemon import Component, Daemon, make_state_folder
 from netserve.server.descriptors import provide, wanted
+from netserve.server.rights import Account
+from netserve.server.signals import Signals, hold
+from netserve.server.start_checks import check_rights
 
-ONE_SIGNAL: Final = 0.5
-"""Seconds within which two signals are the same: `make` hands on what its whole group was sent."""
+LATE: Final = (
+    "email.generator", "encodings.idna", "encodings.punycode", "idna.uts46data",
+    "netserve.ops.sending",
+)  # fmt: skip
+"""Modules that Python, libraries and we ourselves import when something first wants them."""
 
 
 def fail(error: NetserveError) -> NoReturn:
@@ -70,9 +74,12 @@ class TwistdDaemon(Daemon):
         configuration: the loaded file.
         log_path: where the log goes: a file, or an empty string for standard output; None where
             twistd was given another log.
+        account: the user that the process becomes; None where it stays who it is.
     """
 
-    def __init__(self, configuration: Configuration, *, log_path: str | None) -> None:
+    def __init__(
+        self, configuration: Configuration, *, log_path: str | None, account: Account | None
+    ) -> None:
         super().__init__(configuration, reactor=reactor, failed=leave_with_failure)
         process = configuration.process
         levels = Levels(
@@ -90,45 +97,51 @@ class TwistdDaemon(Daemon):
                 path=log_path, form=process.log.format, levels=levels, reactor=reactor
             )
             reactor.addSystemEventTrigger("after", "shutdown", self._observer.flush)
-        self._user = find_user(configuration)
-        self._stop_from = inf  # monotonic seconds of the first signal
+        self._account = account
+        self._signals = Signals(
+            call=reactor.callFromThread, warn=self._warn, stop=self._stop_reactor, hurry=self.hurry
+        )
+        self._signals.survive()
 
     def setServiceParent(self, parent: Any) -> None:
         """Give twistd's application our log, and the user that it shall become."""
         if self._observer is not None and parent.getComponent(ILogObserver) is None:
             parent.setComponent(ILogObserver, self._observer)
-        if self._user is not None:
+        if self._account is not None:
             # twistd drops the privileges after privilegedStartService, and before startService.
             process: Any = IProcess(parent)
-            process.uid, process.gid = self._user
+            process.uid, process.gid = self._account.uid, self._account.gid
         super().setServiceParent(parent)
 
-    def prepare_state(self) -> None:
-        """Make the state folder, for the user that the process becomes, and see who uses it.
+    def prepare(self) -> None:
+        """Make the state folder, see that nobody else uses it, and what our user may do with files.
 
         Raises:
-            ConfigError: it cannot be made or written to, or another process has the queue in it.
+            ConfigError: all that would keep the process from its work.
         """
         state = self.configuration.process.state
         try:
             make_state_folder(state)
-            if self._user is not None:
-                self._give_away(state, *self._user)
+            if self._account is not None and state.stat().st_uid == 0 and not any(state.iterdir()):
+                os.chown(state, self._account.uid, self._account.gid)
             if self.outbox is not None:
                 self.outbox.refuse_if_in_use()
         except StartError as error:
             problem = self.configuration.problem(("netserve", "state"), str(error))
             raise ConfigError([problem]) from None
+        findings = check_rights(self.configuration, self._account)
+        if findings.problems:
+            raise ConfigError(findings.problems)
+        for warning in findings.warnings:
+            self.warn_at_start(warning)
 
-    def _give_away(self, state: Path, uid: int, gid: int) -> None:
-        """See to it that the user may write there; what others have put there stays theirs."""
-        if state.stat().st_uid == 0 and not any(state.iterdir()):
-            os.chown(state, uid, gid)
-        try:
-            runAsEffectiveUser(uid, gid, make_state_folder, state)
-        except StartError as error:
-            user = self.configuration.process.user
-            raise StartError(f"{error}, as the user {user}") from None
+    def preload(self) -> None:
+        """Import what is imported late, which our user, or a chroot, could keep us from."""
+        for name in LATE:
+            importlib.import_module(name)
+        for service in self.services.values():
+            if service.hosted.preload is not None:
+                service.hosted.preload()
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
@@ -139,61 +152,62 @@ class TwistdDaemon(Daemon):
         file = self._log_file
         if file is not None:
             # logrotate moves the file away and sends USR1, as with twistd's own log.
-            signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(self._reopen, file))
-        reactor.callWhenRunning(self._watch_signals)
+            self._signals.reopen = lambda: self._reopen(file)
+        reactor.callWhenRunning(self._signals.stop_in_order)
         super().startService()
 
-    def _watch_signals(self) -> None:
-        """Take a second SIGINT or SIGTERM for impatience, where Twisted would log an error."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if callable(stop := signal.getsignal(number)):
-                signal.signal(number, partial(self._signalled, stop))
+    def _warn(self, text: str) -> None:
+        self._log.warn("{text}", text=text)
 
-    def _signalled(self, stop: Callable[[int, Any], Any], number: int, frame: Any) -> None:
-        now = time.monotonic()
-        if self._stop_from == inf:
-            self._stop_from = now
-            stop(number, frame)
-        elif now > self._stop_from + ONE_SIGNAL:
-            reactor.callFromThread(self.hurry)
+    @staticmethod
+    def _stop_reactor() -> None:
+        with suppress(ReactorNotRunning):  # it stops already, as after a start that has failed
+            reactor.stop()
 
     def _reopen(self, file: LogFile) -> None:
         try:
             file.reopen()
         except OSError as error:
             self._log.error(
-                "the log cannot be opened anew, and goes on in the old file: {reason}",
+                "cannot open the log again; netserve goes on writing to the old file: {reason}",
                 reason=f"{error.filename}: {(error.strerror or str(error)).lower()}",
             )
 
 
-def find_user(configuration: Configuration) -> tuple[int, int] | None:
-    """The ids of the user to become, or None to stay who we are.
+def find_account(configuration: Configuration, twistd: Any) -> Account | None:
+    """The user to become, or None to stay who we are.
+
+    Arguments:
+        configuration: the loaded file.
+        twistd: its options; its ``--uid`` and ``--gid`` go before what the file says.
 
     Raises:
         ConfigError: there is no such user or group, or we are not root.
     """
     user, group = configuration.process.user, configuration.process.group
+    if twistd.get("uid") is not None:
+        gid = twistd.get("gid")
+        return Account(twistd["uid"], os.getgid() if gid is None else gid)
     if user is None:
         return None
 
-    def refuse(option: str, what: str) -> NoReturn:
-        problem = configuration.problem(("netserve", option), what)
+    def refuse(option: str, what: str, **quoted: Any) -> NoReturn:
+        problem = configuration.problem(("netserve", option), InvalidValue(what, **quoted))
         raise ConfigError([problem]) from None
 
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        refuse("user", f"this machine has no user {user}")
+        refuse("user", "this machine has no user {user}", user=user)
     try:
         gid = entry.pw_gid if group is None else grp.getgrnam(group).gr_gid
     except KeyError:
-        refuse("group", f"this machine has no group {group}")
+        refuse("group", "this machine has no group {group}", group=group)
     if os.geteuid() == entry.pw_uid:
         return None
     if os.geteuid() != 0:
-        refuse("user", f"only root can become {user}; leave it out, or be root")
-    return entry.pw_uid, gid
+        refuse("user", "only root can become {user}; leave it out, or be root", user=user)
+    return Account(entry.pw_uid, gid)
 
 
 def leave_with_failure() -> None:
@@ -234,17 +248,33 @@ def makeService(options: Options) -> Daemon:
     What is wrong is printed, and ends the process with exit code 1, while there is a terminal to
     print on: twistd goes to the background only after this.
     """
+    hold()
+    forbid_core_dumps()
     tune_allocator()
     twistd: Any = options.parent or {}
+    _apply_umask(twistd)
+    chroot = bool(twistd.get("chroot"))
     try:
         configuration = load(Path(options["config"]), Registry())
-        daemon = TwistdDaemon(configuration, log_path=_log_path(twistd))
+        account = find_account(configuration, twistd)
+        daemon = TwistdDaemon(configuration, log_path=_log_path(twistd), account=account)
         assemble(daemon)
-        if twistd.get("uid") is None and not twistd.get("chroot"):
-            daemon.prepare_state()
+        if chroot or account is not None:
+            daemon.preload()
+        if not chroot:
+            daemon.prepare()
     except NetserveError as error:
         fail(error)
     return daemon
+
+
+def _apply_umask(twistd: Any) -> None:
+    """Set twistd's umask, for the log and the sockets, which are opened before twistd sets it."""
+    umask = twistd.get("umask")
+    if umask is None and twistd and not twistd.get("nodaemon"):
+        umask = 0o077  # twistd's own default for a daemon
+    if umask is not None:
+        os.umask(umask)
 
 
 def _log_path(twistd: Any) -> str | None:

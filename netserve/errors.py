@@ -16,8 +16,12 @@ Anything else is a bug of ours: a temporary failure to the peer, the detail in t
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
+
+HIDDEN: Final = "***"
+"""Stands for what is not shown, since it may be a secret."""
 
 
 class NetserveError(Exception):
@@ -74,18 +78,87 @@ class StartError(NetserveError):
     """The machine is not as the file needs it: a port is taken, a certificate missing."""
 
 
-class OptionError(ValueError):
+class InvalidValue(ValueError):
+    """A value of the file cannot stand where it stands.
+
+    What it repeats of the file is kept apart from the sentence around it: where a secret may stand,
+    an error is told without it. The sentence itself is always a constant.
+
+    Arguments:
+        what: what is wrong, and what would be right. With `quoted`, names in braces stand for them,
+            as with `str.format`; without, it is told as it is.
+        at: the way on from the value that was looked at, to the one that is wrong.
+        otherwise: the sentence where not all of `quoted` may be shown; without it the same one,
+            with `***` for what is not.
+        quoted: what is repeated: whole values of the file, or parts of the value itself. A tuple
+            is told as a list.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        /,
+        *,
+        at: tuple[str | int, ...] = (),
+        otherwise: str | None = None,
+        **quoted: object,
+    ) -> None:
+        self._what = what
+        self._otherwise = otherwise
+        self._quoted: dict[str, Any] = quoted
+        self.at = at
+        where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in at)
+        super().__init__(f"{where[1:]}: {self.what}" if where else self.what)
+
+    @property
+    def what(self) -> str:
+        """The sentence with all that it repeats, without the way."""
+        return self.told(lambda _: True)
+
+    def told(self, shows: Callable[[object], bool]) -> str:
+        """The sentence, without what is not shown.
+
+        Arguments:
+            shows: whether one of `quoted` may be repeated.
+        """
+        if not self._quoted:
+            return self._what
+        hidden = False
+
+        def form(value: object) -> str:
+            nonlocal hidden
+            if isinstance(value, tuple):
+                return ", ".join(map(form, value))
+            if shows(value):
+                return str(value)
+            hidden = True
+            return HIDDEN
+
+        told = self._what.format(**{name: form(value) for name, value in self._quoted.items()})
+        return self._otherwise if hidden and self._otherwise is not None else told
+
+    def inside(self, way: tuple[str | int, ...]) -> InvalidValue:
+        """The same as it is seen from further above."""
+        at = (*way, *self.at)
+        return InvalidValue(self._what, at=at, otherwise=self._otherwise, **self._quoted)
+
+
+class OptionError(InvalidValue):
     """An option cannot be put to use, as shows when a plugin builds its service.
 
     Arguments:
         option: the way to it inside of the service, such as ``("users_file",)``.
-        what: what is wrong, and what would be right.
+        what: as of `InvalidValue`.
+        quoted: the same.
     """
 
-    def __init__(self, option: tuple[str | int, ...], what: str) -> None:
-        super().__init__(what)
-        self.option = option
-        self.what = what
+    def __init__(self, option: tuple[str | int, ...], what: str, /, **quoted: Any) -> None:
+        super().__init__(what, at=option, **quoted)
+
+    @property
+    def option(self) -> tuple[str | int, ...]:
+        """The way to it inside of the service."""
+        return self.at
 
 
 class PeerError(NetserveError):
@@ -103,6 +176,14 @@ class PluginError(NetserveError):
 def with_place(error: Exception) -> str:
     """An error of somebody's code with its class, and the line that it came from."""
     text = f"{type(error).__name__}: {error}".rstrip(": ")
-    if frames := traceback.extract_tb(error.__traceback__):
-        text += f" (in {frames[-1].filename}, line {frames[-1].lineno})"
-    return text
+    return f"{text} {_line(error)}".rstrip()
+
+
+def place_of(error: Exception) -> str:
+    """The same without the error's own text, where a secret may be in that."""
+    return f"{type(error).__name__} {_line(error)}".rstrip()
+
+
+def _line(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"(in {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

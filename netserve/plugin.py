@@ -42,7 +42,16 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.logger import Logger
 
 from netserve.config.listen import Listen, ListenAddresses
-from netserve.config.types import Duration, FilePath, Network, Networks, PositiveInt, Section
+from netserve.config.types import (
+    Duration,
+    FilePath,
+    Network,
+    Networks,
+    PositiveInt,
+    Section,
+    Shown,
+)
+from netserve.errors import InvalidValue
 from netserve.wire.peer import has_strangers, names_addresses
 
 if TYPE_CHECKING:
@@ -93,9 +102,9 @@ class TLS(Certificate):
     minimum_version: Literal["1.0", "1.1", "1.2", "1.3"] = "1.2"
     """The lowest version of TLS that is spoken. Those before 1.2 are for old devices, whose
     addresses `allow` has to name."""
-    ciphers: str | None = None
-    """OpenSSL's cipher list up to TLS 1.2; the default passes Mozilla's intermediate profile, and
-    before TLS 1.2 it has the old ciphers too."""
+    ciphers: Annotated[str, Shown()] | None = None
+    """OpenSSL's cipher list up to TLS 1.2; the default is that of Mozilla's intermediate profile,
+    with a `minimum_version` before 1.2 that of its old profile."""
     client_ca: FilePath | None = None
     """Certificates of those that may sign client certificates, PEM."""
     client_certificate: Literal["none", "optional", "required"] = "none"
@@ -104,7 +113,7 @@ class TLS(Certificate):
     @model_validator(mode="after")
     def _client_certificates_need_a_ca(self) -> TLS:
         if (self.client_certificate == "none") != (self.client_ca is None):
-            raise ValueError("client_certificate and client_ca go together")
+            raise InvalidValue("client_certificate and client_ca go together")
         return self
 
     @property
@@ -116,9 +125,10 @@ class TLS(Certificate):
 def _check_proxies(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     for network in networks:
         if has_strangers(network):
-            raise ValueError(
-                f"{network} has addresses of strangers, who could claim to be any client; list your"
-                " load balancers"
+            raise InvalidValue(
+                "{network} has addresses of strangers, who could claim to be any client; list your"
+                " load balancers",
+                network=network,
             )
     return networks
 
@@ -130,7 +140,7 @@ Way: TypeAlias = tuple[str | int, ...]
 class Settings(Section):
     """The options that every service has; a protocol adds its own by a subclass."""
 
-    protocol: str
+    protocol: Annotated[str, Shown()]
     """The protocol: a name from `netserve list`, or `module:object`."""
     listen: ListenAddresses
     """Where: one of Twisted's endpoint descriptions or `udp:` in the same form, or a list."""
@@ -157,12 +167,15 @@ class Settings(Section):
     def _tls_fits(self) -> Settings:
         for _, listen in self.addresses():
             if listen.begins_with_tls and self.tls is None:
-                raise ValueError(f"{listen} begins with TLS, which needs a certificate: give tls")
+                raise InvalidValue(
+                    "{listen} begins with TLS, which needs a certificate: give tls", listen=listen
+                )
         tied = self.allow and all(map(names_addresses, self.allow))
         if self.tls is not None and self.tls.is_old and not tied:
-            raise ValueError(
-                f"tls.minimum_version {self.tls.minimum_version} is for old devices only: allow has"
-                " to name their addresses, or networks of at most 256 of them (/24; /64 of IPv6)"
+            raise InvalidValue(
+                "tls.minimum_version {version} is for old devices only: allow has to name their"
+                " addresses, or networks of at most 256 of them (/24; /64 of IPv6)",
+                version=self.tls.minimum_version,
             )
         return self
 
@@ -189,6 +202,9 @@ class Hosted:
             begin in clear though the service has `tls`.
         state: a few words of its state for the status page, read when that is asked for.
         ready: whether it can serve, for `/readyz`; an error text is the reason why not.
+        preload: imports the modules that are otherwise imported late. It is called where the
+            process is about to become another user, or to enter a chroot, and could not read them
+            later.
     """
 
     stream: StreamFactory | None = None
@@ -201,6 +217,7 @@ class Hosted:
     starts_tls: bool = False
     state: Callable[[], str] | None = None
     ready: Callable[[], str | None] | None = None
+    preload: Callable[[], object] | None = None
 
 
 LabelledCounter: TypeAlias = tuple[

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from netserve.config.document import Document, Way, dotted
+from netserve.config.document import Document
 from netserve.config.listen import Listen
 from netserve.config.listen_kinds import OPTIONS
 from netserve.config.sentences import nearest
+from netserve.config.tree import Way
+from netserve.errors import InvalidValue
 
 _KINDS: Final = (*OPTIONS, "haproxy")
 _ANY: Final = frozenset({"", "0.0.0.0", "::"})
@@ -51,7 +53,8 @@ def report_unknown_kinds(
         if kind not in _KINDS:
             known = (*_KINDS, *sorted({plugin.lower() for plugin in plugins()} - {*_KINDS}))
             if kind not in known:
-                document.report(way, f"unknown kind of address {kind}:; {nearest(kind, known)}")
+                what = "unknown kind of address {kind}:; " + nearest(kind, known)
+                document.report(way, InvalidValue(what, kind=kind))
 
 
 def report_clashes(document: Document, addresses: Iterable[tuple[Way, Listen]]) -> None:
@@ -65,10 +68,10 @@ def report_clashes(document: Document, addresses: Iterable[tuple[Way, Listen]]) 
         for other, earlier in others:
             if socket.clashes(other):
                 line, own_line = document.line_of(earlier), document.line_of(way)
-                where = dotted(document.known(earlier))
+                where = document.path(earlier)
                 there = "on the same line" if line == own_line else f"on line {line}"
-                what = f"{listen} is already taken by {where} {there}"
-                document.report(way, what)
+                what = f"{{listen}} is already taken by {where} {there}"
+                document.report(way, InvalidValue(what, listen=listen))
                 break
         else:
             others.append((socket, way))

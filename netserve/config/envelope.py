@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from netserve.config.listen import Listen
-from netserve.config.types import Duration, FilePath, Section
+from netserve.config.types import Duration, FilePath, Section, Shown
+from netserve.errors import InvalidValue
 from netserve.packet.settings import PacketSettings
 
 SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
@@ -23,7 +24,7 @@ def _is_loopback(listen: Listen) -> Listen:
     except ValueError:
         address = None
     if listen.kind not in {"tcp", "tcp6"} or address is None or not address.is_loopback:
-        raise ValueError(
+        raise InvalidValue(
             "the status port listens on a loopback address by TCP only;"
             " write tcp:7000:interface=127.0.0.1"
         )
@@ -48,9 +49,9 @@ class ProcessSettings(Section):
     """The log."""
     status: Annotated[Listen, AfterValidator(_is_loopback)] | None = None
     """Where the status port listens (health, metrics, a page); a loopback address."""
-    user: str | None = None
+    user: Annotated[str, Shown()] | None = None
     """The user that the process becomes when all sockets are bound; it has to start as root."""
-    group: str | None = None
+    group: Annotated[str, Shown()] | None = None
     """The group that goes with it; the default is the user's own."""
     drain: Duration = 10.0
     """Time that connections have to finish when the process stops."""
@@ -58,7 +59,7 @@ class ProcessSettings(Section):
     @model_validator(mode="after")
     def _check_group(self) -> ProcessSettings:
         if self.group is not None and self.user is None:
-            raise ValueError("group goes with a user; name the user, too")
+            raise InvalidValue("group goes with a user; name the user, too")
         return self
 
 
@@ -69,5 +70,5 @@ class Envelope(Section):
     """The process."""
     packet: PacketSettings = PacketSettings()
     """What packets may be sent and listened to."""
-    services: dict[str, Any]
+    services: dict[Annotated[str, Shown()], Any]
     """Each service by its name."""

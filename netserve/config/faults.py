@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 from pydantic import Tag
 from pydantic_core import ErrorDetails
 
-from netserve.config.document import Way
 from netserve.config.shapes import Shape, fields, shape_of_key
+from netserve.config.tree import Way
 
 NO_BRANCH: Final = "no_branch"
 """The kind of a fault where a value fits none of the types that it may have."""

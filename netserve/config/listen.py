@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from netserve.config.listen_kinds import INSIDE_HAPROXY, values_by_name
 from netserve.config.types import json_one_or_many, one_or_many
+from netserve.errors import InvalidValue
 
 
 class Listen:
@@ -52,20 +53,22 @@ class Listen:
         first, *rest = _split_description(description)
         self.kind = first[1]
         if first[0] is not None or not re.fullmatch(r"[a-z][a-z0-9_+-]*", self.kind) or not rest:
-            raise ValueError(
+            raise InvalidValue(
                 "not an address to listen on; write for example tcp:7007:interface=127.0.0.1,"
                 " udp:7007 or unix:/run/name.sock"
             )
         if self.kind in self.PORT_KINDS:
             port = next((value for name, value in rest if name in {None, "port"}), "")
             if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
-                raise ValueError(f"not a port: {port!r}; a port is a number from 0 to 65535")
+                raise InvalidValue(
+                    "not a port: {port}; a port is a number from 0 to 65535", port=repr(port)
+                )
         self.values = values_by_name(self.kind, rest)
         self.inside = self
         if self.kind == "haproxy":
             if rest[0][1] not in INSIDE_HAPROXY:
                 known = ", ".join(f"{kind}:" for kind in INSIDE_HAPROXY)
-                raise ValueError(f"haproxy: stands before one of {known}")
+                raise InvalidValue("haproxy: stands before one of " + known)
             self.inside = Listen(description.partition(":")[2])
 
     @property
@@ -77,6 +80,11 @@ class Listen:
     def begins_with_tls(self) -> bool:
         """Whether connections have the service's TLS from their first byte, in any case."""
         return self.kind in self.TLS_KINDS
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether connections are never in clear here."""
+        return self.begins_with_tls or self.inside.kind == "ssl"
 
     @property
     def port(self) -> int | None:
@@ -108,7 +116,7 @@ class Listen:
                 return value
             if isinstance(value, str):
                 return cls(value)
-            raise ValueError("not an address to listen on; write for example tcp:7007")
+            raise InvalidValue("not an address to listen on; write for example tcp:7007")
 
         return core_schema.no_info_plain_validator_function(check)
 
@@ -141,9 +149,9 @@ def _split_description(text: str) -> list[tuple[str | None, str]]:
 
 def _not_empty(value: tuple[Listen, ...]) -> tuple[Listen, ...]:
     if not value:
-        raise ValueError("at least one address is needed")
+        raise InvalidValue("at least one address is needed")
     if len(set(value)) != len(value):
-        raise ValueError("the same address twice")
+        raise InvalidValue("the same address twice")
     return value
 
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Final
 
+from netserve.errors import InvalidValue
+
 _TCP: Final = ("port", "interface", "backlog")
 _TCP6: Final = ("port", "backlog", "interface")
 
@@ -39,6 +41,9 @@ _FORMS: Final = {
     "address": (r"(?s:.+)", "a path"),
 }
 
+_ANY_VERSION: Final = ("SSLv23_METHOD", "TLS_METHOD", "TLS_SERVER_METHOD")
+"""OpenSSL's methods that agree on a version, which is what is done in any case."""
+
 Part = tuple[str | None, str]
 """A name, where it has one, and a value."""
 
@@ -62,15 +67,18 @@ def values_by_name(kind: str, parts: Sequence[Part]) -> dict[str, str]:
     given: dict[str, str] = {}
     for position, (name, value) in enumerate(parts):
         if name is None and (position >= len(names) or any(n for n, _ in parts[:position])):
-            what = f"{value!r} has no name; " if value else ""
-            raise ValueError(f"{what}a colon inside of a value is written \\:")
+            if not value:
+                raise InvalidValue("a colon inside of a value is written \\:")
+            raise InvalidValue(
+                "{value} has no name; a colon inside of a value is written \\:", value=repr(value)
+            )
         key = names[position] if name is None else name
         if key not in names:
             near = get_close_matches(key, names, n=1, cutoff=0.6)
             known = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-            raise ValueError(f"{kind}: has no option {key}; {known}")
+            raise InvalidValue("{kind}: has no option {key}; " + known, kind=kind, key=key)
         if key in given:
-            raise ValueError(f"{key} stands there twice")
+            raise InvalidValue("{key} stands there twice", key=key)
         given[key] = value
     _check_values(kind, given)
     return given
@@ -79,10 +87,15 @@ def values_by_name(kind: str, parts: Sequence[Part]) -> dict[str, str]:
 def _check_values(kind: str, given: dict[str, str]) -> None:
     if kind == "systemd":
         if "domain" not in given or ("index" in given) == ("name" in given):
-            raise ValueError("write systemd:domain=INET:index=0, or name=… in place of index")
+            raise InvalidValue("write systemd:domain=INET:index=0, or name=… in place of index")
     elif "address" in OPTIONS[kind] and "address" not in given:
-        raise ValueError(f"a path is missing; write {kind}:/run/name.sock")
+        raise InvalidValue("a path is missing; write {kind}:/run/name.sock", kind=kind)
+    if "dhParameters" in given or given.get("sslmethod", _ANY_VERSION[0]) not in _ANY_VERSION:
+        raise InvalidValue(
+            "ssl: speaks TLS 1.2 and newer, without finite-field Diffie-Hellman; leave sslmethod"
+            " and dhParameters out, or write tls: and give the service a section tls"
+        )
     for name, value in given.items():
         form, words = _FORMS.get(name, (r"(?s:.*)", ""))
         if not re.fullmatch(form, value):
-            raise ValueError(f"{name}={value}: expected {words}")
+            raise InvalidValue("{name}={value}: expected " + words, name=name, value=value)

@@ -16,14 +16,16 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from netserve.config import tags
 from netserve.config.addresses import report_clashes, report_unknown_kinds
-from netserve.config.document import Document, Way
+from netserve.config.disclosure import disclose
+from netserve.config.document import Document
 from netserve.config.envelope import SERVICE_NAME, Envelope, ProcessSettings
-from netserve.config.explain import explain, hide_secrets
+from netserve.config.explain import explain
 from netserve.config.listen import Listen
 from netserve.config.nodes import Unreadable, compose
 from netserve.config.sentences import kind_of, nearest
 from netserve.config.shapes import Shape
 from netserve.config.source import read_text
+from netserve.config.tree import Way
 from netserve.config.types import FilePath
 from netserve.errors import ConfigError, PluginError, Problem
 from netserve.packet.settings import PacketSettings
@@ -81,13 +83,14 @@ class Configuration:
     services: tuple[ServiceConfiguration, ...]
     document: Document = field(repr=False)
 
-    def problem(self, path: Way, what: str) -> Problem:
+    def problem(self, path: Way, what: str | ValueError) -> Problem:
         """A problem that shows when the file is put to use, at its place in the file.
 
         Arguments:
             path: the keys and indexes to the value, such as ``("services", "echo", "listen", 1)``;
                 where the file lacks it (a default), the nearest one above is pointed at.
-            what: what is wrong, and what would be right.
+            what: what is wrong, and what would be right. Of a text, all is shown; of an error, what
+                cannot be a secret.
         """
         return self.document.problem(path, what)
 
@@ -151,6 +154,8 @@ def load_state(path: Path) -> Path:
     except Unreadable:
         raise ConfigError(document.problems()) from None
     way = ("netserve", "state")
+    if document.root is not None:
+        disclose(document.root, {(): Shape(Envelope)})
     data = document.root.plain() if document.root else None
     section = data.get(way[0]) if isinstance(data, dict) else None
     state = ProcessSettings.model_fields["state"].default
@@ -182,6 +187,8 @@ def load_packet(path: Path) -> PacketSettings:
         compose(document, tags.for_file(folder))
     except Unreadable:
         raise ConfigError(document.problems()) from None
+    if document.root is not None:
+        disclose(document.root, {(): Shape(Envelope)})
     data = document.root.plain() if document.root else None
     section = data.get("packet", {}) if isinstance(data, dict) else {}
     section_way: Way = ("packet",)
@@ -203,7 +210,8 @@ class _Loader:
     folder: Path
 
     def load(self) -> tuple[Envelope | None, tuple[ServiceConfiguration, ...]]:
-        data = self.document.root.plain() if self.document.root else None
+        root = self.document.root
+        data = root.plain() if root else None
         if not isinstance(data, dict):
             what = "the file has to be a mapping with the keys netserve and services"
             self.document.report(
@@ -211,48 +219,61 @@ class _Loader:
                 what if data is not None else "the file is empty; it needs a section `services:`",
             )
             return None, ()
+        named = data.get("services")
+        services: Mapping[str, Any] = named if isinstance(named, dict) else {}
+        plugins = self._plugins(services)
+        self._disclose(plugins)
         # With the section left out, its defaults have to be validated too: `state` is a path.
         envelope = self._validate((), Envelope, {"netserve": {}, **data})
-        services = data.get("services")
-        loaded: list[ServiceConfiguration] = []
-        if isinstance(services, dict):
-            if not services and not self.document.has_problem_at(("services",)):
-                self.document.report(("services",), "no service here; there has to be one", "key")
-            for name, options in services.items():
-                service = self._service(name, options)
-                loaded += [service] if service else []
+        if named == {} and not self.document.has_problem_at(("services",)):
+            self.document.report(("services",), "no service here; there has to be one", "key")
+        loaded = [
+            ServiceConfiguration(name, plugin, settings)
+            for name, plugin in plugins.items()
+            if plugin is not None
+            and (settings := self._validate(("services", name), plugin.settings, services[name]))
+        ]
         process = envelope.netserve if envelope else None
         addresses = tuple(_addresses(process, loaded))
         report_unknown_kinds(self.document, addresses, self.plugins.address_kinds)
         report_clashes(self.document, addresses)
         return envelope, tuple(loaded)
 
+    def _plugins(self, services: Mapping[str, Any]) -> dict[str, ProtocolPlugin[Any] | None]:
+        """The protocol of each service; None where there is none for what the file has."""
+        found: dict[str, ProtocolPlugin[Any] | None] = {}
+        for name, options in services.items():
+            way = ("services", name)
+            if not SERVICE_NAME.fullmatch(name):
+                what = (
+                    "not a name for a service; it begins with a small letter, and has small"
+                    " letters, digits, - and _, 63 at most"
+                )
+                self.document.report(way, what, "key")
+            if isinstance(options, dict):
+                found[name] = self._plugin(way, options)
+            else:
+                what = "a service is a mapping with protocol and listen"
+                self.document.report(way, f"{what}, not {kind_of(options)}" if options else what)
+        return found
+
+    def _disclose(self, plugins: Mapping[str, ProtocolPlugin[Any] | None]) -> None:
+        """Say what of the file may be shown, before anything of it is."""
+        sections: dict[Way, Shape] = {(): Shape(Envelope)}
+        partly_known: list[Way] = []
+        for name, plugin in plugins.items():
+            way = ("services", name)
+            sections[way] = Shape(Settings if plugin is None else plugin.settings)
+            partly_known += [way] if plugin is None else []
+        if self.document.root is not None:
+            disclose(self.document.root, sections, partly_known)
+
     def _validate(self, way: Way, model: type[M], data: Mapping[str, Any]) -> M | None:
-        hide_secrets(self.document, way, Shape(model), data)
         try:
             return model.model_validate(data, context={"folder": self.folder})
         except ValidationError as error:
             explain(self.document, way, Shape(model), data, error)
             return None
-
-    def _service(self, name: str, options: object) -> ServiceConfiguration | None:
-        way = ("services", name)
-        if not SERVICE_NAME.fullmatch(name):
-            what = (
-                "not a name for a service; it begins with a small letter, and has small letters,"
-                " digits, - and _, 63 at most"
-            )
-            self.document.report(way, what, "key")
-        if not isinstance(options, dict):
-            what = "a service is a mapping with protocol and listen"
-            self.document.report(way, f"{what}, not {kind_of(options)}" if options else what)
-            return None
-        plugin = self._plugin(way, options)
-        if plugin is None:
-            hide_secrets(self.document, way, Shape(Settings), options)
-            return None
-        settings = self._validate(way, plugin.settings, options)
-        return ServiceConfiguration(name, plugin, settings) if settings is not None else None
 
     def _plugin(self, way: Way, options: Mapping[str, Any]) -> ProtocolPlugin[Any] | None:
         name = options.get("protocol")
@@ -266,7 +287,10 @@ class _Loader:
         try:
             return self.plugins.find(name, self.folder)
         except PluginError as error:
-            self.document.report((*way, "protocol"), str(error))
+            what = str(error)
+            if self.document.is_tagged((*way, "protocol")):
+                what = f"no protocol of this name can be used; {nearest('', self.plugins.names())}"
+            self.document.report((*way, "protocol"), what)
             return None
 
 

@@ -12,18 +12,16 @@ YAML 1.2 has none.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Any, Final, NoReturn, TypeAlias
 
 import yaml
 
-from netserve.config.document import Document, Entry, Node, Way, quoted
+from netserve.config.document import Document
 from netserve.config.scalars import Scalar, resolve, resolve_as
-from netserve.config.syntax import (
-    find_not_printable,
-    hide_secrets_of_broken,
-    report_syntax_error,
-)
-from netserve.config.tags import KNOWN, Tags
+from netserve.config.syntax import find_not_printable, report_syntax_error
+from netserve.config.tags import KNOWN, Tags, is_reference
+from netserve.config.tree import Entry, Node, Style, Way
 
 MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 50_000
@@ -33,6 +31,9 @@ _Event: TypeAlias = Any
 
 _CORE: Final = "tag:yaml.org,2002:"
 _CORE_SCALARS: Final = frozenset({"str", "int", "float", "bool", "null"})
+_STYLES: Final[dict[str | None, Style]] = {
+    None: "plain", "": "plain", "|": "block", ">": "block",
+}  # fmt: skip
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -52,14 +53,8 @@ def compose(document: Document, tags: Tags) -> None:
     """
     if bad := find_not_printable(document.text):
         document.report_at(bad.start(), (), f"the character U+{ord(bad[0]):04X} cannot stand here")
-        hide_secrets_of_broken(document)
         raise Unreadable
-    try:
-        document.root = _Composer(document, tags).compose()
-    except Unreadable:
-        hide_secrets_of_broken(document)
-        raise
-    document.hide_by_keys()
+    document.root = _Composer(document, tags).compose()
 
 
 class _Composer:
@@ -129,11 +124,15 @@ class _Composer:
     def _alias(self, event: _Event, way: Way) -> Node:
         index = event.start_mark.index
         name: str = event.anchor
-        if name not in self._anchors:
-            self._stop(index, way, f"there is no anchor &{name} before this alias")
-        node = self._anchors[name]
+        node = self._anchors.get(name)
         if node is None:
-            self._stop(index, way, f"the alias *{name} stands inside of its own anchor")
+            # The name is not told: it may be an unquoted text that begins with a star.
+            what = "there is no anchor for this alias before it; put a text that begins with * in"
+            what += " quotes"
+            if name in self._anchors:
+                what = "this alias stands inside of its own anchor"
+            self._document.report_at(index, way, what)
+            return Node(index, event.end_mark.index, "")
         self._count(node.weight - 1, index, way)
         if len(way) + node.height > MAX_DEPTH:
             self._stop(index, way, f"nested more than {MAX_DEPTH} deep by this alias")
@@ -145,21 +144,25 @@ class _Composer:
         weight, height = 1, 0
         while not isinstance(key_event := self._event(), yaml.MappingEndEvent):
             key = self._key(key_event, way)
+            start, end = key_event.start_mark.index, key_event.end_mark.index
+            if key is not None:
+                span = self._document.source.span(start, end)
+                if key_event.anchor:
+                    span.allow(False)  # its name stands there, too
             node = self._node(self._event(), (*way, key or ""))
-            start = key_event.start_mark.index
             if key in entries:
-                line = self._document.position(entries[key].start)[0]
+                line = self._document.position(entries[key].span.start)[0]
                 what = f"the same key again; it is already on line {line}"
                 self._document.report_at(start, (*way, key), what)
+                span.first = entries[key].span
             if key is None or key in entries:
-                # It has no place in the tree, so that nobody can tell whether it is a secret.
-                self._document.hide_text(node.start, node.end)
-                continue
-            entries[key] = Entry(start, node)
+                continue  # it has no place in the tree, so that it is not shown
+            entries[key] = Entry(span, node)
             weight += node.weight
             height = max(height, node.height + 1)
         end = self._end(event, key_event)
-        return Node(event.start_mark.index, end, entries, weight, height)
+        style: Style = "flow" if event.flow_style else "block"
+        return Node(event.start_mark.index, end, entries, weight, height, style=style)
 
     def _sequence(self, event: _Event, way: Way) -> Node:
         self._check_collection_tag(event, "seq", way)
@@ -183,7 +186,7 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             what = "a key cannot be an alias; write it out"
         elif not isinstance(event, yaml.ScalarEvent):
-            self._document.hide_by_keys(self._node(event, (*way, "")))
+            self._node(event, (*way, ""))
             what = "a key has to be a plain text, not a list or a mapping; put it in quotes"
         elif event.tag not in {None, "!", f"{_CORE}str"}:
             what = "a key has no tag; write it out"
@@ -201,14 +204,20 @@ class _Composer:
 
     def _scalar(self, event: _Event, way: Way) -> Node:
         start, end = event.start_mark.index, event.end_mark.index
-        if event.tag in KNOWN and ":-" not in event.value:
-            self._document.show_tag(start, end)
+        is_tagged = event.tag in KNOWN
+        reference = is_tagged and not event.anchor and is_reference(event.tag, event.value)
+        span = self._document.source.span(start, end, is_reference=reference)
+        if event.anchor:
+            span.allow(False)  # its name stands there, too
         try:
             value = self._value(event)
         except ValueError as error:
             self._document.report_at(start, way, str(error))
+            span.allow(False)  # it may have an unknown tag, too
             value = ""
-        return Node(start, end, value)
+        is_long = event.start_mark.line != event.end_mark.line
+        style: Style = "block" if is_long else _STYLES.get(event.style, "quoted")
+        return Node(start, end, value, span=span, style=style, is_tagged=is_tagged)
 
     def _value(self, event: _Event) -> Scalar:
         tag, text = event.tag, event.value
@@ -219,9 +228,7 @@ class _Composer:
         if tag == "!":
             return str(text)
         if tag in KNOWN:
-            value = self._tags.resolve(tag, text)
-            self._document.from_tags.add(value)
-            return value
+            return self._tags.resolve(tag, text)
         kind = tag.removeprefix(_CORE)
         if kind in _CORE_SCALARS and tag != kind:
             return resolve_as(kind, text)
@@ -238,5 +245,8 @@ class _Composer:
 
 
 def _unknown_tag(tag: str) -> str:
-    name = tag.replace(_CORE, "!!", 1)
-    return f"unknown tag {quoted(name)[1:-1]}; known are {', '.join(KNOWN)}"
+    """What is said of a tag; it may be an unquoted text that begins with an exclamation mark."""
+    known = f"known are {', '.join(KNOWN)}; put a text that begins with ! in quotes"
+    if near := get_close_matches(tag, KNOWN, n=1, cutoff=0.7):
+        known = f"did you mean {near[0]}?"
+    return f"unknown tag; {known}"

@@ -1,16 +1,30 @@
-"""Which keys look as if their value were a secret, so that no error shows it.
+"""Where in a file a secret may stand, judged by types and by names.
 
-A key that the model knows is judged by its type as well; this is for those that it does not
-know (``pasword: hunter2``), for plain mappings such as HTTP headers, and for files whose
-syntax is so wrong that there is no model to ask.
+Errors show a value only where no secret can be. That is told by the types of the options
+(`holds_no_secret`), and as a second opinion by their names: a plugin may have an option `pin` that
+is a number.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from difflib import SequenceMatcher
 from functools import lru_cache
-from typing import Final
+from pathlib import PurePath
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from netserve.config.listen import Listen
+from netserve.config.shapes import Shape, fields
+from netserve.config.types import Rate, Secret, Shown
+
+HARMLESS: Final = (
+    bool, int, float, type(None), PurePath, Listen, Rate, ipaddress.IPv4Network,
+    ipaddress.IPv6Network,
+)  # fmt: skip
+"""Types whose values are no secrets."""
 
 _WORDS: Final = frozenset(
     {"apikey", "authorization", "bearer", "cookie", "credentials", "otp", "pass", "passwd"}
@@ -22,8 +36,51 @@ _NEAR: Final = ("password", "passphrase", "secret", "token", "credential")
 _NEAR_ENOUGH: Final = 0.75
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _KEYS: Final = re.compile(r"[a-z][-_.]?key$", re.IGNORECASE)
-_KEY_AND_COLON: Final = re.compile(r"([A-Za-z][\w.-]*)[\"']?\s*[:=]\s?")
-_URL_LOGIN: Final = re.compile(r"(?<=://)[^\s/@\"']+(?=@)")
+
+
+_judged: Final[dict[type[BaseModel], bool]] = {}
+
+
+def holds_no_secret(shape: Shape) -> bool:
+    """Whether nothing that this type takes can be a secret, nor anything in it."""
+    return all(map(_is_harmless, shape.leaves))
+
+
+def _is_harmless(leaf: Shape) -> bool:
+    if any(isinstance(item, Shown) for item in leaf.metadata) or leaf.choices:
+        return True
+    if leaf.model:
+        return _has_no_secret(leaf.model)
+    if leaf.item:
+        return holds_no_secret(leaf.item)
+    if leaf.value and leaf.key:
+        return holds_no_secret(leaf.key) and holds_no_secret(leaf.value)
+    base: Any = leaf.base
+    return isinstance(base, type) and issubclass(base, HARMLESS)
+
+
+def _has_no_secret(model: type[BaseModel]) -> bool:
+    if model not in _judged:
+        _judged[model] = True  # while its options are looked at, among which it may be itself
+        _judged[model] = all(
+            holds_no_secret(Shape.of_field(field)) and not looks_secret(name)
+            for name, field in fields(model)
+        )
+    return _judged[model]
+
+
+def shows_in_repr(model: type[BaseModel], name: str | None, value: object) -> bool:
+    """Whether a section's repr may show the value of an option."""
+    field = model.model_fields.get(name or "")
+    if field is None or value is None or _hides_itself(value):
+        return True
+    return holds_no_secret(Shape.of_field(field)) and not looks_secret(field.alias or name or "")
+
+
+def _hides_itself(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_hides_itself, value))
+    return isinstance(value, (BaseModel, Secret))
 
 
 @lru_cache(maxsize=1024)
@@ -39,24 +96,3 @@ def looks_secret(key: str) -> bool:
 
 def _is_near(word: str, secret: str) -> bool:
     return len(word) > 3 and SequenceMatcher(None, word, secret).ratio() >= _NEAR_ENOUGH
-
-
-def spans_in_line(line: str, *, whole: bool) -> list[tuple[int, int]]:
-    """Where a line shows secrets, judged by nothing but its text.
-
-    Arguments:
-        line: a line of a file.
-        whole: also what stands behind a key that looks secret, up to the line's end. Where the
-            syntax is right the tree tells it better.
-
-    Returns:
-        begin and end of each span, in characters.
-    """
-    spans = [match.span() for match in _URL_LOGIN.finditer(line)]
-    if whole:
-        spans += [
-            (match.end(), len(line))
-            for match in _KEY_AND_COLON.finditer(line)
-            if looks_secret(match[1])
-        ]
-    return spans

@@ -53,11 +53,14 @@ _CONSTRAINTS: Final = {
 }
 
 
-def sentence(fault: Fault) -> str:
-    """One line about a fault. Of the value it has at most what a validator of its own says."""
+def sentence(fault: Fault, *, shows: bool) -> str:
+    """One line about a fault that a type has found.
+
+    Arguments:
+        fault: it.
+        shows: whether the value may be repeated.
+    """
     kind = fault.kind
-    if kind in {"value_error", "assertion_error"}:
-        return _one_line(str(fault.context.get("error") or "not a value that fits"))
     if kind == "missing":
         return _missing(fault)
     if kind == "extra_forbidden":
@@ -67,10 +70,10 @@ def sentence(fault: Fault) -> str:
     if kind == "union_tag_not_found":
         return f"{discriminator(fault.context)} is missing, which tells what this is"
     if kind in _EXPECTED or kind == NO_BRANCH:
-        return _wrong_type(fault)
+        return _wrong_type(fault, shows=shows)
     if kind in _CONSTRAINTS:
         return _CONSTRAINTS[kind].format_map(fault.context)
-    return _one_line(fault.message[:1].lower() + fault.message[1:])
+    return f"not a value that fits ({kind.replace('_', ' ')})"
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -117,10 +120,11 @@ def _not_a_choice(fault: Fault) -> str:
     return f"{what}; did you mean {near[0]}?" if near else what
 
 
-def _wrong_type(fault: Fault) -> str:
+def _wrong_type(fault: Fault, *, shows: bool) -> str:
     expected = _EXPECTED.get(fault.kind) or (_right(fault.shape) if fault.shape else "another")
     if fault.kind == "bool_type" and (right := _YES_AND_NO.get(str(fault.value).lower())):
-        return f"expected true or false; {fault.value} is a text, write {right}"
+        value = fault.value if shows else "this"
+        return f"expected true or false; {value} is a text, write {right}"
     if fault.kind in {"model_type", "model_attributes_type"} and fault.shape and fault.shape.model:
         names = [name for name, _ in fields(fault.shape.model)]
         expected += f" with {', '.join(names)}"
@@ -158,7 +162,3 @@ def _takes(shape: Shape) -> str:
     if words[:7] in {"list of", "true or", "nothing", "anythin"} or ":" in words:
         return words if words[:7] != "list of" else f"a {words}"
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

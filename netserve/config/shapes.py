@@ -120,6 +120,13 @@ class Shape:
         return Shape(Any) if self.base in _MAPPINGS else None
 
     @property
+    def key(self) -> Shape | None:
+        """What the keys of a plain mapping are; None where this is none."""
+        if typing.get_origin(self.base) in _MAPPINGS:
+            return Shape.of(typing.get_args(self.base)[0])
+        return Shape(str) if self.base in _MAPPINGS else None
+
+    @property
     def choices(self) -> tuple[Any, ...]:
         """The values of a `Literal`."""
         return typing.get_args(self.base) if typing.get_origin(self.base) is Literal else ()

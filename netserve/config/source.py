@@ -36,7 +36,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8-sig", "replace").replace("\r\n", "\n")
         lines = before.replace("\r", "\n").split("\n")
-        what = f"not a text in UTF-8: the byte 0x{data[error.start]:02X} cannot stand here"
+        what = "not a text in UTF-8: the byte here is of another encoding"
         raise _problem(path, what, len(lines), len(lines[-1]) + 1) from None
 
 

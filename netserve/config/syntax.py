@@ -1,7 +1,8 @@
 """What the YAML parser complains about, in the words of someone who writes config files.
 
 PyYAML says where it stopped; where the mistake began is often in its context mark. Each of its
-sentences is known here by the piece that does not change.
+sentences is known here by the piece that does not change. Nothing of the text is repeated: without
+a tree, nobody can tell what in it is a secret.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Final
 import yaml
 
 from netserve.config.document import Document
-from netserve.config.secrets import looks_secret
 
 # The piece of PyYAML's problem, whether the place is where the context began, and our sentence.
 _SENTENCES: Final = (
@@ -47,7 +47,11 @@ _SENTENCES: Final = (
     ("expected ',' or '}'", True, "this mapping is not closed; a comma or } is missing"),
     ("found unexpected end of stream", True, "this quote is not closed"),
     ("found unexpected document separator", True, "this quote is not closed"),
-    ("found unknown escape character", False, ""),
+    (
+        "found unknown escape character",
+        False,
+        "a backslash means nothing before this character; write \\\\, or use single quotes",
+    ),
     ("expected escape sequence", False, "not an escape; write \\x41, \\u0041 or \\U00000041"),
     ("sequence entries are not allowed", False, "a list cannot begin here; put it on a new line"),
     ("mapping keys are not allowed", False, "a key cannot begin here; put it on a new line"),
@@ -56,23 +60,14 @@ _SENTENCES: Final = (
     ("found undefined tag handle", False, "an unknown tag; known are !env, !file, !credential"),
     ("expected a comment or a line break", False, "text behind | or >; it begins on the next line"),
     ("chomping or indentation indicators", False, "text behind | or >; it begins on the next line"),
-    ("cannot start any token", False, ""),
+    ("cannot start any token", False, "a text cannot begin with %, @ or `; put it in quotes"),
     ("found duplicate YAML directive", False, "a second %YAML line"),
     ("found incompatible YAML document", False, "not YAML 1.2"),
 )
 _NOT_PRINTABLE: Final = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-_OPENING: Final = (
-    yaml.BlockMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.FlowSequenceStartToken,
-)
-_CLOSING: Final = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
-_ESCAPE: Final = re.compile(r"found unknown escape character (.+)")
 _KEY_ALONE: Final = re.compile(r"\s*[\w.-]+")
-_CHARACTER: Final = re.compile(r"found character (.+) that cannot start any token")
 
 
 def report_syntax_error(document: Document, error: yaml.MarkedYAMLError) -> None:
@@ -81,25 +76,15 @@ def report_syntax_error(document: Document, error: yaml.MarkedYAMLError) -> None
     for piece, at_context, sentence in _SENTENCES:
         if piece in problem:
             mark = error.context_mark if at_context and error.context_mark else error.problem_mark
-            what = sentence or _with_character(problem)
+            what = sentence
             if piece == "mapping values are not allowed" and mark is not None:
                 what = _key_in_text(document, mark.index) or what
             break
     else:
-        mark, what = error.problem_mark or error.context_mark, f"not valid YAML: {problem}"
+        # PyYAML's own sentence may have a part of the text in it.
+        mark, what = error.problem_mark or error.context_mark, "this is not valid YAML"
     index = mark.index if mark else 0
     document.report_at(_last_character(document.text, index), (), what)
-
-
-def _with_character(problem: str) -> str:
-    if match := _ESCAPE.fullmatch(problem):
-        return (
-            f"a backslash before {match[1]} means nothing in double quotes;"
-            " write \\\\ for a backslash, or use single quotes"
-        )
-    if match := _CHARACTER.fullmatch(problem):
-        return f"a text cannot begin with {match[1]}; put it in quotes"
-    return f"not valid YAML: {problem}"
 
 
 def _key_in_text(document: Document, index: int) -> str:
@@ -118,37 +103,6 @@ def _key_in_text(document: Document, index: int) -> str:
 def _last_character(text: str, index: int) -> int:
     """The index, or where it is the end of the text, the end of the last line with anything."""
     return index if index < len(text) else len(text.rstrip("\n\r \t"))
-
-
-def hide_secrets_of_broken(document: Document) -> None:
-    """Hide what may be a secret in a document that has no tree.
-
-    The tokens up to the problem tell what stands behind a key that looks secret, be it a text or
-    a whole collection; on the line of the problem, where they end, the text itself has to tell.
-    """
-    document.broken = True
-    end = document.end_of_excerpts()
-    secret_from: int | None = None
-    is_key = False
-    inside = 0  # collections that are open behind such a key
-    try:
-        for token in yaml.scan(_NOT_PRINTABLE.sub("?", document.text), Loader=yaml.SafeLoader):
-            if token.start_mark.index > end:
-                break
-            if secret_from is not None and (inside or isinstance(token, _OPENING)):
-                inside += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-            elif isinstance(token, yaml.KeyToken):
-                if secret_from is not None:
-                    document.hide_text(secret_from, token.start_mark.index)
-                is_key, secret_from = True, None
-            elif isinstance(token, yaml.ScalarToken) and is_key:
-                is_key = False
-                if looks_secret(token.value):
-                    secret_from = token.end_mark.index + 2  # behind the colon and its space
-    except (yaml.YAMLError, ValueError, OverflowError):
-        pass  # it is the problem that was noted
-    if secret_from is not None:
-        document.hide_text(secret_from, len(document.text))
 
 
 def find_not_printable(text: str) -> re.Match[str] | None:

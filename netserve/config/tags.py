@@ -10,7 +10,8 @@ tag                 value
 ``!credential N``   a systemd credential: the file N in $CREDENTIALS_DIRECTORY
 ==================  =============================================================
 
-No tag runs code, and none of these values is shown in an error.
+No tag runs code, and none of these values is shown in an error. What stands behind a tag is shown
+where it cannot be taken for the secret itself.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from netserve.config.types import expand_home
 MAX_FILE_SIZE: Final = 64 * 1024
 """Bytes that ``!file`` and ``!credential`` read at most."""
 
+_LONGEST_REFERENCE: Final = 255
 _ENV: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 
@@ -62,9 +64,15 @@ class Tags:
         if match[2] is not None:
             return value or match[2]
         if value is None:
+            if not is_reference("!env", text):
+                # Somebody may have put the secret in the place of a name.
+                raise ValueError(
+                    "this environment variable is not set; set it, or give a default:"
+                    " !env NAME:-default"
+                )
             raise ValueError(
-                f"the environment variable {match[1]} is not set; set it,"
-                f" or give a default: !env {match[1]}:-default"
+                f"the environment variable {text} is not set; set it,"
+                f" or give a default: !env {text}:-default"
             )
         return value
 
@@ -72,7 +80,7 @@ class Tags:
         if not text or "\0" in text:
             raise ValueError("write !file PATH")
         path = self.folder / expand_home(text)
-        return _read(path, f"the file {path}")
+        return _read(path, f"the file {path}" if is_reference("!file", text) else "this file")
 
     def _credential(self, text: str) -> str:
         if not text or "/" in text or "\0" in text or text in {".", ".."}:
@@ -81,9 +89,10 @@ class Tags:
         if not folder:
             raise ValueError(
                 "there is no $CREDENTIALS_DIRECTORY; systemd sets it for a unit"
-                f" with LoadCredential={text}:PATH"
+                f" with LoadCredential={text if is_reference('!credential', text) else 'NAME'}:PATH"
             )
-        return _read(Path(folder) / text, f"the credential {text}")
+        known = is_reference("!credential", text)
+        return _read(Path(folder) / text, f"the credential {text}" if known else "this credential")
 
 
 _RESOLVERS: Final[Mapping[str, Callable[[Tags, str], str]]] = {
@@ -94,6 +103,26 @@ _RESOLVERS: Final[Mapping[str, Callable[[Tags, str], str]]] = {
 
 KNOWN: Final = tuple(_RESOLVERS)
 """The tags that a file may have, beside YAML's own."""
+
+
+_WORDS: Final = "[a-z]+(?:[._-][A-Za-z0-9]+)+"
+_REFERENCES: Final[Mapping[str, re.Pattern[str]]] = {
+    "!env": re.compile("[A-Z_][A-Z0-9_]*|[A-Za-z]+(?:_[A-Za-z0-9]+)+"),
+    "!file": re.compile(rf"[^\n]*[/.][^\n]*|{_WORDS}"),
+    "!credential": re.compile(_WORDS),
+}
+"""What stands behind a tag where it is used as it is meant to be."""
+
+
+def is_reference(tag: str, text: str) -> bool:
+    """Whether a tagged scalar plainly says where a secret is, so that it may be shown itself.
+
+    Arguments:
+        tag: one of `KNOWN`.
+        text: what stands behind it. A name that could just as well be a secret is none, nor is one
+            with a default behind it.
+    """
+    return _REFERENCES[tag].fullmatch(text) is not None and len(text) <= _LONGEST_REFERENCE
 
 
 def for_file(folder: Path) -> Tags:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +30,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from netserve.errors import HIDDEN, InvalidValue
+
 
 class Section(BaseModel):
     """A mapping of the file: frozen, strict, closed to unknown keys."""
@@ -41,6 +44,13 @@ class Section(BaseModel):
         validate_default=False,
         arbitrary_types_allowed=True,
     )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What its repr shows: as errors do, only what cannot be a secret."""
+        from netserve.config.secrets import shows_in_repr  # noqa: PLC0415 - it needs this module
+
+        for name, value in super().__repr_args__():
+            yield name, value if shows_in_repr(type(self), name, value) else Secret("")
 
 
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -75,8 +85,10 @@ def parse_duration(value: object) -> float:
             seconds = float(sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts))
             if seconds <= 3650 * 86400:
                 return seconds
-            raise ValueError("longer than ten years")
-    raise ValueError("not a duration; write a number with its unit: 500ms, 5s, 10m, 4h, 1h30m, 5d")
+            raise InvalidValue("longer than ten years")
+    raise InvalidValue(
+        "not a duration; write a number with its unit: 500ms, 5s, 10m, 4h, 1h30m, 5d"
+    )
 
 
 def parse_size(value: object) -> int:
@@ -89,7 +101,9 @@ def parse_size(value: object) -> int:
         return value
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         return int(match[1]) * _SIZE_UNITS[match[2] or "B"]
-    raise ValueError("not a size; write bytes, or a number with its unit: 4096, 64KiB, 10MiB, 1GB")
+    raise InvalidValue(
+        "not a size; write bytes, or a number with its unit: 4096, 64KiB, 10MiB, 1GB"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +145,14 @@ def parse_rate(value: object) -> Rate:
         return value
     if isinstance(value, str) and (match := _RATE.fullmatch(value)) and int(match[1]):
         return Rate(int(match[1]), _RATE_UNITS[match[2]])
-    raise ValueError(
+    raise InvalidValue(
         "not a rate; write how many in which time: 20/second, 100/minute, 250/hour, 10000/day"
     )
 
 
 def _different_times(rates: tuple[Rate, ...]) -> tuple[Rate, ...]:
     if len({rate.seconds for rate in rates}) < len(rates):
-        raise ValueError("two rates for the same time; one of them is enough")
+        raise InvalidValue("two rates for the same time; one of them is enough")
     return rates
 
 
@@ -151,6 +165,15 @@ class Words:
     """
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """For `Annotated`: a text that cannot be a secret, such as the name of a host.
+
+    Errors about a file show what stands where no secret can be: numbers, choices, paths, networks,
+    addresses to listen on, and texts of this kind. Other texts are shown nowhere.
+    """
 
 
 TEXTS: Final = Words("text or list of texts")
@@ -194,7 +217,7 @@ class Secret:
         return self._value
 
     def __repr__(self) -> str:
-        return "***"
+        return HIDDEN
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
@@ -214,10 +237,10 @@ class Secret:
                 return value
             if isinstance(value, str):
                 return cls(value)
-            raise ValueError("not a text; put it in quotes, or use !env, !file or !credential")
+            raise InvalidValue("not a text; put it in quotes, or use !env, !file or !credential")
 
         return core_schema.no_info_plain_validator_function(
-            check, serialization=core_schema.plain_serializer_function_ser_schema(lambda _: "***")
+            check, serialization=core_schema.plain_serializer_function_ser_schema(lambda _: HIDDEN)
         )
 
     @classmethod
@@ -236,14 +259,27 @@ def expand_home(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ValueError(f"{path}: there is no user of this name") from None
+        raise InvalidValue(
+            "{path}: there is no user of this name",
+            otherwise="there is no user of the name after the ~",
+            path=path,
+        ) from None
+
+
+_LONGEST_NAME: Final = 255
+"""Characters of a part of a path; no file system has longer ones."""
 
 
 def _in_folder_of_file(value: object, info: ValidationInfo) -> Path:
-    if not isinstance(value, (str, Path)) or not str(value):
-        raise ValueError("not a path")
-    if "\0" in str(value):
-        raise ValueError("a path has no NUL in it")
+    text = str(value)
+    if not isinstance(value, (str, Path)) or not text:
+        raise InvalidValue("not a path")
+    if "\0" in text:
+        raise InvalidValue("a path has no NUL in it")
+    if "\n" in text or "-----BEGIN" in text or max(map(len, text.split("/"))) > _LONGEST_NAME:
+        raise InvalidValue(
+            "not a path; it may be what stands in a file: keep that in one, and write its path"
+        )
     folder = (info.context or {}).get("folder", Path())
     return Path(folder) / expand_home(value)
 
@@ -252,6 +288,27 @@ FilePath: TypeAlias = Annotated[
     Path, BeforeValidator(_in_folder_of_file), WithJsonSchema({"type": "string"})
 ]
 """A path; a relative one starts at the folder of the config file (context key ``folder``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """For `Annotated`: what a service does with a path for as long as it runs.
+
+    The start then finds out whether the user that the process becomes may do so. A path without
+    this is one that is read once, while the service is built.
+
+    Arguments:
+        access: ``read`` a file again, or ``write`` into a folder, which is made where it is
+            missing, and may have placeholders in braces in its path.
+    """
+
+    access: Literal["read", "write"]
+
+
+ReadPath: TypeAlias = Annotated[FilePath, Use("read")]
+"""A file that is read again while the service runs."""
+WrittenPath: TypeAlias = Annotated[FilePath, Use("write")]
+"""A folder that the service writes into while it runs."""
 
 
 def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -270,8 +327,10 @@ def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Networ
                 return ipaddress.IPv4Network((mapped, network.prefixlen - _IPV4_MAPPED.prefixlen))
             return network
     except ValueError as error:
-        raise ValueError(f"not a network: {error}") from None
-    raise ValueError("not a network; write an address or a network: 127.0.0.1, 10.0.0.0/8, ::1")
+        raise InvalidValue(
+            "not a network: {error}", otherwise="not a network", error=error
+        ) from None
+    raise InvalidValue("not a network; write an address or a network: 127.0.0.1, 10.0.0.0/8, ::1")
 
 
 Network: TypeAlias = Annotated[
@@ -316,11 +375,11 @@ def _parse_import_path(value: object) -> str:
         module, _, name = value.partition(":")
         if all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
             return value
-    raise ValueError("not the way to a Python object; write module:object")
+    raise InvalidValue("not the way to a Python object; write module:object")
 
 
 ImportPath: TypeAlias = Annotated[
-    str, BeforeValidator(_parse_import_path), WithJsonSchema({"type": "string"})
+    str, BeforeValidator(_parse_import_path), WithJsonSchema({"type": "string"}), Shown()
 ]
 """``package.module:object``; it is imported only when the service is built."""
 

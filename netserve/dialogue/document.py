@@ -11,14 +11,16 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from netserve.config import tags
-from netserve.config.document import Document, Way
-from netserve.config.explain import explain, hide_secrets
+from netserve.config.disclosure import disclose
+from netserve.config.document import Document
+from netserve.config.explain import explain
 from netserve.config.nodes import Unreadable, compose
 from netserve.config.shapes import Shape
 from netserve.config.source import read_text
+from netserve.config.tree import Way
 from netserve.config.types import Duration, FilePath, Section
 from netserve.dialogue.masks import NAMES
-from netserve.errors import ConfigError
+from netserve.errors import ConfigError, InvalidValue
 from netserve.wire.pattern import Pattern
 
 __all__ = ["Case", "CaseFile", "Cases", "Content", "Framing", "Mask", "Step", "load", "load_text"]
@@ -33,7 +35,9 @@ def _check_pattern(text: str) -> str:
 
 def _check_mask_name(name: str) -> str:
     if name not in NAMES:
-        raise ValueError(f"unknown mask; there are {', '.join(NAMES)}, or {{name: …, pattern: …}}")
+        raise InvalidValue(
+            f"unknown mask; there are {', '.join(NAMES)}, or {{name: …, pattern: …}}"
+        )
     return name
 
 
@@ -41,7 +45,7 @@ def _check_hex(text: str) -> str:
     try:
         bytes.fromhex(text)
     except ValueError:
-        raise ValueError("expected pairs of hexadecimal digits") from None
+        raise InvalidValue("expected pairs of hexadecimal digits") from None
     return text
 
 
@@ -49,7 +53,7 @@ def _check_base64(text: str) -> str:
     try:
         base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error:
-        raise ValueError("expected base64") from None
+        raise InvalidValue("expected base64") from None
     return text
 
 
@@ -71,7 +75,7 @@ class Content(Section):
     def _one(self) -> Content:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("expected exactly one of text, hex, base64, file and matches")
+            raise InvalidValue("expected exactly one of text, hex, base64, file and matches")
         return self
 
 
@@ -99,9 +103,9 @@ class Step(Section):
     def _one(self) -> Step:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("expected exactly one of send, expect, close and advance")
+            raise InvalidValue("expected exactly one of send, expect, close and advance")
         if self.send is not None and self.send.matches is not None:
-            raise ValueError("send: matches is for expectations only")
+            raise InvalidValue("send: matches is for expectations only")
         return self
 
 
@@ -201,8 +205,9 @@ def load_text(text: str, path: Path) -> CaseFile:
         raise ConfigError(document.problems()) from None
     data: Any = document.root.plain() if document.root else None
     found = None
+    if document.root is not None:
+        disclose(document.root, {(): _SHAPE})
     if isinstance(data, dict):
-        hide_secrets(document, (), _SHAPE, data)
         try:
             found = Cases.model_validate(data, context={"folder": folder})
         except ValidationError as error:

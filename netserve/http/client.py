@@ -29,6 +29,7 @@ from twisted.logger import Logger
 from yarl import URL
 
 from netserve.crossing import from_asyncio
+from netserve.errors import InvalidValue
 from netserve.http import redirects as following
 from netserve.http.decompress import ACCEPTED, DecompressError, Decompressor, ExpandsTooMuch
 from netserve.http.errors import BadAnswer, HttpError, TooLarge, TooManyRedirects, as_http_error
@@ -357,8 +358,8 @@ def _verified_by(ca: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(ca))
     except OSError as error:
-        raise ValueError(
-            f"cannot read the authorities in {ca}: {error.strerror or error}"
+        raise InvalidValue(
+            "cannot read the authorities in {ca}: " + (error.strerror or str(error)), ca=ca
         ) from None
 
 

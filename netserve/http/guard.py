@@ -26,6 +26,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from netserve.errors import InvalidValue
+
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 AnyNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -146,18 +148,27 @@ class AddressGuard:
         networks: list[AnyNetwork] = []
         names: set[str] = set()
         suffixes: list[str] = []
-        for entry in entries:
+        for index, entry in enumerate(entries):
             name = entry.lower().rstrip(".")
             wild = name.removeprefix("*.")
             if "/" in entry or ":" in entry or _ENDS_IN_A_NUMBER.fullmatch(entry):
                 try:
                     networks.append(ipaddress.ip_network(entry))
                 except ValueError as error:
-                    raise ValueError(f"not an address or network: {error}") from None
+                    raise InvalidValue(
+                        "not an address or network: {error}",
+                        at=(index,),
+                        otherwise="not an address or network",
+                        error=error,
+                    ) from None
             elif not _HOST_NAME.fullmatch(wild):
-                raise ValueError(
-                    f"not an address, a network or a host name: {entry!r}; write for example"
-                    " 127.0.0.1, 10.0.0.0/8, api.internal or *.internal"
+                raise InvalidValue(
+                    "not an address, a network or a host name: {entry}; write for example"
+                    " 127.0.0.1, 10.0.0.0/8, api.internal or *.internal",
+                    at=(index,),
+                    otherwise="not an address, a network or a host name; write for example"
+                    " 127.0.0.1, 10.0.0.0/8, api.internal or *.internal",
+                    entry=repr(entry),
                 )
             elif wild != name:
                 suffixes.append(f".{wild}")

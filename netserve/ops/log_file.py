@@ -1,4 +1,4 @@
-"""The file that a log goes to: whole records or none of them, and opened anew when it was moved."""
+"""The file that a log goes to: whole records or none of them, opened again when it was moved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class LogFile:
     """Appends to a file.
 
     Arguments:
-        path: of the file, which is made where it is missing.
+        path: of the file. A missing one is made, with the mode that the process's umask leaves.
 
     Raises:
         StartError: it cannot be opened.
@@ -23,7 +23,7 @@ class LogFile:
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise StartError(f"cannot open the log {path}: {reason}") from error

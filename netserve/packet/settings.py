@@ -14,6 +14,7 @@ from netserve.config.types import (
     Networks,
     Rate,
     Section,
+    Shown,
     Size,
     json_one_or_many,
     one_or_many,
@@ -29,6 +30,7 @@ Names: TypeAlias = Annotated[
     BeforeValidator(one_or_many),
     WithJsonSchema(json_one_or_many({"type": "string"})),
     TEXTS,
+    Shown(),
 ]
 """One name or a list of them."""
 
@@ -64,7 +66,7 @@ class PacketSettings(Section):
     socket: FilePath = Path("/run/netserve/packet.socket")
     """The socket of the packet helper that runs as a system service. Commands use it if it exists,
     and the policy of that service then applies as well."""
-    user: str = "nobody"
+    user: Annotated[str, Shown()] = "nobody"
     """The user that the packet helper switches to when root starts it."""
     idle: Duration = 300.0
     """Time without a request after which the packet helper is stopped."""

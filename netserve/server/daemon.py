@@ -17,9 +17,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netserve.config.load import Configuration, ServiceConfiguration
+from netserve.config.secrets import holds_no_secret
+from netserve.config.shapes import Shape
 from netserve.crossing import ensure_deferred
 from netserve.durable import make_folders
-from netserve.errors import ConfigError, NetserveError, OptionError, Problem, StartError, with_place
+from netserve.errors import (
+    ConfigError,
+    InvalidValue,
+    NetserveError,
+    Problem,
+    StartError,
+    place_of,
+    with_place,
+)
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
 from netserve.plugin import Context, Hosted, Metrics, Settings, Shared, Way
@@ -84,23 +94,36 @@ class Daemon(Service):
             try:
                 self._build(service)
             except TLSError as error:
-                problems.append(
-                    self.configuration.problem(
-                        ("services", service.name, "tls", *error.option), error.what
-                    )
-                )
-            except OptionError as error:
-                way = ("services", service.name, *error.option)
-                problems.append(self.configuration.problem(way, error.what))
-            except ValueError as error:
-                problems.append(self.configuration.problem(("services", service.name), str(error)))
+                way = ("services", service.name, "tls")
+                problems.append(self.configuration.problem(way, error))
+            except InvalidValue as error:
+                problems.append(self.configuration.problem(("services", service.name), error))
             except NetserveError:
                 raise
             except Exception as error:
-                what = f"its protocol cannot be built: {with_place(error)}"
-                problems.append(self.configuration.problem(("services", service.name), what))
+                problems.append(self._problem_of_plugin(service, error))
         if problems:
             raise ConfigError(problems)
+
+    def _problem_of_plugin(self, service: ServiceConfiguration, error: Exception) -> Problem:
+        """What is said of an error that somebody's code has raised as it built a service.
+
+        Its text may have anything in it that the code was given. It is shown where the options of
+        the service hold no secret.
+        """
+        if isinstance(error, ValueError):
+            what = str(error)
+        else:
+            what = f"its protocol cannot be built: {with_place(error)}"
+        if not holds_no_secret(Shape(type(service.settings))):
+            what = f"its protocol cannot be built: {place_of(error)}; its text is not shown, as a"
+            what += " secret of the service may be in it"
+        return self.configuration.problem(("services", service.name), what)
+
+    def warn_at_start(self, problem: Problem) -> None:
+        """Have the log say, when the services start, what is not right at a place of the file."""
+        place = f"{problem.file}:{problem.line}:{problem.column}: {problem.path}"
+        self._warnings.append((self._log, f"{place}: {problem.what}"))
 
     def _build(self, service: ServiceConfiguration) -> None:
         settings = service.settings

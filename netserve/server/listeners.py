@@ -18,6 +18,8 @@ from twisted.python.failure import Failure
 from netserve.config.listen import Listen
 from netserve.config.listen_kinds import OPTIONS
 from netserve.errors import StartError
+from netserve.plugin import TLS
+from netserve.server.tls import ServerContextFactory, TLSError
 
 MAX_DATAGRAM = 65535
 """Bytes; the largest datagram that UDP has (RFC 768)."""
@@ -36,7 +38,8 @@ _FILE_REASONS = {
     errno.ENOENT: "the folder does not exist",
     errno.EACCES: "permission denied",
 }
-_PATHS = frozenset({"address", "privateKey", "certKey", "extraCertChain", "dhParameters"})
+_PATHS = frozenset({"address"})
+_OF_TLS = frozenset({"privateKey", "certKey", "extraCertChain", "sslmethod"})
 
 
 def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -> Deferred[Any]:
@@ -61,6 +64,36 @@ def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -
     return maybeDeferred(opened).addErrback(failed)
 
 
+def tls_of(listen: Listen, folder: Path) -> ServerContextFactory | None:
+    """The TLS that an address brings with it, as `ssl:` does; None for others.
+
+    It is our own: Twisted's has ciphers and curves that Mozilla's intermediate profile lacks,
+    and no time for the handshake.
+
+    Arguments:
+        listen: the address.
+        folder: where relative paths start.
+
+    Raises:
+        StartError: a file is missing or wrong.
+    """
+    values = listen.inside.values
+    if listen.inside.kind != "ssl":
+        return None
+    key = folder / values.get("privateKey", "server.pem")
+    chain = values.get("extraCertChain")
+    try:
+        return ServerContextFactory(
+            TLS(
+                certificate=folder / values["certKey"] if "certKey" in values else key,
+                key=key,
+                chain=None if chain is None else folder / chain,
+            )
+        )
+    except TLSError as error:
+        raise StartError(f"cannot listen on {listen.description}: {error.what}") from None
+
+
 def listen_datagram(listen: Listen, protocol: Any, *, reactor: Any, folder: Path) -> Any:
     """Listen for datagrams; arguments as in `listen_stream`.
 
@@ -73,7 +106,7 @@ def listen_datagram(listen: Listen, protocol: Any, *, reactor: Any, folder: Path
                 listen.port, protocol, interface=listen.interface, maxPacketSize=MAX_DATAGRAM
             )
         path = folder / listen.values["address"]
-        mode = int(listen.values.get("mode", "666"), 8)
+        mode = int(listen.values.get("mode", _mode_by_umask()), 8)
         _remove_stale(path)
         port = reactor.listenUNIXDatagram(
             os.fspath(path), protocol, maxPacketSize=MAX_DATAGRAM, mode=mode
@@ -125,13 +158,23 @@ def _description(listen: Listen, folder: Path) -> str:
         return f"haproxy:{_description(listen.inside, folder)}"
     if listen.kind not in OPTIONS:
         return listen.description  # a plugin of Twisted knows what it means
-    values = dict(listen.values)
+    # The certificate of `ssl:` is for the entrance; see `tls_of`.
+    values = {name: value for name, value in listen.values.items() if name not in _OF_TLS}
     for name in _PATHS & values.keys():
         values[name] = os.fspath(folder / values[name])
     if "backlog" in OPTIONS[listen.kind]:
         values.setdefault("backlog", str(BACKLOG))
-    kind = listen.kind.replace("tls", "tcp") if listen.begins_with_tls else listen.kind
+    if "mode" in OPTIONS[listen.kind]:
+        values.setdefault("mode", _mode_by_umask())
+    kind = {"tls": "tcp", "tls6": "tcp6", "ssl": "tcp"}.get(listen.kind, listen.kind)
     return ":".join([kind, *(f"{name}={_quoted(value)}" for name, value in values.items())])
+
+
+def _mode_by_umask() -> str:
+    """The mode of a socket whose address gives none; Twisted would open it to everybody."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return f"{0o666 & ~umask:o}"
 
 
 def _quoted(value: str) -> str:
@@ -154,6 +197,4 @@ def _explain(listen: Listen, error: BaseException) -> NoReturn:
 def _reason(kind: str, error: OSError) -> str:
     reasons = _REASONS | (_FILE_REASONS if kind in {"unix", "unixgram"} else {})
     told = (error.strerror or str(error)).lower()
-    if kind == "ssl" and error.filename is not None:  # the key or the certificate
-        return f"{error.filename}: {told}"
     return reasons.get(error.errno or 0, told)

@@ -34,7 +34,7 @@ from netserve.server.connections import Connections
 from netserve.server.datagram import DatagramGate
 from netserve.server.entrance import Entrance
 from netserve.server.gate import Gates
-from netserve.server.listeners import listen_datagram, listen_stream
+from netserve.server.listeners import listen_datagram, listen_stream, tls_of
 from netserve.server.tls import ServerContextFactory
 
 State = Literal["built", "bound", "running", "draining", "stopped"]
@@ -80,7 +80,7 @@ class HostedService:
         self._started: Deferred[None] = Deferred()
         self._tls = tls
         self._gates = self._make_gates()
-        self._entrances: dict[tuple[str, bool], Entrance] = {}
+        self._entrances: dict[tuple[str, str, bool], Entrance] = {}
         self._connections = Connections(
             self._gates, idle_timeout=settings.limits.idle_timeout, clock=reactor
         )
@@ -111,15 +111,18 @@ class HostedService:
         stream: Any = hosted.streams.get(section, hosted.stream)
         if stream is None:
             return None
-        secure = listen.begins_with_tls or (self._tls is not None and not hosted.starts_tls)
-        key = section if section in hosted.streams else "", secure
+        tls = tls_of(listen, self._folder)
+        own = "" if tls is None else listen.description
+        if listen.begins_with_tls or not hosted.starts_tls:
+            tls = tls or self._tls
+        key = section if section in hosted.streams else "", own, tls is not None
         if key not in self._entrances:
             inner = stream if IProtocolFactory.providedBy(stream) else AsyncioFactory(stream)
             self._entrances[key] = Entrance(
                 self._gates,
                 inner,
                 # Only its settings are used; the gates make what is inside.
-                tls=TLSFactory(self._tls, False, inner, self._reactor) if secure else None,
+                tls=None if tls is None else TLSFactory(tls, False, inner, self._reactor),
                 refusal=b"" if section in hosted.streams else hosted.refusal,
                 proxies=self.settings.proxy_protocol_from,
             )

@@ -1,20 +1,38 @@
 """OpenSSL contexts from a service's ``tls`` section.
 
-The defaults pass Mozilla's "intermediate" profile (Server Side TLS, version 5.7).
+The defaults pass Mozilla's "intermediate" profile (Server Side TLS, version 5.7):
+
+====================  ===========================================================================
+the profile names     here
+====================  ===========================================================================
+versions              TLS 1.2 and 1.3
+ciphers               ECDHE with AES-GCM and ChaCha20 only; the client's order counts
+curves                X25519, P-256, P-384
+DH parameters         none are needed: no cipher uses finite-field Diffie-Hellman
+renegotiation         refused (RFC 9325, section 3.5); the extension of RFC 5746 is answered
+compression           off (RFC 9325, section 3.3)
+session tickets       encrypted with a key that is replaced daily (RFC 9325, section 3.4)
+OCSP stapling         not done: the authorities that issue most certificates ended OCSP in 2025
+====================  ===========================================================================
 """
 
 from __future__ import annotations
 
 import datetime
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
+from OpenSSL._util import lib as _openssl
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
+from netserve.errors import OptionError
 from netserve.plugin import TLS, Certificate
 
 INTERMEDIATE_CIPHERS = ":".join(
@@ -45,6 +63,11 @@ OLD_CIPHERS = ":".join(
     )
 )
 """For devices that have nothing better: what Mozilla's "old" profile has, without DHE."""
+CURVES: Final = b"X25519:P-256:P-384"
+"""For ECDHE, in the order of preference. Both profiles have these and no others."""
+TICKET_KEY_LIFE: Final = 24 * 3600.0
+"""Seconds after which session tickets are encrypted with a new key. Whoever takes a key out of the
+process can read the sessions of that time, forward secrecy or not."""
 _VERSIONS = {
     "1.0": SSL.TLS1_VERSION,
     "1.1": SSL.TLS1_1_VERSION,
@@ -56,18 +79,33 @@ _VERSIONS = {
 _SOON: Final = datetime.timedelta(days=14)
 
 
-class TLSError(ValueError):
-    """A certificate, a key or a list of ciphers does not do.
+class TLSError(OptionError):
+    """A certificate, a key or a list of ciphers does not do; its option is inside of ``tls``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """A certificate with its chain and its key.
 
     Arguments:
-        option: the way to the option inside of ``tls``.
-        what: what is wrong with it.
+        option: the way to it inside of ``tls``.
+        chain: the certificate, then those between it and the root.
+        key: its private key.
     """
 
-    def __init__(self, option: tuple[str | int, ...], what: str) -> None:
-        super().__init__(what)
-        self.option = option
-        self.what = what
+    option: tuple[str | int, ...]
+    chain: list[x509.Certificate]
+    key: Any
+
+    @property
+    def names(self) -> list[str]:
+        """The host names in the certificate."""
+        extensions = self.chain[0].extensions
+        try:
+            names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return []
+        return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -76,48 +114,57 @@ class ServerContextFactory:
 
     Arguments:
         settings: the service's ``tls`` section.
+        clock: gives monotonic seconds, for the life of keys of session tickets.
 
     Raises:
         TLSError: a file is missing or wrong, or the key is another certificate's.
     """
 
-    def __init__(self, settings: TLS) -> None:
-        self.expires = datetime.datetime.max.replace(tzinfo=datetime.UTC)
+    def __init__(self, settings: TLS, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._first = _load(settings, ())
+        self._more = [_load(one, ("more", index)) for index, one in enumerate(settings.more)]
+        authority = settings.client_ca
+        self._authorities = [] if authority is None else _certificates(authority, ("client_ca",))
+        self.expires = min(
+            identity.chain[0].not_valid_after_utc for identity in (self._first, *self._more)
+        )
         """When the first of the certificates runs out."""
-        contexts: dict[str, Any] = {}
-        default = self._context(settings, settings, ())
-        for index, certificate in enumerate(settings.more):
-            context = self._context(settings, certificate, ("more", index))
-            for name in self._names(certificate):
-                contexts.setdefault(name, context)
-        if contexts:
-            for name in self._names(settings):
-                contexts[name] = default
-
-            def choose(connection: Any) -> None:
-                context = find_by_name(contexts, connection.get_servername())
-                if context is not None:
-                    connection.set_context(context)
-
-            default.set_tlsext_servername_callback(choose)
-        self._default = default
+        self._renew()
 
     def getContext(self) -> Any:
         """The context, for `ITLSTransport.startTLS` in its older form."""
+        if self._clock() >= self._renew_at:
+            self._renew()
         return self._default
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> Any:
         """OpenSSL's state for one connection."""
-        return SSL.Connection(self._default, None)
+        return SSL.Connection(self.getContext(), None)
 
-    def _context(self, settings: TLS, certificate: Certificate, at: tuple[str | int, ...]) -> Any:
-        chain = _certificates(certificate.certificate, (*at, "certificate"))
-        if certificate.chain is not None:
-            chain += _certificates(certificate.chain, (*at, "chain"))
-        self.expires = min(self.expires, chain[0].not_valid_after_utc)
-        key = _private_key(certificate.key, (*at, "key"))
-        if key.public_key() != chain[0].public_key():
-            raise TLSError((*at, "key"), "the key does not belong to the certificate")
+    def _renew(self) -> None:
+        """Make the contexts; OpenSSL gives each a new key for its session tickets."""
+        self._renew_at = self._clock() + TICKET_KEY_LIFE
+        self._default = self._context(self._first)
+        contexts: dict[str, Any] = {}
+        for identity in self._more:
+            context = self._context(identity)
+            for name in identity.names:
+                contexts.setdefault(name, context)
+        if not contexts:
+            return
+        contexts.update(dict.fromkeys(self._first.names, self._default))
+
+        def choose(connection: Any) -> None:
+            context = find_by_name(contexts, connection.get_servername())
+            if context is not None:
+                connection.set_context(context)
+
+        self._default.set_tlsext_servername_callback(choose)
+
+    def _context(self, identity: _Identity) -> Any:
+        settings = self._settings
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(_VERSIONS[settings.minimum_version])
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
@@ -128,28 +175,40 @@ class ServerContextFactory:
             context.set_cipher_list(ciphers.encode())
         except SSL.Error:
             raise TLSError(("ciphers",), "OpenSSL knows no cipher of this list") from None
+        _set_curves(context)
         try:
-            context.use_certificate(chain[0])
-            context.use_privatekey(key)
-            for one in chain[1:]:
+            context.use_certificate(identity.chain[0])
+            context.use_privatekey(identity.key)
+            for one in identity.chain[1:]:
                 context.add_extra_chain_cert(one)
         except SSL.Error as error:
-            what = f"OpenSSL does not take it: {_reason(error)}"
-            raise TLSError((*at, "certificate"), what) from None
-        if settings.client_ca is not None:
-            _verify_clients(
-                context, settings.client_ca, required=settings.client_certificate == "required"
-            )
+            what = "OpenSSL does not take it: " + _reason(error)
+            raise TLSError((*identity.option, "certificate"), what) from None
+        if self._authorities:
+            required = settings.client_certificate == "required"
+            _verify_clients(context, self._authorities, required=required)
         return context
 
-    @staticmethod
-    def _names(certificate: Certificate) -> list[str]:
-        leaf = _certificates(certificate.certificate, ("certificate",))[0]
-        try:
-            names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except x509.ExtensionNotFound:
-            return []
-        return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+
+def _load(settings: Certificate, at: tuple[str | int, ...]) -> _Identity:
+    chain = _certificates(settings.certificate, (*at, "certificate"))
+    if settings.chain is not None:
+        chain += _certificates(settings.chain, (*at, "chain"))
+    key = _private_key(settings.key, (*at, "key"))
+    if key.public_key() != chain[0].public_key():
+        raise TLSError((*at, "key"), "the key does not belong to the certificate")
+    return _Identity(at, chain, key)
+
+
+def _set_curves(context: Any) -> None:
+    """Hold key agreement to `CURVES`; OpenSSL's default has X448 and P-521 beside them."""
+    # pyOpenSSL has no call for several curves. Its context is a pointer that OpenSSL's own takes.
+    set_list = getattr(_openssl, "SSL_CTX_set1_curves_list", None)
+    if set_list is not None:
+        done = set_list(context._context, CURVES)  # noqa: SLF001
+        assert done == 1, "OpenSSL does not know the curves"  # noqa: S101 - every one does
+    else:  # cryptography before 47: the one curve that every client has (RFC 8446, section 9.1)
+        context.set_tmp_ecdh(crypto.get_elliptic_curve("prime256v1"))
 
 
 def _reason(error: SSL.Error) -> str:
@@ -172,9 +231,11 @@ def find_by_name(contexts: dict[str, Any], server_name: bytes | None) -> Any:
     return contexts.get(name) or contexts.get("*." + name.partition(".")[2])
 
 
-def _verify_clients(context: Any, client_ca: Path, *, required: bool) -> None:
+def _verify_clients(
+    context: Any, authorities: Iterable[x509.Certificate], *, required: bool
+) -> None:
     store = context.get_cert_store()
-    for authority in _certificates(client_ca, ("client_ca",)):
+    for authority in authorities:
         store.add_cert(crypto.X509.from_cryptography(authority))
         context.add_client_ca(authority)
     flags = SSL.VERIFY_PEER
@@ -187,7 +248,8 @@ def _read(path: Path, option: tuple[str | int, ...]) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TLSError(option, f"{path}: {(error.strerror or str(error)).lower()}") from None
+        reason = (error.strerror or str(error)).lower()
+        raise TLSError(option, "{path}: " + reason, path=path) from None
 
 
 def _certificates(path: Path, option: tuple[str | int, ...]) -> list[x509.Certificate]:
@@ -195,7 +257,7 @@ def _certificates(path: Path, option: tuple[str | int, ...]) -> list[x509.Certif
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
-        raise TLSError(option, f"{path}: no certificate in PEM form in it") from None
+        raise TLSError(option, "{path}: no certificate in PEM form in it", path=path) from None
 
 
 def _private_key(path: Path, option: tuple[str | int, ...]) -> Any:
@@ -203,6 +265,7 @@ def _private_key(path: Path, option: tuple[str | int, ...]) -> Any:
     try:
         return load_pem_private_key(pem, password=None)
     except TypeError:
-        raise TLSError(option, f"{path}: the key has a passphrase; give one without") from None
+        what = "{path}: the key has a passphrase; give one without"
+        raise TLSError(option, what, path=path) from None
     except ValueError:
-        raise TLSError(option, f"{path}: no private key in PEM form in it") from None
+        raise TLSError(option, "{path}: no private key in PEM form in it", path=path) from None

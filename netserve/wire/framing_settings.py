@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic_core import CoreSchema
 
 from netserve.config.types import Duration, PositiveInt, Section, Words
+from netserve.errors import InvalidValue
 from netserve.wire import framing
 
 __all__ = [
@@ -57,7 +58,7 @@ class ShortForm:
                 return self._expand(value)
             if isinstance(value, (dict, Section)):
                 return value
-            raise ValueError("neither a text nor a mapping")
+            raise InvalidValue("neither a text nor a mapping")
 
         # A validator as pydantic itself makes it, so that its JSON Schema is the inner one's.
         return BeforeValidator(widen).__get_pydantic_core_schema__(source, handler)
@@ -82,10 +83,10 @@ def parse_octets(value: object) -> bytes:
         try:
             return bytes.fromhex(value["hex"])
         except ValueError:
-            raise ValueError(
+            raise InvalidValue(
                 'not bytes in hex; write two digits for each: {hex: "02 0a ff"}'
             ) from None
-    raise ValueError('not a text, nor bytes in hex; write "text" or {hex: "02 0a ff"}')
+    raise InvalidValue('not a text, nor bytes in hex; write "text" or {hex: "02 0a ff"}')
 
 
 OCTETS_SCHEMA: Final[dict[str, Any]] = {
@@ -114,7 +115,7 @@ class _Octets:
             bounds = (
                 f"{self._least} to {self._most} bytes" if self._least < self._most else "one byte"
             )
-            raise ValueError(f"{bounds}, not {len(octets)}")
+            raise InvalidValue(bounds + ", not " + str(len(octets)))
         return octets
 
     def __get_pydantic_core_schema__(

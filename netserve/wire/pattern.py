@@ -17,6 +17,8 @@ from typing import Final, Literal, TypeAlias
 
 import re2
 
+from netserve.errors import InvalidValue
+
 __all__ = ["MAX_PATTERN", "Encoding", "Exact", "Matcher", "Pattern", "Prefix", "Rules"]
 
 Encoding: TypeAlias = Literal["utf-8", "latin-1"]
@@ -45,7 +47,7 @@ class Pattern:
 
     def __init__(self, text: str, encoding: Encoding = "utf-8") -> None:
         if len(text) > MAX_PATTERN:
-            raise ValueError(f"a pattern of more than {MAX_PATTERN} characters")
+            raise InvalidValue(f"a pattern of more than {MAX_PATTERN} characters")
         options = re2.Options()
         options.max_mem = _MAX_MEMORY
         options.log_errors = False
@@ -56,9 +58,17 @@ class Pattern:
         except re2.error as error:
             reason = error.args[0]
             reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason
-            raise ValueError(f"not a regular expression of RE2: {reason}") from None
+            # Behind its words RE2 has the piece of the pattern that they are about.
+            words = reason.partition(": ")[0]
+            raise InvalidValue(
+                "not a regular expression of RE2: {reason}",
+                otherwise="not a regular expression of RE2: " + words,
+                reason=reason,
+            ) from None
         except UnicodeEncodeError:
-            raise ValueError(f"the pattern has a character that {encoding} has not") from None
+            raise InvalidValue(
+                "the pattern has a character that {encoding} has not", encoding=encoding
+            ) from None
         self.text = text
         self._groups = {name.decode(): at for name, at in self._compiled.groupindex.items()}
         self._start = self._find_start()

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, TypeAlias
 
+from netserve.errors import InvalidValue
+
 __all__ = ["Encoder", "Template"]
 
 Encoder: TypeAlias = Callable[[str], str]
@@ -61,16 +63,20 @@ class Template:
         for match in _PIECE.finditer(text):
             literals[-1] += text[at : match.start()]
             at = match.end()
-            piece, name = match[0], match[1]
+            name = match[1]
             if name is not None:
                 names.append(_known(name, known_names))
                 literals.append("")
-            elif len(piece) == 2:
-                literals[-1] += piece[0]
+            elif len(match[0]) == 2:
+                literals[-1] += match[0][0]
             else:
-                raise ValueError(
-                    f"a {piece} at character {match.start() + 1} without its counterpart;"
-                    f" write {piece * 2} for the brace itself"
+                raise InvalidValue(
+                    "a {piece} at character {number} without its counterpart; write {double} for"
+                    " the brace itself",
+                    otherwise="a brace without its counterpart; write {{ or }} for it itself",
+                    piece=match[0],
+                    number=match.start() + 1,
+                    double=match[0] * 2,
                 )
         literals[-1] += text[at:]
         return cls(tuple(literals), tuple(names))
@@ -131,12 +137,21 @@ def _known(name: str, known_names: Collection[str]) -> str:
     if name in known_names:
         return name
     if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{{{name}}} is not a placeholder: that is a name in braces and nothing else;"
-            " write {{ and }} for the braces themselves"
+        raise InvalidValue(
+            "{name} is not a placeholder: that is a name in braces and nothing else;"
+            " write {{{{ and }}}} for the braces themselves",
+            otherwise="a placeholder is a name in braces and nothing else; write {{ and }} for the"
+            " braces themselves",
+            name=f"{{{name}}}",
         )
     if near := difflib.get_close_matches(name, known_names, n=1):
-        raise ValueError(f"there is no placeholder {{{name}}}; did you mean {{{near[0]}}}?")
-    known = ", ".join(f"{{{known}}}" for known in sorted(known_names))
-    there_are = f"there are {known}" if known else "there are none here"
-    raise ValueError(f"there is no placeholder {{{name}}}; {there_are}")
+        hint = f"did you mean {{{near[0]}}}?"
+    else:
+        known = ", ".join(f"{{{known}}}" for known in sorted(known_names))
+        hint = f"there are {known}" if known else "there are none here"
+    raise InvalidValue(
+        "there is no placeholder {name}; {hint}",
+        otherwise="there is no such placeholder; " + hint,
+        name=f"{{{name}}}",
+        hint=hint,
+    )

@@ -127,7 +127,7 @@ def test_no_secret_is_in_what_is_printed(configuration: Configuration) -> None:
         (("services", "first", "deliver", 1, "tls"), "25:34: services.first.deliver[1].tls"),
         (
             ("services", "first", "anything", "yes", 3, 1),
-            "18:24: services.first.anything.yes[3][1]",
+            "18:24: services.first.anything",  # its keys may be anything, too
         ),
         (("services", "second"), "29:3: services.second"),
         (("netserve", "status"), "4:11: netserve.status"),
@@ -138,6 +138,7 @@ def test_a_place(configuration: Configuration, way: tuple[str | int, ...], place
     problem = configuration.problem(way, "wrong")
     assert f"{problem.line}:{problem.column}: {problem.path}" == place
     source = GOOD.splitlines()[problem.line - 1]
+    source = source.replace("[a, b]", "[***, ***]").replace('&names [ab, "no"]', "*** [***, ***]")
     assert problem.source == source
     assert str(problem).startswith(f"{configuration.file}:{place}: wrong\n    {source}\n")
 

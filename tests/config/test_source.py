@@ -50,7 +50,7 @@ def test_no_permission(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes("services:\r\n  größe: ".encode() + b"\xff\n")
-    what = "not a text in UTF-8: the byte 0xFF cannot stand here"
+    what = "not a text in UTF-8: the byte here is of another encoding"
     assert message(path) == f"FILE:2:10: {what}"
 
 

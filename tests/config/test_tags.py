@@ -69,7 +69,7 @@ def test_a_credential_stays_in_its_folder(name: str, tmp_path: Path) -> None:
 
 def test_a_credential_that_is_not_there(tmp_path: Path) -> None:
     tags = Tags(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    with pytest.raises(ValueError, match="cannot read the credential smtp: no such file"):
+    with pytest.raises(ValueError, match="cannot read this credential: no such file"):
         tags.resolve("!credential", "smtp")
 
 

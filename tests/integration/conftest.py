@@ -1,8 +1,9 @@
-"""The shipped configuration on free ports, served by a real process."""
+"""The shipped configuration on free ports, served by a real process; a folder for other users."""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,3 +43,12 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
     (folder / "config.yaml").write_text(text)
     with running(folder / "config.yaml") as process:
         yield Shipped(process, folder, ports)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that another user may enter; pytest's own are closed, and closed again at times."""
+    with tempfile.TemporaryDirectory(prefix="netserve-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import ssl
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.threads import deferToThread
 
 from netserve.config.listen import Listen
 from netserve.errors import StartError
+from netserve.plugin import Hosted
 from netserve.server.listeners import BACKLOG, _description, listen_datagram, listen_stream
+from netserve.testing.hosting import serve
 
 FOLDER = Path("/srv")
 
@@ -30,11 +36,11 @@ FOLDER = Path("/srv")
         ("tls6:465", f"tcp6:port=465:backlog={BACKLOG}"),
         (r"unix:a\=b.sock:mode=660", rf"unix:address=/srv/a\=b.sock:mode=660:backlog={BACKLOG}"),
         ("haproxy:tcp:7007", f"haproxy:tcp:port=7007:backlog={BACKLOG}"),
-        ("haproxy:unix:a.sock", f"haproxy:unix:address=/srv/a.sock:backlog={BACKLOG}"),
         (
-            "ssl:443:privateKey=tls/key.pem:certKey=/etc/cert.pem",
-            (f"ssl:port=443:privateKey=/srv/tls/key.pem:certKey=/etc/cert.pem:backlog={BACKLOG}"),
+            "haproxy:unix:a.sock:mode=600",
+            f"haproxy:unix:address=/srv/a.sock:mode=600:backlog={BACKLOG}",
         ),
+        ("ssl:443:privateKey=a.pem:certKey=b.pem", f"tcp:port=443:backlog={BACKLOG}"),
         ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
         ("onion:80:x=y", "onion:80:x=y"),
     ],
@@ -43,13 +49,24 @@ def test_addresses_get_a_backlog_and_paths_of_the_folder(written: str, opened: s
     assert _description(Listen(written), FOLDER) == opened
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_a_socket_without_a_mode_follows_the_umask(umask: int) -> None:
+    """S29."""
+    before = os.umask(umask)
+    try:
+        opened = _description(Listen("unix:a.sock"), FOLDER)
+        assert os.umask(umask) == umask, "it is as it was"
+    finally:
+        os.umask(before)
+    assert opened.endswith(f":mode={0o666 & ~umask:o}")
+
+
 @pytest.mark.parametrize(
     ("written", "reason"),
     [
         ("tcp:0:interface=203.0.113.5", "this machine does not have that address"),
         ("unix:missing/a.sock", "the folder does not exist"),
         ("unixgram:missing/a.sock", "the folder does not exist"),
-        ("ssl:0:privateKey=key.pem", "/key.pem: no such file or directory"),
         ("systemd:domain=INET:index=7", "systemd has not handed over such a socket"),
         ("systemd:domain=INET:name=http", "systemd has not handed over such a socket"),
     ],
@@ -102,3 +119,47 @@ async def test_a_burst_of_connections_waits_to_be_accepted() -> None:
                 stack.enter_context(socket.create_connection(address, 0.5))
     finally:
         await port.stopListening()
+
+
+@pytest.mark.parametrize("kind", ["ssl", "haproxy:ssl"])
+@ensureDeferred
+async def test_ssl_addresses_have_our_tls(kind: str, tmp_path: Path) -> None:
+    """S19: Twisted's own would also speak P-521, X448 and ciphers that the profile lacks."""
+    issued = trustme.CA().issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    hosted = Hosted(stream=Factory.forProtocol(Protocol))
+    service = await serve(hosted, state=tmp_path, listen=f"{kind}:0:interface=127.0.0.1")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" if kind != "ssl" else b""
+    agreed = []
+    for ciphers, curve in (("DEFAULT", "prime256v1"), ("DHE", "prime256v1"), ("ALL", "secp521r1")):
+        context.set_ciphers(ciphers)
+        context.set_ecdh_curve(curve)
+        try:
+            agreed.append(await deferToThread(_cipher, context, service.port, header))
+        except ssl.SSLError:
+            agreed.append(None)
+    await service.stop(drain=0.1)
+    assert agreed[0].startswith("ECDHE-")
+    assert agreed[1:] == [None, None]
+
+
+def _cipher(context: ssl.SSLContext, port: int, header: bytes) -> str:
+    with socket.create_connection(("127.0.0.1", port), 10) as raw:
+        raw.sendall(header)
+        with context.wrap_socket(raw) as tls:
+            agreed = tls.cipher()
+            assert agreed is not None
+            return agreed[0]
+
+
+@ensureDeferred
+async def test_a_key_of_ssl_that_is_not_there(tmp_path: Path) -> None:
+    hosted = Hosted(stream=Factory.forProtocol(Protocol))
+    with pytest.raises(
+        RuntimeError, match=r"cannot listen on ssl:0:privateKey=key.pem: "
+    ) as caught:
+        await serve(hosted, state=tmp_path, listen="ssl:0:privateKey=key.pem")
+    assert str(caught.value).endswith("/key.pem: no such file or directory")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import ssl
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,19 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
+from OpenSSL._util import lib
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
 from netserve.plugin import TLS, Hosted
-from netserve.server.tls import ServerContextFactory, TLSError, expiry_warning, find_by_name
+from netserve.server.tls import (
+    TICKET_KEY_LIFE,
+    ServerContextFactory,
+    TLSError,
+    expiry_warning,
+    find_by_name,
+)
 from netserve.testing.hosting import serve
 from netserve.testing.programs import require_program
 
@@ -106,6 +116,88 @@ def test_certificates_that_run_out(folder: Path) -> None:
     assert expiry_warning(now + 13 * day, now) == "a certificate runs out on 2026-02-13"
     told = expiry_warning(now - day, now)
     assert told == "a certificate has run out on 2026-01-30; clients will not take it"
+
+
+def shake_hands(
+    factory: ServerContextFactory, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> ssl.SSLObject:
+    """A handshake in memory: the client's object, when it is complete."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing, session=session)
+    server = factory.serverConnectionForTLS(None)
+    server.set_accept_state()
+    for _ in range(4):
+        with suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        if data := outgoing.read():
+            server.bio_write(data)
+        with suppress(SSL.WantReadError):
+            server.do_handshake()
+        with suppress(SSL.WantReadError):
+            incoming.write(server.bio_read(65536))
+    return client
+
+
+def test_session_tickets_are_good_for_a_day(folder: Path) -> None:
+    """S19: their key is replaced, so that it opens the sessions of one day at most."""
+    now = [0.0]
+    settings = TLS(certificate=folder / "one.pem", key=folder / "one.key")
+    factory = ServerContextFactory(settings, clock=lambda: now[0])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # in 1.3 tickets come after the handshake
+
+    def is_resumed(session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+        client = shake_hands(factory, context, session)
+        return bool(client.session_reused), client.session
+
+    resumed, session = is_resumed(None)
+    assert not resumed
+    now[0] = TICKET_KEY_LIFE - 1
+    assert is_resumed(session)[0]
+    now[0] = TICKET_KEY_LIFE
+    resumed, next_session = is_resumed(session)
+    assert not resumed
+    assert is_resumed(next_session)[0]
+
+
+@pytest.mark.parametrize("minimum", ["1.0", "1.2", "1.3"])
+@pytest.mark.parametrize("more", [False, True])
+def test_the_curves_of_the_profile_and_no_others(folder: Path, minimum: str, more: bool) -> None:
+    """S19: whatever else the section says; a certificate that SNI chooses has the same."""
+    further = [{"certificate": "two.pem", "key": "two.key"}] if more else []
+    settings = TLS.model_validate(
+        {"certificate": "one.pem", "key": "one.key", "more": tuple(further),
+         "minimum_version": minimum},
+        context={"folder": folder},
+    )  # fmt: skip
+    factory = ServerContextFactory(settings)
+    spoken = [
+        curve
+        for curve in (b"X25519", b"P-256", b"P-384", b"P-521", b"X448")
+        if speaks(factory, curve, b"two.example" if more else b"one.example")
+    ]
+    assert spoken == [b"X25519", b"P-256", b"P-384"]
+
+
+def speaks(factory: ServerContextFactory, curve: bytes, name: bytes) -> bool:
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    lib.SSL_CTX_set1_curves_list(context._context, curve)
+    client, server = SSL.Connection(context, None), factory.serverConnectionForTLS(None)
+    client.set_tlsext_host_name(name)
+    client.set_connect_state()
+    server.set_accept_state()
+    try:
+        for _ in range(4):
+            for one, other in ((client, server), (server, client)):
+                with suppress(SSL.WantReadError):
+                    one.do_handshake()
+                with suppress(SSL.WantReadError):
+                    other.bio_write(one.bio_read(65536))
+    except SSL.Error:
+        return False
+    return True
 
 
 def test_names_by_sni() -> None:

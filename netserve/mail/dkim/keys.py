@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from netserve.errors import InvalidValue
+
 KeyKind: TypeAlias = Literal["rsa", "ed25519"]
 
 LEAST_BITS: Final = 1024
@@ -79,16 +81,16 @@ def load_key(pem: str) -> SigningKey:
     try:
         key = load_pem_private_key(pem.encode(), None)
     except TypeError:
-        raise ValueError("the key has a passphrase; give one without") from None
+        raise InvalidValue("the key has a passphrase; give one without") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError(
+        raise InvalidValue(
             "not a private key in PEM; `netserve dkim` makes one, as openssl genpkey does"
         ) from None
     if isinstance(key, Ed25519PrivateKey):
         return _ed25519(key)
     if isinstance(key, RSAPrivateKey):
         return _rsa(key)
-    raise ValueError("DKIM knows RSA and Ed25519 keys only, and this is another kind")
+    raise InvalidValue("DKIM knows RSA and Ed25519 keys only, and this is another kind")
 
 
 def make_key(kind: KeyKind, bits: int = RECOMMENDED_BITS) -> str:
@@ -119,9 +121,9 @@ def zone_line(domain: str, selector: str, record: str) -> str:
 
 def _rsa(key: RSAPrivateKey) -> SigningKey:
     if not LEAST_BITS <= key.key_size <= MOST_BITS:
-        raise ValueError(
-            f"an RSA key of {key.key_size} bits; it has to have {LEAST_BITS} to {MOST_BITS},"
-            f" and {RECOMMENDED_BITS} are recommended"
+        raise InvalidValue(
+            "an RSA key of " + str(key.key_size) + " bits; it has to have"
+            f" {LEAST_BITS} to {MOST_BITS}, and {RECOMMENDED_BITS} are recommended"
         )
     padding, hashing = PKCS1v15(), SHA256()
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from netserve.errors import InvalidValue
 from netserve.mail.address import ascii_domain
 
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -20,7 +21,7 @@ def check_domain(text: str) -> str:
     """
     domain = (ascii_domain(text) or "").lower()
     if not _DOMAIN.fullmatch(domain) or len(domain) > 253:
-        raise ValueError("not a domain; write one such as example.org")
+        raise InvalidValue("not a domain; write one such as example.org")
     return domain
 
 
@@ -31,5 +32,5 @@ def check_selector(text: str) -> str:
         ValueError: it is none, with what would be one.
     """
     if not _SELECTOR.fullmatch(text) or len(text) > 63:
-        raise ValueError("not a selector; write the name before ._domainkey, such as s1")
+        raise InvalidValue("not a selector; write the name before ._domainkey, such as s1")
     return text.lower()

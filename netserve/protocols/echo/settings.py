@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from netserve.config.types import Size
+from netserve.errors import InvalidValue
 from netserve.plugin import Settings
 
 
@@ -23,5 +24,5 @@ class EchoSettings(Settings):
     @model_validator(mode="after")
     def _limit_is_for_chargen(self) -> EchoSettings:
         if self.limit is not None and self.kind != "chargen":
-            raise ValueError("limit is an option of chargen only")
+            raise InvalidValue("limit is an option of chargen only")
         return self

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from netserve.config.types import expand_home
-from netserve.errors import PluginError
+from netserve.errors import InvalidValue, PluginError, place_of, with_place
 from netserve.imports import import_object
 
 _FORMS: Final = ({"object"}, {"object", "arguments"}, {"path"}, {"import"})
@@ -36,9 +36,7 @@ def check(arguments: object) -> object:
         ValueError: what is wrong; nothing is imported to find out.
     """
     if not isinstance(arguments, (tuple, list, Mapping)):
-        raise ValueError(  # noqa: TRY004 - pydantic takes ValueErrors
-            "not arguments; write a list, or a mapping of names"
-        )
+        raise InvalidValue("not arguments; write a list, or a mapping of names")
     values = arguments.values() if isinstance(arguments, Mapping) else arguments
     for value in values:
         _check_value(value)
@@ -51,9 +49,9 @@ def _check_value(value: object) -> None:
     elif isinstance(value, Mapping):
         for key in ("object", "path", "import"):
             if set(value) in _FORMS and key in value and not isinstance(value[key], str):
-                raise ValueError(f"{key}: not a text")
+                raise InvalidValue(key + ": not a text")
         if "object" in value and set(value) not in _FORMS:
-            raise ValueError("an argument with object has nothing else but arguments")
+            raise InvalidValue("an argument with object has nothing else but arguments")
         check(value.get("arguments", ()) if "object" in value else value)
 
 
@@ -76,7 +74,8 @@ class Builder:
         try:
             return import_object(path, self._folder)
         except PluginError as error:
-            raise ValueError(str(error)) from error
+            otherwise = "an object of the arguments cannot be imported"
+            raise InvalidValue("{error}", otherwise=otherwise, error=error) from error
 
     def bind(self, found: Any, path: str, arguments: object) -> Callable[[], Any]:
         """A call of an object with its arguments, which are made now, once.
@@ -91,7 +90,7 @@ class Builder:
                 raises it where the call itself fails.
         """
         if not callable(found):
-            raise ValueError(f"{path} is {_kind(found)}, and takes no arguments")  # noqa: TRY004
+            raise InvalidValue("{path} is " + _kind(found) + ", and takes no arguments", path=path)
         positional: list[Any] = []
         named: dict[str, Any] = {}
         if isinstance(arguments, Mapping):
@@ -104,8 +103,12 @@ class Builder:
             try:
                 return found(*positional, **named)
             except Exception as error:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                raise ValueError(f"{path} failed: {reason}") from error
+                # Its own text may have an argument in it, which may be a secret.
+                told = place_of(error) if positional or named else with_place(error)
+                otherwise = "it failed: " + place_of(error)
+                raise InvalidValue(
+                    "{path} failed: {told}", otherwise=otherwise, path=path, told=told
+                ) from error
 
         return call
 
@@ -139,7 +142,12 @@ def _check_signature(
     try:
         signature.bind(*positional, **named)
     except TypeError as error:
-        raise ValueError(f"{path} does not take these arguments: {error}") from None
+        raise InvalidValue(
+            "{path} does not take these arguments: {error}",
+            otherwise="the object does not take these arguments",
+            path=path,
+            error=error,
+        ) from None
 
 
 def _kind(found: object) -> str:

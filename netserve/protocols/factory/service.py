@@ -22,6 +22,7 @@ from typing import Any
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.protocol import AbstractDatagramProtocol, Factory
 
+from netserve.errors import InvalidValue
 from netserve.plugin import Context, Hosted
 from netserve.protocols.factory.arguments import Builder
 from netserve.protocols.factory.settings import FactorySettings
@@ -36,9 +37,17 @@ def build(settings: FactorySettings, context: Context) -> Hosted:
     hosted = _host(settings, Builder(context.folder))
     for listen in settings.listen:
         if listen.is_datagram and hosted.datagram is None:
-            raise ValueError(f"{settings.object} takes connections; {listen} is for datagrams")
+            raise InvalidValue(
+                "{path} takes connections; {listen} is for datagrams",
+                path=settings.object,
+                listen=listen,
+            )
         if not listen.is_datagram and hosted.stream is None:
-            raise ValueError(f"{settings.object} takes datagrams; {listen} is for connections")
+            raise InvalidValue(
+                "{path} takes datagrams; {listen} is for connections",
+                path=settings.object,
+                listen=listen,
+            )
     return hosted
 
 
@@ -46,13 +55,13 @@ def _host(settings: FactorySettings, builder: Builder) -> Hosted:
     path, found = settings.object, builder.find(settings.object)
     if IProtocolFactory.providedBy(found):
         if settings.arguments:
-            raise ValueError(f"{path} is a factory already, and takes no arguments")
+            raise InvalidValue("{path} is a factory already, and takes no arguments", path=path)
         return Hosted(stream=found)
     make = builder.bind(found, path, settings.arguments)
     if isinstance(found, type):
         if issubclass(found, asyncio.DatagramProtocol):
-            raise ValueError(  # noqa: TRY004 - an error of the file
-                f"{path} is asyncio's kind of datagram protocol; use Twisted's"
+            raise InvalidValue(
+                "{path} is asyncio's kind of datagram protocol; use Twisted's", path=path
             )
         if issubclass(found, asyncio.BaseProtocol):
             return Hosted(stream=make)
@@ -76,9 +85,10 @@ def _host_result(path: str, make: Callable[[], Any]) -> Hosted:
         return Hosted(stream=make)
     if isinstance(result, type) and issubclass(result, asyncio.BaseProtocol):
         return Hosted(stream=result)
-    raise ValueError(
-        f"{path} gives an object of the type {type(result).__name__}; it has to be a Twisted"
-        " factory, a Twisted protocol, or an asyncio protocol"
+    raise InvalidValue(
+        "{path} gives an object of the type " + type(result).__name__ + "; it has to be a Twisted"
+        " factory, a Twisted protocol, or an asyncio protocol",
+        path=path,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netserve.errors import InvalidValue
 from netserve.protocols.http_bridge.encode import (
     Values,
     form_value,
@@ -87,7 +88,7 @@ def _inside_json_strings(template: Template) -> list[bool]:
             elif character == '"':
                 inside = not inside
         if escaped:
-            raise ValueError("is not JSON: a placeholder stands behind a backslash")
+            raise InvalidValue("is not JSON: a placeholder stands behind a backslash")
         places.append(inside)
     return places
 
@@ -96,7 +97,7 @@ def _check_json(template: Template, encoders: tuple[Encoder, ...]) -> None:
     try:
         json.loads(template.render(dict.fromkeys(template.names, "x"), encoders))
     except ValueError as error:
-        raise ValueError(f"is not JSON: {error}") from None
+        raise InvalidValue("is not JSON: {error}", otherwise="is not JSON", error=error) from None
 
 
 def json_body(value: Any, names: Collection[str]) -> BodyTemplate:
@@ -170,4 +171,4 @@ def _add_json(parts: _Parts, value: Any, names: Collection[str]) -> None:
         try:
             parts.literals[-1] += json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):
-            raise ValueError(f"has no form in JSON: a {type(value).__name__}") from None
+            raise InvalidValue("has no form in JSON: a " + type(value).__name__) from None

@@ -36,7 +36,7 @@ from xml.sax.saxutils import escape
 
 from yarl import URL
 
-from netserve.errors import PeerError
+from netserve.errors import InvalidValue, PeerError
 from netserve.wire.template import Encoder, Template
 
 Values: TypeAlias = Mapping[str, bytes | str]
@@ -183,7 +183,7 @@ class UrlTemplate:
         encoders: list[Encoder] = []
         scheme = _SCHEME.match(template.literals[0])
         if scheme is None:
-            raise ValueError("begins with http:// or https://, without a placeholder in it")
+            raise InvalidValue("begins with http:// or https://, without a placeholder in it")
         before = template.literals[0][scheme.end() :]
         for name, after in zip(template.names, template.literals[1:], strict=True):
             encoder = _host_encoder(before, name, after, hosts) or _place(before, name, after)
@@ -191,7 +191,7 @@ class UrlTemplate:
             # What stands for the value tells later placeholders where they are.
             before += ("/" if name in _WHOLE_PATHS else "x") + after
         if "#" in before:
-            raise ValueError("has a fragment (#), which is not sent; write %23 for the character")
+            raise InvalidValue("has a fragment (#), which is not sent; write %23 for the character")
         compiled = cls(template, tuple(encoders), None)
         compiled._check(hosts)
         return compiled if template.names else cls(template, (), compiled.render({}))
@@ -224,11 +224,15 @@ class UrlTemplate:
             url = self.render(harmless)
             good = bool(url.host) and url.port is not None
         except ValueError as error:
-            raise ValueError(f"is not a URL that can be asked: {error}") from None
+            raise InvalidValue(
+                "is not a URL that can be asked: {error}",
+                otherwise="is not a URL that can be asked",
+                error=error,
+            ) from None
         if not good:
-            raise ValueError("is not a URL that can be asked: it has no host")
+            raise InvalidValue("is not a URL that can be asked: it has no host")
         if url.raw_user is not None or url.raw_password is not None:
-            raise ValueError("has a password in it; send it in headers, as Authorization")
+            raise InvalidValue("has a password in it; send it in headers, as Authorization")
 
 
 def _host_encoder(before: str, name: str, after: str, hosts: Collection[str]) -> Encoder | None:
@@ -237,9 +241,12 @@ def _host_encoder(before: str, name: str, after: str, hosts: Collection[str]) ->
         return None
     if not before and hosts and _AFTER_HOST.fullmatch(after):
         return one_of(hosts)
-    raise ValueError(
-        f"takes no placeholder in front of its path: {{{name}}} would choose where requests go;"
-        " list the hosts that it may be in hosts, and let it stand for the whole host"
+    raise InvalidValue(
+        "takes no placeholder in front of its path: {name} would choose where requests go;"
+        " list the hosts that it may be in hosts, and let it stand for the whole host",
+        otherwise="takes no placeholder in front of its path, which would choose where requests go;"
+        " list the hosts that it may be in hosts, and let it stand for the whole host",
+        name=f"{{{name}}}",
     )
 
 
@@ -249,7 +256,7 @@ def _place(before: str, name: str, after: str) -> Encoder:
         return whole_query
     if name == "target":
         if in_query or after or "/" in before:
-            raise ValueError("takes {target} right behind the host, and nothing behind it")
+            raise InvalidValue("takes {target} right behind the host, and nothing behind it")
         return whole_target
     if name == "path" and not in_query:
         return inner_path if before.endswith("/") else whole_path

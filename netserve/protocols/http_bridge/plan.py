@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from netserve.config.types import Secret
+from netserve.errors import InvalidValue
 from netserve.protocols.http_bridge.bodies import (
     BodyTemplate,
     form_body,
     json_body,
     parse_body,
 )
-from netserve.protocols.http_bridge.encode import UrlTemplate, Values, header_value
+from netserve.protocols.http_bridge.encode import Misfit, UrlTemplate, Values, header_value
 from netserve.wire.template import Template
 
 if TYPE_CHECKING:
@@ -114,11 +115,11 @@ class Plan:
         """Compile the settings.
 
         Raises:
-            ValueError: they make no sense; the text begins with the option.
+            InvalidValue: they make no sense, with the way to the option.
         """
         names = _OVER_HTTP if settings.over_http else _FRAMED
         request = settings.request
-        with _naming("request.url"):
+        with _naming("request", "url"):
             url = UrlTemplate.parse(request.url, names, request.hosts)
         body = _body(request, names)
         headers = _headers(request, names, body)
@@ -170,7 +171,7 @@ class Plan:
 def _method(settings: HttpBridgeSettings, body: BodyTemplate | None) -> str | None:
     method = settings.request.method
     if method == "{method}" and not settings.over_http:
-        raise ValueError("request.method: {method} is there over HTTP only")
+        raise InvalidValue("{method} is there over HTTP only", at=("request", "method"))
     if method is None and not settings.over_http:
         return "POST" if body else "GET"
     return None if method == "{method}" else method
@@ -178,15 +179,15 @@ def _method(settings: HttpBridgeSettings, body: BodyTemplate | None) -> str | No
 
 def _body(request: RequestSettings, names: Collection[str]) -> BodyTemplate | None:
     if request.json_ is not None:
-        with _naming("request.json"):
+        with _naming("request", "json"):
             return json_body(request.json_, names)
     if request.form is not None:
-        with _naming("request.form"):
+        with _naming("request", "form"):
             return form_body(request.form, names)
     if request.body is not None:
         told = [value for name, value in request.headers.items() if name.lower() == "content-type"]
         content_type = told[0] if told and isinstance(told[0], str) else ""
-        with _naming("request.body"):
+        with _naming("request", "body"):
             return parse_body(request.body, names, content_type)
     return None
 
@@ -196,7 +197,7 @@ def _headers(
 ) -> tuple[tuple[str, Template], ...]:
     headers = []
     for name, value in request.headers.items():
-        with _naming(f"request.headers.{name}"):
+        with _naming("request", "headers", name):
             _check_header(name, request)
             text = value.reveal() if isinstance(value, Secret) else value
             template = Template.parse(text, names)
@@ -211,11 +212,11 @@ def _headers(
 
 def _check_header(name: str, request: RequestSettings) -> None:
     if not _TOKEN.fullmatch(name):
-        raise ValueError("is not the name of a header")
+        raise InvalidValue("is not the name of a header")
     if name.lower() in HOP_BY_HOP or name.lower() in {"content-length", "expect"}:
-        raise ValueError("is a header of the connection; netserve sets it as needed")
+        raise InvalidValue("is a header of the connection; netserve sets it as needed")
     if [other.lower() for other in request.headers].count(name.lower()) > 1:
-        raise ValueError("is there twice")
+        raise InvalidValue("is there twice")
 
 
 def _fixed(headers: tuple[tuple[str, Template], ...]) -> Mapping[str, str] | None:
@@ -225,9 +226,11 @@ def _fixed(headers: tuple[tuple[str, Template], ...]) -> Mapping[str, str] | Non
 
 
 @contextmanager
-def _naming(option: str) -> Iterator[None]:
-    """Put the option's name in front of what is wrong with it."""
+def _naming(*option: str) -> Iterator[None]:
+    """Add the way to an option to what is wrong with it."""
     try:
         yield
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from None
+    except InvalidValue as error:
+        raise error.inside(option) from None
+    except Misfit as error:  # what it says has nothing of the value in it
+        raise InvalidValue(str(error), at=option) from None

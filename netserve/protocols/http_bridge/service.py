@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
+from netserve.errors import OptionError
 from netserve.http import AddressGuard, ClientOptions, HttpClient
 from netserve.plugin import Context, Hosted
 from netserve.protocols.http_bridge.bridge import Bridge
@@ -23,7 +24,9 @@ def build(settings: HttpBridgeSettings, context: Context) -> Hosted:
     guard = AddressGuard.parse(settings.allow_upstreams)
     host = plan.url.host
     if host is not None and (refusal := guard.host_refusal(host)):
-        raise ValueError(f"request.url: {refusal}; list it in allow_upstreams if that is meant")
+        # It begins with an address, which is no secret, whatever else the URL has in it.
+        what = refusal + "; list it in allow_upstreams if that is meant"
+        raise OptionError(("request", "url"), what)
     client = context.http.client(_options(settings, guard))
     if isinstance(settings.framing, HttpFraming):
         return _over_http(settings, plan, client, context)

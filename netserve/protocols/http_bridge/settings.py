@@ -6,7 +6,17 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from netserve.config.types import Duration, FilePath, PositiveInt, Secret, Section, Size, Words
+from netserve.config.types import (
+    Duration,
+    FilePath,
+    PositiveInt,
+    Secret,
+    Section,
+    Shown,
+    Size,
+    Words,
+)
+from netserve.errors import InvalidValue
 from netserve.http.options import Texts, Upstreams
 from netserve.plugin import Limits, Settings
 from netserve.protocols.http_bridge.plan import Plan
@@ -57,7 +67,7 @@ PositiveSize: TypeAlias = Annotated[Size, Field(ge=1)]
 class RequestSettings(Section):
     """The HTTP request that each request becomes. Texts may have placeholders."""
 
-    method: Annotated[str, Field(pattern=r"^([A-Z]{1,32}|\{method\})$")] | None = None
+    method: Annotated[str, Field(pattern=r"^([A-Z]{1,32}|\{method\})$"), Shown()] | None = None
     """The method; without it `GET`, with a body `POST`, and over HTTP the one that came."""
     url: str
     """The URL; what placeholders stand for is encoded by the place that they stand in."""
@@ -87,7 +97,7 @@ class RequestSettings(Section):
         bodies = {"body": self.body, "json": self.json_, "form": self.form}
         given = [name for name, value in bodies.items() if value is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)}: a request has one body")
+            raise InvalidValue(" and ".join(given) + ": a request has one body")
         return self
 
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from netserve.crossing import TimedOut, ensure_deferred
-from netserve.errors import PluginError, with_place
+from netserve.errors import InvalidValue, PluginError, with_place
 from netserve.imports import import_object
 from netserve.plugin import Context
 from netserve.protocols.request_response.responder import (
@@ -37,10 +37,19 @@ def load_handler(path: str, folder: Path) -> Handler:
     try:
         found: Any = import_object(path, folder)
     except PluginError as error:
-        raise ValueError(f"the handler {path} cannot be imported: {error}") from error
+        raise InvalidValue(
+            "the handler {path} cannot be imported: {error}",
+            at=("handler",),
+            otherwise="the handler cannot be imported",
+            path=path,
+            error=error,
+        ) from error
     if not callable(found):
-        what = type(found).__name__
-        raise ValueError(f"the handler {path} is of the type {what}, not a function")  # noqa: TRY004 - of the file
+        raise InvalidValue(
+            "the handler {path} is of the type " + type(found).__name__ + ", not a function",
+            at=("handler",),
+            path=path,
+        )
     handler: Handler = found
     return handler
 

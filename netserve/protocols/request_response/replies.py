@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from netserve.errors import InvalidValue
 from netserve.wire.pattern import Encoding
 from netserve.wire.template import Template
 
@@ -41,7 +42,12 @@ def names_for_rule(groups: Collection[str]) -> frozenset[str]:
         ValueError: a group has a name that means something else already.
     """
     if taken := names_of_requests() & frozenset(groups):
-        raise ValueError(f"a group cannot be named {min(taken)}: {{{min(taken)}}} is taken")
+        name = min(taken)
+        raise InvalidValue(
+            "a group cannot be named {name}: {placeholder} is taken",
+            name=name,
+            placeholder=f"{{{name}}}",
+        )
     return names_of_requests() | frozenset(groups)
 
 

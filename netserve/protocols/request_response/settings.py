@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from netserve.config.types import Duration, ImportPath, PositiveInt, Section, Size, Words
+from netserve.errors import InvalidValue
 from netserve.plugin import Limits, Settings
 from netserve.protocols.request_response.replies import (
     names_for_rule,
@@ -65,7 +66,7 @@ class Match(Section):
             len([value for value in (self.exact, self.prefix, self.regex) if value is not None])
             != 1
         ):
-            raise ValueError("exactly one of exact, prefix and regex is needed")
+            raise InvalidValue("exactly one of exact, prefix and regex is needed")
         return self
 
     def matcher(self, encoding: Encoding) -> Matcher:
@@ -159,5 +160,5 @@ class RequestResponseSettings(Settings):
     @model_validator(mode="after")
     def _replies_to_something(self) -> RequestResponseSettings:
         if not self.rules and self.handler is None and self.reply is None:
-            raise ValueError("a reply is needed: rules, a handler, or reply")
+            raise InvalidValue("a reply is needed: rules, a handler, or reply")
         return self

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from pydantic import WithJsonSchema
 
+from netserve.errors import InvalidValue
+
 
 def not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
     """The value itself.
@@ -14,7 +16,7 @@ def not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
         ValueError: nothing is in it.
     """
     if not value:
-        raise ValueError("at least one is needed")
+        raise InvalidValue("at least one is needed")
     return value
 
 

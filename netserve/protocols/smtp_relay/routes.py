@@ -22,7 +22,8 @@ from pydantic import (
     BeforeValidator,
 )
 
-from netserve.config.types import TEXTS, Section, one_or_many
+from netserve.config.types import TEXTS, Section, Shown, one_or_many
+from netserve.errors import InvalidValue
 from netserve.mail.address import ascii_domain
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty
@@ -33,22 +34,23 @@ def _check_address_pattern(pattern: str) -> str:
         return pattern
     local, at, domain = pattern.rpartition("@")
     if not at:
-        raise ValueError(
-            f'not an address pattern; for a whole domain write "*@{pattern or "example.org"}"'
+        raise InvalidValue(
+            'not an address pattern; for a whole domain write "*@{domain}"',
+            domain=pattern or "example.org",
         )
     if not local or not domain:
-        raise ValueError("an address pattern has something on both sides of its @")
+        raise InvalidValue("an address pattern has something on both sides of its @")
     return pattern
 
 
 def _check_user_pattern(pattern: str) -> str:
     if not pattern:
-        raise ValueError('a user pattern is not empty; "*" is any authenticated user')
+        raise InvalidValue('a user pattern is not empty; "*" is any authenticated user')
     return pattern
 
 
 AddressPatterns: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_address_pattern)], ...],
+    tuple[Annotated[str, AfterValidator(_check_address_pattern), Shown()], ...],
     BeforeValidator(one_or_many),
     AfterValidator(not_empty),
     ONE_OR_MANY_TEXTS,
@@ -57,7 +59,7 @@ AddressPatterns: TypeAlias = Annotated[
 """One address pattern or a list of them."""
 
 UserPatterns: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_user_pattern)], ...],
+    tuple[Annotated[str, AfterValidator(_check_user_pattern), Shown()], ...],
     BeforeValidator(one_or_many),
     AfterValidator(not_empty),
     ONE_OR_MANY_TEXTS,

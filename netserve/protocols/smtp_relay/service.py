@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from netserve.errors import InvalidValue
 from netserve.imports import import_object
 from netserve.outbox import Outbox, Schedule
 from netserve.plugin import Context, Hosted, StreamFactory
+from netserve.protocols.smtp_relay.delivery import resolver
 from netserve.protocols.smtp_relay.delivery.accounts import Accounts
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.outside import Outside
 from netserve.protocols.smtp_relay.delivery.tokens import Tokens
+from netserve.protocols.smtp_relay.receiving.login_memory import Patience
+from netserve.protocols.smtp_relay.receiving.logins import Logins
 from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
 from netserve.protocols.smtp_relay.receiving.taking import Shared
 from netserve.protocols.smtp_relay.settings import MailRates, SmtpRelaySettings
+
+OTHERS_AT_ONCE: Final = 32
+"""Logins that a checker of the file's own looks at together; it asks a server, as a rule."""
 
 
 class SmtpFactory(Factory):
@@ -41,24 +48,49 @@ class SmtpFactory(Factory):
         return SmtpSession(self._shared)
 
 
-def _checker(settings: SmtpRelaySettings, context: Context) -> Any:
-    """What checks logins, or None where nobody can log in."""
+def _logins(settings: SmtpRelaySettings, context: Context) -> Logins:
+    checker, places = _checker(settings, context)
+    limits = settings.limits
+    logins = Logins(
+        checker,
+        patience=Patience(
+            pair=limits.failed_logins,
+            address=limits.failed_logins_per_address,
+            longest=limits.login_wait,
+        ),
+        exempt=settings.rates.exempt,
+        places=places,
+        queue=limits.waiting_logins,
+        reactor=context.reactor,
+        log=context.log,
+    )
+    context.metrics.gauge(
+        "logins_waiting", "Logins that wait to be verified.", lambda: logins.waiting
+    )
+    context.metrics.counter("logins", "Logins by outcome.", ("outcome",), logins.outcomes)
+    return logins
+
+
+def _checker(settings: SmtpRelaySettings, context: Context) -> tuple[Any, int]:
+    """What checks passwords, or None where nobody has one; and how many it may at a time."""
     if settings.checker is not None:
         checker = import_object(settings.checker, context.folder)
         if IUsernamePassword not in getattr(checker, "credentialInterfaces", ()):
-            raise ValueError(f"{settings.checker} does not check user names and passwords")
-        return checker
+            raise InvalidValue(
+                "{checker} does not check user names and passwords", checker=settings.checker
+            )
+        return checker, OTHERS_AT_ONCE
     if not settings.users and settings.users_file is None:
-        return None
+        return None, 1
     # Only a service with users needs argon2.
     from netserve.protocols.smtp_relay.receiving import auth  # noqa: PLC0415
 
     if settings.users_file is not None:
         post = context.reactor.callFromThread
         file = auth.UsersFile(settings.users_file, log=context.log, post=post)
-        return auth.UsersChecker(file.users, reactor=context.reactor)
+        return auth.UsersChecker(file.users, reactor=context.reactor), auth.AT_ONCE
     users = auth.listed_users(settings.users)
-    return auth.UsersChecker(lambda: users, reactor=context.reactor)
+    return auth.UsersChecker(lambda: users, reactor=context.reactor), auth.AT_ONCE
 
 
 def _rates(rates: MailRates, context: Context) -> RateLimits:
@@ -160,7 +192,7 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         context=context,
         outbox=outbox,
         reception=Reception(settings),
-        checker=_checker(settings, context),
+        logins=_logins(settings, context),
         rates=_rates(settings.rates, context),
         places=Places(settings.limits.connections_per_user),
         wall=time.time,
@@ -175,4 +207,5 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         starts_tls=settings.begins_in_clear,
         state=lambda: "{queued} queued, {held} held".format(**outbox.depth()),
         ready=lambda: _why_not_ready(outbox),
+        preload=resolver.preload,
     )

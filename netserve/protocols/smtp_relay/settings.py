@@ -5,27 +5,30 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
 from netserve.config.listen import Listen, ListenAddresses
 from netserve.config.types import (
     Duration,
-    FilePath,
     ImportPath,
     Network,
     Networks,
     PositiveInt,
     Rate,
+    ReadPath,
     Secret,
     Section,
+    Shown,
     Size,
 )
+from netserve.errors import InvalidValue
 from netserve.plugin import Limits, Settings, Way
 from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
 from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK, open_relay, untied
 from netserve.protocols.smtp_relay.routes import AddressPatterns, Route
+from netserve.wire.users_file import hash_problem, is_hash
 
 _HOSTNAME: Final = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -36,6 +39,9 @@ _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _KIB: Final = 1024
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]{1,76}")
 
+Name: TypeAlias = Annotated[str, Shown()]
+"""The name of a user."""
+
 
 def _own_name() -> str:
     name = socket.gethostname()
@@ -44,13 +50,13 @@ def _own_name() -> str:
 
 def _check_hostname(name: str) -> str:
     if len(name) > 255 or not _HOSTNAME.fullmatch(name):
-        raise ValueError("not a host's name; write one such as relay.example.org")
+        raise InvalidValue("not a host's name; write one such as relay.example.org")
     return name
 
 
 def _check_networks(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     if (reason := open_relay(networks)) is not None:
-        raise ValueError(reason)
+        raise reason
     return networks
 
 
@@ -82,6 +88,16 @@ class SmtpLimits(Limits):
     before it is closed."""
     login_attempts: PositiveInt = 3
     """Logins of one connection that failed, before it is closed."""
+    failed_logins: PositiveInt = 5
+    """Logins of one user from one address that failed, over all connections, before the next one
+    has to wait: for a second, and twice as long after each further failure."""
+    failed_logins_per_address: PositiveInt = 50
+    """The same for one address, whichever users are tried. It does not hold up a user who has
+    logged in from there before, nor the networks of `rates.exempt`."""
+    login_wait: Annotated[Duration, Field(gt=0)] = 300.0
+    """The longest of these waits."""
+    waiting_logins: PositiveInt = 16
+    """Logins of one address that wait to be verified; further ones are put off."""
     idle_commands: PositiveInt = 100
     """Commands in a row that bring no mail, before the connection is closed."""
     data_timeout: Duration = 600.0
@@ -108,27 +124,44 @@ class MailRates(Section):
 
 
 def _check_users(users: dict[str, Secret]) -> dict[str, Secret]:
-    for name, password in users.items():
-        if not name or not name.isprintable():
-            raise ValueError("a user's name is not empty, and has printable characters")
-        if not password.reveal():
-            raise ValueError(f"the password of {name} is empty, so that everybody knows it")
+    if not all(name and name.isprintable() for name in users):
+        raise InvalidValue("a user's name is not empty, and has printable characters")
     return users
 
 
+def _check_password(password: Secret) -> Secret:
+    text = password.reveal()
+    if not text:
+        raise InvalidValue("the password is empty, so that everybody knows it")
+    if is_hash(text) and (problem := hash_problem(text)) is not None:
+        raise InvalidValue(problem)
+    return password
+
+
+Password: TypeAlias = Annotated[Secret, AfterValidator(_check_password)]
+"""A password that users log in with, or its hash."""
+
+
+def _check_token(token: Secret) -> Secret:
+    text = token.reveal()
+    if len(text) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(text):
+        raise InvalidValue(
+            f"a token has {_SHORTEST_TOKEN} letters, digits and signs or more; make one by:"
+            " openssl rand -hex 20"
+        )
+    return token
+
+
 def _check_tokens(tokens: dict[str, Secret]) -> dict[str, Secret]:
-    for name, token in tokens.items():
-        text = token.reveal()
-        if not name or not name.isprintable():
-            raise ValueError("a token's name is not empty, and has printable characters")
-        if len(text) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(text):
-            raise ValueError(
-                f"the token of {name} is not {_SHORTEST_TOKEN} letters, digits and signs or more;"
-                " make one by: openssl rand -hex 20"
-            )
+    if not all(name and name.isprintable() for name in tokens):
+        raise InvalidValue("a token's name is not empty, and has printable characters")
     if len({token.reveal() for token in tokens.values()}) < len(tokens):
-        raise ValueError("two names have the same token")
+        raise InvalidValue("two names have the same token")
     return tokens
+
+
+Token: TypeAlias = Annotated[Secret, AfterValidator(_check_token)]
+"""What an application shows to post mail."""
 
 
 class HttpWay(Section):
@@ -136,7 +169,7 @@ class HttpWay(Section):
 
     listen: ListenAddresses
     """Where requests come in; in the form of the service's own `listen`."""
-    tokens: Annotated[dict[str, Secret], Field(min_length=1), AfterValidator(_check_tokens)]
+    tokens: Annotated[dict[str, Token], Field(min_length=1), AfterValidator(_check_tokens)]
     """Who may post mail: by name a token. The name counts as that of a user who has logged in, in
     `routes`, `senders` and `rates`."""
 
@@ -156,14 +189,16 @@ class Retry(Section):
     @model_validator(mode="after")
     def _first_is_not_longest(self) -> Retry:
         if self.first > self.longest:
-            raise ValueError("first is longer than longest")
+            raise InvalidValue("first is longer than longest")
         return self
 
 
 class SmtpRelaySettings(Settings):
     """Takes mail over SMTP, keeps it safe in the queue, and delivers it by routes."""
 
-    hostname: Annotated[str, AfterValidator(_check_hostname)] = Field(default_factory=_own_name)
+    hostname: Annotated[str, AfterValidator(_check_hostname), Shown()] = Field(
+        default_factory=_own_name
+    )
     """The name of this host, for the greeting, EHLO, `Received` and bounces; the default is the
     system's."""
     role: Literal["relay", "submission", "devices"] = "relay"
@@ -173,15 +208,16 @@ class SmtpRelaySettings(Settings):
     relay_for: Annotated[Networks, AfterValidator(_check_networks)] = LOOPBACK
     """Networks whose clients need no login; loopback unless given, for role `devices` those of
     `allow`."""
-    users: Annotated[dict[str, Secret], AfterValidator(_check_users)] = Field(default={})
-    """Who may log in: by name a password, or its argon2 hash (`$argon2id$…`)."""
-    users_file: FilePath | None = None
+    users: Annotated[dict[Name, Password], AfterValidator(_check_users)] = Field(default={})
+    """Who may log in: by name a password, or its argon2 hash (`$argon2id$…`). What looks like a
+    hash has to be one that can be verified."""
+    users_file: ReadPath | None = None
     """Users from a file that `netserve passwd` writes, in place of `users`; it is read again when
     it has changed."""
     checker: ImportPath | None = None
     """Logins are checked by this object in place of `users`: an `ICredentialsChecker` of
     `twisted.cred` for user names and passwords."""
-    senders: dict[str, AddressPatterns] = Field(default={})
+    senders: dict[Name, AddressPatterns] = Field(default={})
     """By user, the sender addresses that this user may use: `{scanner: "scan@example.org"}`. Who is
     not listed may use any."""
     senders_in_header: bool = False
@@ -231,20 +267,21 @@ class SmtpRelaySettings(Settings):
         listens = self.http.listen if self.http is not None and self.begins_in_clear else ()
         for listen in listens:
             here = listen.kind == "unix" or listen.interface in _LOOPBACK_NAMES
-            if not (here or listen.begins_with_tls or self.login_without_tls):
-                raise ValueError(
-                    f"http: tokens would go over {listen} in clear: write tls: for tcp:, listen on"
-                    " 127.0.0.1, or set login_without_tls: true"
+            if not (here or listen.is_encrypted or self.login_without_tls):
+                raise InvalidValue(
+                    "http: tokens would go over {listen} in clear: write tls: for tcp:, listen on"
+                    " 127.0.0.1, or set login_without_tls: true",
+                    listen=listen,
                 )
         return self
 
     @model_validator(mode="after")
     def _nobody_else_may_send(self) -> SmtpRelaySettings:
         if self.role == "devices" and (reason := untied(self.allow)) is not None:
-            raise ValueError(reason)
+            raise reason
         for _, listen in self.addresses():
             if listen.kind == "haproxy":
-                raise ValueError(
+                raise InvalidValue(
                     "haproxy: believes whoever connects, so that anybody could claim an address of"
                     " relay_for; listen on tcp:, and name the balancer in proxy_protocol_from"
                 )
@@ -255,11 +292,13 @@ class SmtpRelaySettings(Settings):
         checking = {"users": self.users, "users_file": self.users_file, "checker": self.checker}
         given = [name for name, value in checking.items() if value]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)}: only one of them can check logins")
+            raise InvalidValue(" and ".join(given) + ": only one of them can check logins")
         if self.role == "submission" and not given:
-            raise ValueError("role submission wants a login of everybody: give users or users_file")
+            raise InvalidValue(
+                "role submission wants a login of everybody: give users or users_file"
+            )
         if given and self.tls is None and not self.auth_in_clear:
-            raise ValueError(
+            raise InvalidValue(
                 "users can log in over TLS only: give tls, or set login_without_tls: true"
             )
         return self
@@ -269,11 +308,11 @@ class SmtpRelaySettings(Settings):
         all_known = self.checker is None and self.users_file is None
         known = self.users.keys() | (self.http.tokens.keys() if self.http else set())
         if all_known and (strangers := self.senders.keys() - known):
-            raise ValueError(
-                f"senders names users who are not listed: {', '.join(sorted(strangers))}"
+            raise InvalidValue(
+                "senders names users who are not listed: {users}", users=tuple(sorted(strangers))
             )
         if self.senders_in_header and not self.senders:
-            raise ValueError("senders_in_header holds users to their senders: list senders")
+            raise InvalidValue("senders_in_header holds users to their senders: list senders")
         return self
 
     @property

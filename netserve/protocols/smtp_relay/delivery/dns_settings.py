@@ -9,7 +9,8 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from netserve.config.types import Duration, PositiveInt, Section, Words, one_or_many
+from netserve.config.types import Duration, PositiveInt, Section, Shown, Words, one_or_many
+from netserve.errors import InvalidValue
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS
 
 
@@ -37,10 +38,12 @@ class NameServer:
         try:
             self.address = str(ipaddress.ip_address(address))
         except ValueError:
-            raise ValueError(self._WRONG) from None
+            raise InvalidValue(self._WRONG) from None
         self.port = int(match[3]) if match else 53
         if not 0 < self.port < 65536:
-            raise ValueError(f"not a port: {self.port}; a port is a number from 1 to 65535")
+            raise InvalidValue(
+                "not a port: {port}; a port is a number from 1 to 65535", port=self.port
+            )
 
     @property
     def is_here(self) -> bool:
@@ -68,7 +71,7 @@ class NameServer:
                 return value
             if isinstance(value, str):
                 return cls(value)
-            raise ValueError(cls._WRONG)
+            raise InvalidValue(cls._WRONG)
 
         return core_schema.no_info_plain_validator_function(
             check, serialization=core_schema.plain_serializer_function_ser_schema(str)
@@ -77,12 +80,12 @@ class NameServer:
 
 def _few(servers: tuple[NameServer, ...]) -> tuple[NameServer, ...]:
     if len(set(servers)) != len(servers):
-        raise ValueError("the same name server twice")
+        raise InvalidValue("the same name server twice")
     return servers
 
 
 NameServers: TypeAlias = Annotated[
-    tuple[NameServer, ...],
+    tuple[Annotated[NameServer, Shown()], ...],
     BeforeValidator(one_or_many),
     AfterValidator(_few),
     ONE_OR_MANY_TEXTS,

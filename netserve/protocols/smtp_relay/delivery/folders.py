@@ -18,6 +18,7 @@ import unicodedata
 from pathlib import Path
 from typing import Final
 
+from netserve.errors import InvalidValue
 from netserve.mail.address import ascii_domain, is_address_literal
 from netserve.mail.envelope import Reply
 
@@ -46,7 +47,9 @@ def check_template(path: Path) -> Path:
     """
     for brace in _BRACES.findall(str(path)):
         if brace not in PLACEHOLDERS:
-            raise ValueError(f"unknown placeholder {brace}; known are {' and '.join(PLACEHOLDERS)}")
+            raise InvalidValue(
+                "unknown placeholder {brace}; known are {{local}} and {{domain}}", brace=brace
+            )
     return path
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from netserve.config.types import FilePath, Secret, Section
+from netserve.errors import InvalidValue
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 
@@ -20,14 +21,14 @@ def _check_token_url(text: str) -> str:
         url = urlsplit(text)
         _ = url.port
     except ValueError:
-        raise ValueError(f"not a URL; {wanted}") from None
+        raise InvalidValue("not a URL; " + wanted) from None
     host = url.hostname or ""
     if url.scheme not in {"https", "http"} or not _HOST.fullmatch(host) or not text.isprintable():
-        raise ValueError(f"not a URL of https; {wanted}")
+        raise InvalidValue("not a URL of https; " + wanted)
     if url.username is not None or url.fragment:
-        raise ValueError(f"neither a login nor a fragment can stand in it; {wanted}")
+        raise InvalidValue("neither a login nor a fragment can stand in it; " + wanted)
     if url.scheme == "http" and not _is_loopback(host):
-        raise ValueError("the secrets would go out in clear; write https")
+        raise InvalidValue("the secrets would go out in clear; write https")
     return text
 
 
@@ -58,7 +59,7 @@ class OAuth2(Section):
     @model_validator(mode="after")
     def _something_to_trade(self) -> OAuth2:
         if self.refresh_token is None and self.client_secret is None:
-            raise ValueError("a refresh_token is needed, or a client_secret without one")
+            raise InvalidValue("a refresh_token is needed, or a client_secret without one")
         return self
 
 
@@ -82,7 +83,7 @@ class Login(Section):
     @model_validator(mode="after")
     def _one_way(self) -> Login:
         if (self.password is None) == (self.oauth2 is None):
-            raise ValueError("a login has either password or oauth2")
+            raise InvalidValue("a login has either password or oauth2")
         if self.oauth2 is not None and not self.user.isprintable():
-            raise ValueError("user: a control character is in it")
+            raise InvalidValue("user: a control character is in it")
         return self

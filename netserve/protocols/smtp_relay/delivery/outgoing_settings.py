@@ -7,7 +7,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
-from netserve.config.types import Duration, Secret, Section
+from netserve.config.types import Duration, Secret, Section, Shown
+from netserve.errors import InvalidValue
 from netserve.mail.address import AddressError, normalise_mailbox
 from netserve.mail.dkim.canonical import Form
 from netserve.mail.dkim.keys import load_key
@@ -30,15 +31,15 @@ def _check_identity(text: str) -> str:
             return f"{match['local']}@{check_domain(match['domain'])}"
     except ValueError:
         pass
-    raise ValueError("not an identity; write one such as @example.org or news@example.org")
+    raise InvalidValue("not an identity; write one such as @example.org or news@example.org")
 
 
 def _check_field_name(text: str) -> str:
     name = text.lower()
     if not _FIELD.fullmatch(name):
-        raise ValueError("not the name of a header field, such as Subject")
+        raise InvalidValue("not the name of a header field, such as Subject")
     if name in NEVER:
-        raise ValueError(f"{text} is not signed, since it changes on the way")
+        raise InvalidValue("{name} is not signed, since it changes on the way", name=text)
     return name
 
 
@@ -46,17 +47,19 @@ def _check_address(text: str) -> str:
     try:
         mailbox = normalise_mailbox(text)
     except AddressError as error:
-        raise ValueError(f"{error}; write one such as me@example.org") from None
+        raise InvalidValue(str(error) + "; write one such as me@example.org") from None
     if "@" not in mailbox or not mailbox.isascii():
-        raise ValueError("not an address in ASCII with a domain; write one such as me@example.org")
+        raise InvalidValue(
+            "not an address in ASCII with a domain; write one such as me@example.org"
+        )
     return mailbox
 
 
-Domain: TypeAlias = Annotated[str, AfterValidator(check_domain)]
+Domain: TypeAlias = Annotated[str, AfterValidator(check_domain), Shown()]
 """A domain, with A-labels where it was written with U-labels."""
 Key: TypeAlias = Annotated[Secret, AfterValidator(_check_key)]
 """A private key in PEM that can sign."""
-Address: TypeAlias = Annotated[str, AfterValidator(_check_address)]
+Address: TypeAlias = Annotated[str, AfterValidator(_check_address), Shown()]
 """A mailbox that every server takes."""
 Canonicalization: TypeAlias = Literal[
     "relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"
@@ -73,16 +76,17 @@ class DKIM(Section):
     keys: dict[Domain, Key] = Field(default={})
     """Instead: keys by domain. Messages are signed for the domain of their From, or the nearest one
     above it, where it is listed; others are not signed."""
-    selector: Annotated[str, AfterValidator(check_selector)]
+    selector: Annotated[str, AfterValidator(check_selector), Shown()]
     """The selector: the public key is published at `SELECTOR._domainkey.DOMAIN`."""
     canonicalization: Canonicalization = "relaxed/relaxed"
     """Of header and body: `relaxed` overlooks changes of white space, `simple` does not."""
     headers: Annotated[
-        tuple[Annotated[str, AfterValidator(_check_field_name)], ...] | None, Field(min_length=1)
+        tuple[Annotated[str, AfterValidator(_check_field_name), Shown()], ...] | None,
+        Field(min_length=1),
     ] = None
     """The header fields that are signed, in place of those that RFC 6376 recommends; From always
     is."""
-    identity: Annotated[str, AfterValidator(_check_identity)] | None = None
+    identity: Annotated[str, AfterValidator(_check_identity), Shown()] | None = None
     """Who in the domain signs (`i=`), such as `@news.example.org`; with `domain`."""
     expires: Annotated[Duration, Field(ge=60)] | None = None
     """The signature is good for so long (`x=`); without it there is no end."""
@@ -96,19 +100,21 @@ class DKIM(Section):
     @model_validator(mode="after")
     def _one_way(self) -> DKIM:
         if self.keys and (self.domain or self.key):
-            raise ValueError("has domain and key, or keys; both are too much")
+            raise InvalidValue("has domain and key, or keys; both are too much")
         if not self.keys and (self.domain is None or self.key is None):
-            raise ValueError("needs domain and key, or keys by domain")
+            raise InvalidValue("needs domain and key, or keys by domain")
         return self
 
     @model_validator(mode="after")
     def _identity_is_inside(self) -> DKIM:
         if self.identity is not None:
             if self.domain is None:
-                raise ValueError("identity: only together with domain")
+                raise InvalidValue("identity: only together with domain")
             inside = self.identity.rpartition("@")[2]
             if inside != self.domain and not inside.endswith(f".{self.domain}"):
-                raise ValueError(f"identity: it is to end with @{self.domain}, or .{self.domain}")
+                raise InvalidValue(
+                    "identity: it is to end with @{domain}, or .{domain}", domain=self.domain
+                )
         return self
 
     def __hash__(self) -> int:
@@ -120,8 +126,10 @@ def _check_distinct(several: tuple[DKIM, ...]) -> tuple[DKIM, ...]:
     for each in several:
         for domain in (*each.keys, *filter(None, (each.domain,))):
             if (domain, each.selector) in seen:
-                raise ValueError(
-                    f"the selector {each.selector} of {domain} twice; each key has its own"
+                raise InvalidValue(
+                    "the selector {selector} of {domain} twice; each key has its own",
+                    selector=each.selector,
+                    domain=domain,
                 )
             seen.add((domain, each.selector))
     return several
@@ -150,7 +158,7 @@ class Rewrite(Section):
     @model_validator(mode="after")
     def _something(self) -> Rewrite:
         if self.sender is None and self.from_ is None:
-            raise ValueError("needs sender, from, or both")
+            raise InvalidValue("needs sender, from, or both")
         if self.from_ is None and "reply_to" in self.model_fields_set:
-            raise ValueError("reply_to: only together with from")
+            raise InvalidValue("reply_to: only together with from")
         return self

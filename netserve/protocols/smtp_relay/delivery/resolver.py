@@ -7,7 +7,7 @@ is asked once, however many wait for it.
 `Answer.secure` is the AD bit: that the name server has validated the answer by DNSSEC, or
 validated that there is none. It is worth as much as the name server and the way to it.
 
-dnspython is imported with the first question that is asked.
+dnspython is imported with the first question that is asked, or by `preload`.
 """
 
 from __future__ import annotations
@@ -263,6 +263,16 @@ class Resolver:
         )  # AD: tell whether it is validated (RFC 6840, 5.7)
         asker.use_edns(0, dns.flags.DO if self._dnssec else 0, _PAYLOAD)
         return asker
+
+
+def preload() -> None:
+    """Import all of dnspython, which imports the types of records one by one as they come."""
+    import dns.asyncbackend  # noqa: PLC0415 - see the module's docstring
+    import dns.asyncresolver  # noqa: PLC0415
+    import dns.rdata  # noqa: PLC0415
+
+    dns.asyncbackend.get_backend("asyncio")
+    dns.rdata.load_all_types()
 
 
 def _changed_at(path: str) -> int:

@@ -26,8 +26,10 @@ from netserve.config.types import (
     Secret,
     Section,
     Words,
+    WrittenPath,
     one_or_many,
 )
+from netserve.errors import InvalidValue
 from netserve.http.options import Upstreams
 from netserve.protocols.smtp_relay.delivery.folders import check_template
 from netserve.protocols.smtp_relay.delivery.login_settings import Login
@@ -61,13 +63,17 @@ class Smarthost:
     def __init__(self, text: str) -> None:
         match = self._FORM.fullmatch(text)
         if match is None:
-            raise ValueError(
+            raise InvalidValue(
                 "not a smarthost; write host:port, such as smtp.example.org:587 or [::1]:25"
             )
         self.host = match["literal"] or match["name"].lower()
         self.port = int(match["port"])
         if not 0 < self.port < 65536:
-            raise ValueError(f"not a port: {self.port}; a port is a number from 1 to 65535")
+            raise InvalidValue(
+                "not a port: {port}; a port is a number from 1 to 65535",
+                otherwise="not a port: a port is a number from 1 to 65535",
+                port=self.port,
+            )
 
     @property
     def tls_from_start(self) -> bool:
@@ -95,7 +101,7 @@ class Smarthost:
                 return value
             if isinstance(value, str):
                 return cls(value)
-            raise ValueError("not a smarthost; write host:port, such as smtp.example.org:587")
+            raise InvalidValue("not a smarthost; write host:port, such as smtp.example.org:587")
 
         return core_schema.no_info_plain_validator_function(
             check, serialization=core_schema.plain_serializer_function_ser_schema(str)
@@ -110,7 +116,7 @@ class Smarthost:
 
 def _no_duplicates(value: tuple[Smarthost, ...]) -> tuple[Smarthost, ...]:
     if len(set(value)) != len(value):
-        raise ValueError("the same smarthost twice")
+        raise InvalidValue("the same smarthost twice")
     return value
 
 
@@ -127,7 +133,7 @@ Smarthosts: TypeAlias = Annotated[
 
 def _check_refusal(text: str) -> str:
     if not text.strip() or not text.isprintable():
-        raise ValueError("the text of a refusal is one line, and not empty")
+        raise InvalidValue("the text of a refusal is one line, and not empty")
     return text
 
 
@@ -153,21 +159,27 @@ class Timeouts(Section):
 def _check_hook_url(text: str) -> str:
     url = URL(text)
     if url.scheme not in {"http", "https"} or not url.raw_host:
-        raise ValueError("not a URL of a hook; write for example https://app.example.org/mail")
+        raise InvalidValue("not a URL of a hook; write for example https://app.example.org/mail")
     if url.raw_user is not None or url.raw_fragment:
-        raise ValueError("a hook's URL has no user and no fragment; give a token or headers")
+        raise InvalidValue("a hook's URL has no user and no fragment; give a token or headers")
     return text
 
 
 def _check_header_names(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"not the name of a header: {name!r}")
+            otherwise = "not the name of a header"
+            what = "not the name of a header: {name}"
+            raise InvalidValue(what, at=(name,), otherwise=otherwise, name=repr(name))
         if name.lower() in _OWN_HEADERS:
-            raise ValueError(f"{name} is set by netserve")
+            otherwise = "this header is set by netserve"
+            what = "{name} is set by netserve"
+            raise InvalidValue(what, at=(name,), otherwise=otherwise, name=name)
         text = value if isinstance(value, str) else value.reveal()
         if not text.isprintable() or not text.isascii():
-            raise ValueError(f"the value of {name} can't stand in a header")
+            otherwise = "this value can't stand in a header"
+            what = "the value of {name} can't stand in a header"
+            raise InvalidValue(what, at=(name,), otherwise=otherwise, name=name)
     return headers
 
 
@@ -231,7 +243,7 @@ class Deliver(Section):
     """`true`: straight to the servers of each recipient's domain, as DNS names them."""
     http: Hook | None = None
     """An application that takes the mail over HTTP."""
-    maildir: Annotated[FilePath, AfterValidator(check_template)] | None = None
+    maildir: Annotated[WrittenPath, AfterValidator(check_template)] | None = None
     """A Maildir; `{local}` and `{domain}` in its path are the recipient's, one folder each."""
     discard: Literal[True] | None = None
     """`true`: the message is thrown away, and counts as delivered."""
@@ -294,20 +306,21 @@ class Deliver(Section):
         ways = [way for way in _WAYS if getattr(self, way) is not None]
         if len(ways) != 1:
             found = f"has {' and '.join(ways)}" if ways else "has none of them"
-            raise ValueError(f"needs exactly one of {', '.join(_WAYS)}; {found}")
+            raise InvalidValue(f"needs exactly one of {', '.join(_WAYS)}; " + found)
         for options, owners in _ONLY_WITH:
             stray = [name for name in options if name in self.model_fields_set]
             if stray and ways[0] not in owners:
-                raise ValueError(f"{', '.join(stray)}: only together with {_one_of(owners)}")
+                raise InvalidValue(", ".join(stray) + ": only together with " + _one_of(owners))
         return self
 
     @model_validator(mode="after")
     def _consistent_tls(self) -> Deliver:
         if self.ca is not None and self.tls_level not in _WITH_CERTIFICATES:
-            raise ValueError(f"ca: only together with tls: {_one_of(_WITH_CERTIFICATES)}")
+            raise InvalidValue("ca: only together with tls: " + _one_of(_WITH_CERTIFICATES))
         if self.login and self.tls_level != "verify" and not self.login.in_clear:
-            raise ValueError(
-                f"tls: {self.tls_level} could give the {self.login.word} to anyone on the way;"
-                " write tls: verify, or in_clear: true in login"
+            raise InvalidValue(
+                "tls: {level} could give the " + self.login.word + " to anyone on the way;"
+                " write tls: verify, or in_clear: true in login",
+                level=self.tls_level,
             )
         return self

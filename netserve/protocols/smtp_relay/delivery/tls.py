@@ -25,6 +25,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.errors import InvalidValue
 from netserve.mail.tlsa import TlsaMismatch
 
 ChainCheck: TypeAlias = Callable[[Sequence[x509.Certificate]], None]
@@ -138,9 +139,9 @@ def _trust_in(ca: Path) -> Callable[[], Any]:
     try:
         certificates = x509.load_pem_x509_certificates(ca.read_bytes())
     except OSError as error:
-        raise ValueError(f"cannot read {ca}: {error.strerror}") from None
+        raise InvalidValue("cannot read {ca}: " + str(error.strerror), ca=ca) from None
     except ValueError:
-        raise ValueError(f"no certificate in {ca}") from None
+        raise InvalidValue("no certificate in {ca}", ca=ca) from None
     root = trustRootFromCertificates(
         [Certificate(crypto.X509.from_cryptography(each)) for each in certificates]
     )

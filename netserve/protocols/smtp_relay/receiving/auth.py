@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import VerificationError
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
@@ -21,17 +22,22 @@ from zope.interface import implementer
 from netserve.config.types import Secret
 from netserve.crossing import ensure_deferred
 from netserve.errors import OptionError
-from netserve.wire.users_file import LARGEST, UsersFileError, parse_users
+from netserve.wire.users_file import (
+    LARGEST,
+    UsersFileError,
+    dummy_hash,
+    is_hash,
+    parse_users,
+)
 
-AT_ONCE: Final = 4
-"""Passwords that are verified at a time; each takes some memory, and the others wait."""
+AT_ONCE: Final = max(2, min(4, len(os.sched_getaffinity(0))))
+"""Passwords that are verified at a time; each takes a processor and some memory."""
 
-_HASH: Final = "$argon2"
-_NOBODY: Final = (
+_USUAL_HASH: Final = (
     "$argon2id$v=19$m=19456,t=2,p=1$ox1ZZSuMoFCRFBGWciOYUw"
     "$8ENcVL6LeMmikyzh8Zr4ydYG95uDcwHhVY75W+FGcvA"
 )
-"""A hash as `netserve passwd` makes them, of a password that nobody knows."""
+"""As `netserve passwd` makes them."""
 
 _Users = Mapping[str, str]
 
@@ -52,6 +58,7 @@ class UsersChecker:
         self._reactor = reactor
         self._hasher = PasswordHasher()
         self._turn = DeferredSemaphore(AT_ONCE)
+        self._dummy: tuple[_Users, str] = ({}, "")
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
         """The user's name, from the Deferred; UnauthorizedLogin when it is not the password.
@@ -79,40 +86,33 @@ class UsersChecker:
         name: bytes = credentials.username
         users = self._users()
         kept = users.get(name.decode())
-        if kept is not None and not kept.startswith(_HASH):
+        if kept is not None and not is_hash(kept):
             if hmac.compare_digest(kept.encode(), credentials.password):
                 return name
             kept = None
         try:
-            self._hasher.verify(kept or _another(users), credentials.password)
+            self._hasher.verify(kept or self._dummy_of(users), credentials.password)
         except VerificationError:
             raise UnauthorizedLogin from None
         if kept is None:
             raise UnauthorizedLogin
         return name
 
+    def _dummy_of(self, users: _Users) -> str:
+        """What is verified where there is no hash, so that a refusal takes as long as for others.
 
-def _another(users: _Users) -> str:
-    """What is verified where there is no hash, so that a refusal takes as long as for others: a
-    hash of another user, as hashes that were made elsewhere may take longer than ours.
-    """
-    return next((kept for kept in users.values() if kept.startswith(_HASH)), _NOBODY)
+        Two threads may make it at the same time, and make the same.
+        """
+        of, dummy = self._dummy
+        if of is not users:
+            hashes = (kept for kept in users.values() if is_hash(kept))
+            dummy = dummy_hash(hashes, _USUAL_HASH)
+            self._dummy = users, dummy
+        return dummy
 
 
 def listed_users(users: Mapping[str, Secret]) -> _Users:
-    """The users of the option ``users``.
-
-    Raises:
-        OptionError: what looks like a hash is none.
-    """
-    hasher = PasswordHasher()
-    for name, secret in users.items():
-        if secret.reveal().startswith(_HASH):
-            try:
-                hasher.check_needs_rehash(secret.reveal())
-            except InvalidHashError:
-                what = f"the hash of the user {name} is none of argon2"
-                raise OptionError(("users", name), what) from None
+    """The users of the option ``users``, whose hashes the settings have looked at."""
     return {name: secret.reveal() for name, secret in users.items()}
 
 
@@ -139,7 +139,11 @@ class UsersFile:
         try:
             self._users = self._read()
         except ValueError as error:
-            raise OptionError(("users_file",), str(error)) from None
+            # The file of users is named in it, and nothing of what is in there.
+            otherwise = "this file of users cannot be used"
+            raise OptionError(
+                ("users_file",), "{reason}", otherwise=otherwise, reason=error
+            ) from None
 
     def users(self) -> _Users:
         """The users by now; may be called by any thread."""

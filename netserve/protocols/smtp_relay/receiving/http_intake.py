@@ -20,7 +20,8 @@ status  when
 413     it is too large
 415     it is of another type
 422     the Idempotency-Key was another message's
-429     too much in this time, or at one time; ``Retry-After`` tells when to come again
+429     too much in this time, or at one time, or too many wrong tokens; ``Retry-After`` tells
+        when to try again
 503     it cannot be kept now; the same
 ======  ======================================================================================
 
@@ -40,6 +41,7 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
 from aiohttp import web
+from twisted.cred.error import UnauthorizedLogin
 from twisted.python.failure import Failure
 
 from netserve.config.types import Secret
@@ -56,6 +58,7 @@ from netserve.protocols.smtp_relay.receiving.http_forms import (
     read_json,
 )
 from netserve.protocols.smtp_relay.receiving.idempotency import Claim, Window
+from netserve.protocols.smtp_relay.receiving.logins import TryLater
 from netserve.protocols.smtp_relay.receiving.posting import (
     Poster,
     Posting,
@@ -176,12 +179,20 @@ class HttpIntake:
 
     def _poster(self, request: web.BaseRequest) -> Poster:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        name = self._names.get(_digest(token.strip())) if scheme.lower() == "bearer" else None
-        if name is None:
+        if scheme.lower() != "bearer" or not token.strip():
             raise Refused(401, "a token is wanted: Authorization: Bearer TOKEN")
         client = request.remote or ""
-        known = parse_address(client) is not None
-        return Poster(name, client if known else "", "HTTPS" if request.secure else "HTTP")
+        if parse_address(client) is None:
+            client = ""
+        name = self._names.get(_digest(token.strip()))
+        try:
+            user = self._shared.logins.check_token(client, name)
+        except UnauthorizedLogin:
+            raise Refused(401, "nobody has this token") from None
+        except TryLater as later:
+            what = "too many wrong tokens came from this address"
+            raise Refused(429, what, retry_after=later.wait) from None
+        return Poster(user, client, "HTTPS" if request.secure else "HTTP")
 
     def _claim(self, request: web.BaseRequest, poster: Poster) -> Claim | None:
         key = request.headers.get("Idempotency-Key")

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
+from netserve.errors import InvalidValue
 from netserve.wire.peer import Network, has_strangers, names_addresses
 
 LOOPBACK: Final[tuple[Network, ...]] = (
@@ -18,7 +19,7 @@ LOOPBACK: Final[tuple[Network, ...]] = (
 )
 
 
-def open_relay(networks: Iterable[Network]) -> str | None:
+def open_relay(networks: Iterable[Network]) -> InvalidValue | None:
     """Why mail would be relayed for strangers, or None when it would not.
 
     Arguments:
@@ -26,14 +27,15 @@ def open_relay(networks: Iterable[Network]) -> str | None:
     """
     for network in networks:
         if has_strangers(network):
-            return (
-                f"{network} would make an open relay: it has addresses of strangers, who could send"
-                " to everybody through it; list the networks of your own, or let senders log in"
+            return InvalidValue(
+                "{network} would make an open relay: it has addresses of strangers, who could send"
+                " to everybody through it; list the networks of your own, or let senders log in",
+                network=network,
             )
     return None
 
 
-def untied(networks: Iterable[Network]) -> str | None:
+def untied(networks: Iterable[Network]) -> InvalidValue | None:
     """Why networks do not tie a listener to its devices, or None when they do.
 
     Arguments:
@@ -41,11 +43,12 @@ def untied(networks: Iterable[Network]) -> str | None:
     """
     named = tuple(networks)
     if not named:
-        return "role devices: allow has to name the devices, by their addresses"
+        return InvalidValue("role devices: allow has to name the devices, by their addresses")
     for network in named:
         if not names_addresses(network):
-            return (
-                f"role devices: {network} is too wide to name devices; list their addresses, or"
-                " networks of at most 256 of them (/24; /64 of IPv6)"
+            return InvalidValue(
+                "role devices: {network} is too wide to name devices; list their addresses, or"
+                " networks of at most 256 of them (/24; /64 of IPv6)",
+                network=network,
             )
     return None

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any, ClassVar, Final
 
-from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
@@ -41,12 +40,13 @@ from netserve.mail.server.model import (
     TLSWanted,
 )
 from netserve.mail.server.states import State
+from netserve.protocols.smtp_relay.receiving.logins import TryLater
 from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
 from netserve.protocols.smtp_relay.receiving.timer import Timer
 
 WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
-LOGIN_FAILED: Final = Reply(454, "4.7.0", "Logins cannot be checked now; come again")
+LOGIN_FAILED: Final = Reply(454, "4.7.0", "Logins cannot be checked now; try again later")
 
 TOO_MANY_OF_USER: Final = Reply(421, "4.7.0", "Too many connections of this user")
 _SAID_ALREADY: Final = {answers.BYE, answers.SHUTTING_DOWN, TOO_MANY_OF_USER}
@@ -333,10 +333,10 @@ class SmtpSession(Protocol):
         )
 
     def _credentials(self, event: CredentialsGiven) -> None:
-        credentials = UsernamePassword(event.user.encode(), event.password.encode())
-        self._checking = maybeDeferred(self._shared.checker.requestAvatarId, credentials)
-        self._checking.addCallback(_name_of)
-        self._checking.addCallbacks(self._logged_in, self._not_logged_in, errbackArgs=(event.user,))
+        checking = self._shared.logins.check(self._client, event.user, event.password)
+        self._checking = checking.addCallbacks(
+            self._logged_in, self._not_logged_in, errbackArgs=(event.user,)
+        )
 
     def _logged_in(self, user: str) -> None:
         shared = self._shared
@@ -362,14 +362,18 @@ class SmtpSession(Protocol):
     def _not_logged_in(self, failure: Failure, user: str) -> None:
         if failure.check(CancelledError) and self._machine.state is State.CLOSED:
             return  # the client is gone, and nobody has looked at the password
-        context = self._shared.context
-        context.metrics.errors["login"] += 1
-        if failure.check(UnauthorizedLogin):
+        context, error = self._shared.context, failure.value
+        if isinstance(error, TryLater):
+            context.metrics.errors["login_later"] += 1
+            self._machine.refuse(_put_off(error))
+        elif isinstance(error, UnauthorizedLogin):
+            context.metrics.errors["login"] += 1
             context.log.info(
                 "refused a login of {client} as {user}", client=self._client, user=user
             )
             self._machine.refuse(WRONG_LOGIN)
         else:
+            context.metrics.errors["login"] += 1
             context.log.failure(
                 "a login of {client} could not be checked", failure, client=self._client
             )
@@ -405,15 +409,7 @@ class SmtpSession(Protocol):
     }
 
 
-def _name_of(avatar_id: object) -> str:
-    """The user's name of an avatar id of `twisted.cred`, which is what all rules go by.
-
-    It may be another than the one that was given: a directory may not care about case.
-
-    Raises:
-        ValueError: it is no name.
-    """
-    name = avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id
-    if not isinstance(name, str) or not name or not name.isprintable():
-        raise ValueError("the checker of logins gave no name of a user")
-    return name
+def _put_off(later: TryLater) -> Reply:
+    """The reply to a login that was not verified (RFC 4954, section 6)."""
+    why = "have failed" if later.outcome == "backoff" else "are waiting"
+    return Reply(454, "4.7.0", f"Too many logins {why}; try again in {later.wait} s")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from twisted.python.failure import Failure
 
@@ -23,6 +23,7 @@ from netserve.mail.server.machine import SmtpServer
 from netserve.mail.server.model import ContentGiven, MessageBegins, MessageDropped, MessageEnds
 from netserve.outbox import Incoming, Outbox, OutboxError, OutOfSpace
 from netserve.plugin import Context
+from netserve.protocols.smtp_relay.receiving.logins import Logins
 from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 
@@ -44,7 +45,7 @@ class Shared:
         context: the service's.
         outbox: keeps the mail.
         reception: decides who may hand mail over, and what is refused.
-        checker: of logins, as `twisted.cred` has them; None without users.
+        logins: checks passwords and tokens.
         rates: how much clients and users may hand over.
         places: how many connections users may have.
         wall: gives unix seconds.
@@ -53,7 +54,7 @@ class Shared:
     context: Context
     outbox: Outbox
     reception: Reception
-    checker: Any
+    logins: Logins
     rates: RateLimits
     places: Places
     wall: Callable[[], float]

@@ -73,13 +73,9 @@ async def test_a_refusal_takes_as_long_as_for_a_user_with_a_hash(user: str) -> N
     checker._hasher = Watched()
     with pytest.raises(UnauthorizedLogin):
         await checker.requestAvatarId(UsernamePassword(user.encode(), b"geheim"))
-    assert verified == [HASH]
-
-
-def test_a_hash_that_is_none_is_refused_at_the_start() -> None:
-    with pytest.raises(OptionError, match="the hash of the user me is none of argon2") as caught:
-        listed_users({"me": Secret("$argon2id$nonsense")})
-    assert caught.value.option == ("users", "me")
+    (dummy,) = verified
+    assert dummy != HASH
+    assert dummy.startswith(HASH[: HASH.index("p=") + 3])
 
 
 @pytest_twisted.ensureDeferred
@@ -185,7 +181,7 @@ def test_a_change_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
     assert list(file.users()) == ["you"]
     wrong = "the users stay as they were: "
     assert [line.removeprefix(wrong).removeprefix(str(path)) for line in log.lines] == [
-        ":2: not a hash of argon2id; `netserve passwd` makes one",
+        ":2: not a hash of argon2; `netserve passwd` makes one",
         ": no such file or directory; `netserve passwd` makes one",
         ":1: not UTF-8",
         f"the users of {path} have changed: 1 now",

@@ -31,6 +31,8 @@ from netserve.mail.server.states import State
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
 from netserve.plugin import Metrics
 from netserve.protocols.smtp_relay import plugin
+from netserve.protocols.smtp_relay.receiving.login_memory import Patience
+from netserve.protocols.smtp_relay.receiving.logins import Logins
 from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
 from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK
@@ -618,7 +620,7 @@ def session(
         service="mail", reactor=clock, log=log, metrics=Metrics(), random=random.Random(0),
     )  # fmt: skip
     shared = Shared(
-        context=context, outbox=queue, reception=Reception(settings), checker=None,
+        context=context, outbox=queue, reception=Reception(settings), logins=no_logins(clock),
         rates=RateLimits(
             per_address=parse_rate("1/hour"), per_user=parse_rate("1/hour"), exempt=LOOPBACK,
             recipients_per_address=parse_rate("1/hour"), recipients_per_user=parse_rate("1/hour"),
@@ -631,6 +633,13 @@ def session(
     made.connectionMade()
     made.dataReceived(b"EHLO x\r\n")
     return made, transport
+
+
+def no_logins(clock: Any) -> Logins:
+    return Logins(
+        None, patience=Patience(pair=5, address=50), exempt=(), places=1, queue=1, reactor=clock,
+        log=Logger(),
+    )  # fmt: skip
 
 
 def test_a_command_has_its_time() -> None:
