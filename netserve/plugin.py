@@ -43,6 +43,7 @@ from twisted.logger import Logger
 
 from netserve.config.listen import Listen, ListenAddresses
 from netserve.config.types import Duration, FilePath, Network, Networks, PositiveInt, Section
+from netserve.fairness.turns import Share
 from netserve.wire.peer import has_strangers, names_addresses
 
 if TYPE_CHECKING:
@@ -271,6 +272,7 @@ class Context:
             process in which somebody asks for it has one.
         http: gives HTTP clients.
         random: the source of randomness (backoff, jitter); tests give a seeded one.
+        turns: the service's share of the reactor's time (`netserve.fairness.turns`).
         listens: every address that this process listens on, as the file has them.
     """
 
@@ -285,6 +287,7 @@ class Context:
     outbox: Callable[[], Outbox]
     http: HttpClients
     random: random.Random
+    turns: Share
     listens: tuple[Listen, ...] = ()
 
 

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.turns import Share
 from netserve.plugin import Metrics
 from netserve.server.admission import Admission
 from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic, kernel_traffic
@@ -227,6 +228,7 @@ class Gates:
         clock: the reactor.
         log: the service's logger.
         started: fires when the service has started; connections wait for it.
+        turns: the service's share of the reactor's time.
         handshake_timeout: seconds for the TLS handshake, and for a PROXY header.
     """
 
@@ -238,6 +240,7 @@ class Gates:
         clock: Any,
         log: Logger,
         started: Deferred[None],
+        turns: Share,
         handshake_timeout: float = 10.0,
     ) -> None:
         self.metrics = metrics
@@ -245,6 +248,7 @@ class Gates:
         self.log = log
         self.open: set[Gate] = set()
         self.started = started
+        self.turns = turns
         self.handshake_timeout = handshake_timeout
         self.empty: Deferred[None] | None = None
         """Set by who waits for the last connection to go."""

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import Logger
 
+from netserve.fairness.turns import Turns
 from netserve.plugin import Context, Metrics
 from netserve.protocols.echo import plugin
 from netserve.protocols.echo.content import CHARGEN
@@ -48,6 +49,7 @@ def context(events: list[dict[str, Any]] | None = None) -> Context:
         outbox=lambda: None,  # type: ignore[arg-type, return-value]
         http=None,  # type: ignore[arg-type]
         random=random.Random(1),
+        turns=Turns(lambda call: None).share(lambda error: None),
     )
 
 

@@ -16,6 +16,7 @@ from twisted.protocols.wire import Echo
 
 from netserve.config.load import load
 from netserve.errors import ConfigError
+from netserve.fairness.turns import Turns
 from netserve.plugin import Context, Hosted, Metrics
 from netserve.protocols.factory import plugin
 from netserve.registry import Registry
@@ -80,6 +81,7 @@ def context(folder: Path) -> Context:
         outbox=never,
         http=never,
         random=random.Random(0),
+        turns=Turns(lambda call: None).share(lambda error: None),
     )
 
 

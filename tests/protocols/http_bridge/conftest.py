@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger, formatEvent
 from zope.interface import implementer
 
+from netserve.fairness.turns import Turns
 from netserve.http import HttpClients
 from netserve.plugin import Context, Hosted, Metrics
 from netserve.protocols.http_bridge import plugin
@@ -81,6 +82,7 @@ async def running(
         outbox=lambda: pytest.fail("a bridge has no outbox"),
         http=HttpClients(reactor=reactor, log=log, resolver=resolver),
         random=random.Random(0),
+        turns=Turns.of(reactor).share(lambda error: pytest.fail(repr(error))),
     )
     options.setdefault("allow_upstreams", "127.0.0.1")
     hosted = plugin.build(bridge_settings(**options), context)

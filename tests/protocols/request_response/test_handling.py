@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from netserve.crossing import TimedOut
+from netserve.fairness.turns import Turns
 from netserve.plugin import Context, Metrics
 from netserve.protocols.request_response.handling import Reporter, load_handler, wait
 from netserve.protocols.request_response.responder import Pending, Replies, Request, Responder
@@ -156,6 +157,7 @@ def reporter() -> tuple[Reporter, list[dict[str, Any]], Context]:
         outbox=lambda: None,  # type: ignore[arg-type, return-value]
         http=None,  # type: ignore[arg-type]
         random=random.Random(1),
+        turns=Turns(lambda call: None).share(lambda error: None),
     )
     return Reporter(context), events, context
 
