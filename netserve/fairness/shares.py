@@ -14,55 +14,78 @@ from collections import Counter
 class Shares:
     """Counts what each address has of a supply.
 
+    What an address has beyond its share, since it was there before it could be refused (`add`), is
+    counted against that address, and not against the others.
+
     Arguments:
         total: how much there is, such as bytes or slots.
         most: the most of one address, in place of the rule above.
     """
 
-    __slots__ = ("_most", "_of", "total", "used")
+    __slots__ = ("_beyond", "_most", "_of", "total", "used")
 
     def __init__(self, total: int, most: int | None = None) -> None:
         self.total = total
         self.used = 0
+        """What is taken, without what is beyond a share."""
         self._most = most
         self._of: Counter[str] = Counter()
+        self._beyond: Counter[str] = Counter()
 
     def permits(self, address: str, amount: int = 1) -> bool:
         """Whether an address may take so much more."""
-        free = self.total - self.used
-        if amount > free:
-            return False
-        if not address:
-            return True
-        after = self._of[address] + amount if address in self._of else amount
-        if self._most is not None:
-            return after <= self._most
-        # One more than is left: of an odd number somebody may have the one in the middle.
-        return after <= free - amount + 1
+        return amount <= self._room(address)
 
     def take(self, address: str, amount: int = 1) -> bool:
         """Take so much, to be given back by `give`; False where it may not be taken."""
-        if not self.permits(address, amount):
+        if amount > self._room(address):
             return False
-        self.add(address, amount)
+        self._count(address, amount)
         return True
 
     def add(self, address: str, amount: int) -> None:
         """Count so much, which is there whether or not it may be."""
+        within = max(min(amount, self._room(address)), 0)
+        self._count(address, within)
+        if amount > within:
+            self._beyond[address] += amount - within
+
+    def give(self, address: str, amount: int = 1) -> None:
+        """Give so much back."""
+        beyond = min(self._beyond.get(address, 0), amount)
+        if beyond:
+            self._count_down(self._beyond, address, beyond)
+            amount -= beyond
+        self.used -= amount
+        if address and amount:
+            self._count_down(self._of, address, amount)
+
+    def _room(self, address: str) -> int:
+        """How much more an address may take."""
+        free = self.total - self.used
+        if address in self._beyond:
+            return 0
+        if not address:
+            return free
+        has = self._of.get(address, 0)
+        if self._most is not None:
+            return min(self._most - has, free)
+        # After it has taken it, it has no more than is left, and one: of an odd number somebody may
+        # have the one in the middle.
+        return min((free + 1 - has) // 2, free)
+
+    def _count(self, address: str, amount: int) -> None:
         self.used += amount
         if address:
             self._of[address] += amount
 
-    def give(self, address: str, amount: int = 1) -> None:
-        """Give so much back."""
-        self.used -= amount
-        if not address:
-            return
-        left = self._of[address] - amount
+    @staticmethod
+    def _count_down(counter: Counter[str], address: str, amount: int) -> None:
+        left = counter[address] - amount
         if left:
-            self._of[address] = left
+            counter[address] = left
         else:
-            del self._of[address]  # the table does not grow with the addresses ever seen
+            del counter[address]  # the table does not grow with the addresses ever seen
 
 
 class Holding:

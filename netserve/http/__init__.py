@@ -3,7 +3,7 @@
 `Context.http` is an `HttpClients`; a service asks it for an `HttpClient` by its `ClientOptions`.
 """
 
-from netserve.http.client import Answer, Body, ClientOptions, HttpClient, HttpClients, place
+from netserve.http.client import Answer, Body, ClientOptions, HttpClient, HttpClients, Pace, place
 from netserve.http.errors import HttpError
 from netserve.http.guard import AddressGuard
 
@@ -15,5 +15,6 @@ __all__ = [
     "HttpClient",
     "HttpClients",
     "HttpError",
+    "Pace",
     "place",
 ]

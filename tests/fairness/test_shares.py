@@ -43,6 +43,22 @@ def test_a_limit_for_each_address_takes_the_place_of_the_rule() -> None:
     assert shares.take("b")
 
 
+def test_what_is_beyond_a_share_is_not_taken_from_the_others() -> None:
+    """S24: an answer that has come is held, however large; it is its own address that waits."""
+    shares = Shares(100)
+    shares.add("a", 1000)
+    assert shares.used == 50
+    assert not shares.permits("a")
+    assert shares.take("b", 25)
+    shares.give("a", 940)
+    assert not shares.permits("a")
+    shares.give("a", 20)
+    assert shares.used == 65
+    shares.give("a", 40)
+    shares.give("b", 25)
+    assert (shares.used, len(shares._of), len(shares._beyond)) == (0, 0, 0)
+
+
 def test_a_client_without_an_address_is_held_to_the_total_only() -> None:
     shares = Shares(4)
     assert [shares.take("") for _ in range(5)] == [True] * 4 + [False]
@@ -94,4 +110,6 @@ def test_a_holding_that_may_not_grow_stays_as_it_is() -> None:
     assert not other.grow(50)
     assert (other.size, shares.used) == (0, 40)
     other.add(50)  # it has come, and there is no choice
-    assert (other.size, shares.used) == (50, 80)
+    assert (other.size, shares.used) == (50, 50)
+    other.close()
+    assert shares.used == 40

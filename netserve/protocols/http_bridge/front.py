@@ -24,11 +24,11 @@ from netserve.http import Body, HttpClient, HttpError
 from netserve.http.errors import BadAnswer, TooLarge
 from netserve.http.requests import BadRequest, Upload, check
 from netserve.http.server import HttpServer
-from netserve.plugin import Context
 from netserve.protocols.http_bridge.encode import Misfit
 from netserve.protocols.http_bridge.incoming import check_method, passed_on, target_of
 from netserve.protocols.http_bridge.plan import Plan, header_values
 from netserve.protocols.http_bridge.refusals import Refusals
+from netserve.protocols.http_bridge.upstream import Upstream
 
 if TYPE_CHECKING:
     from netserve.protocols.http_bridge.settings import HttpBridgeSettings
@@ -47,15 +47,17 @@ class HttpFront:
     Arguments:
         plan: the settings, compiled.
         client: the service's HTTP client.
-        context: the service's log and metrics.
+        upstream: what its requests share.
         settings: limits, and what becomes of forwarding headers.
     """
 
     def __init__(
-        self, plan: Plan, client: HttpClient, context: Context, settings: HttpBridgeSettings
+        self, plan: Plan, client: HttpClient, upstream: Upstream, settings: HttpBridgeSettings
     ) -> None:
+        context = upstream.context
         self._plan = plan
         self._client = client
+        self._upstream = upstream
         self._context = context
         self._refusals = Refusals(context)
         self._limits = settings.limits

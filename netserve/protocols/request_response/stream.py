@@ -17,6 +17,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.reading import LARGE, PacedReading
 from netserve.fairness.shares import Shares
 from netserve.fairness.turns import Share
 from netserve.lingering import close_lingering
@@ -92,6 +93,7 @@ class Connection(Protocol):
         self._cancels: dict[int, Callable[[], None]] = {}
         self._idle_after = options.framing.idle_after
         self._timer: Any = None
+        self._lingering: PacedReading | None = None
         self._metrics = options.metrics
         self._pipeline = options.pipeline
         self._turns = options.turns.turns
@@ -126,6 +128,9 @@ class Connection(Protocol):
         if not self._finishing:
             self._input.add(data)
             self._ask()
+        elif self._lingering is not None and len(data) >= LARGE:
+            self._lingering.pauseProducing()
+            self._lingering.resumeProducing()
 
     def _ask(self) -> None:
         """Have what waits replied to, and read nothing more until that was so."""
@@ -268,6 +273,7 @@ class Connection(Protocol):
         if not self._broken or self._read_ended:
             self.transport.loseConnection()
             return
+        self._lingering = PacedReading(self.transport, self._options.turns, self._turn.address)
         self._timer = close_lingering(self.transport, self._options.clock)
 
     def _wait_for_pause(self, seconds: float) -> None:
@@ -311,6 +317,8 @@ class Connection(Protocol):
         self._free = False
         self._stop_timer()
         self._turn.drop()
+        if self._lingering is not None:
+            self._lingering.stopProducing()
         self._input.clear()
         cancels, self._cancels = self._cancels, {}
         for cancel in cancels.values():
