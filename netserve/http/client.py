@@ -33,6 +33,7 @@ from netserve.http import redirects as following
 from netserve.http.decompress import ACCEPTED, DecompressError, Decompressor, ExpandsTooMuch
 from netserve.http.errors import BadAnswer, HttpError, TooLarge, TooManyRedirects, as_http_error
 from netserve.http.guard import PUBLIC_ONLY, AddressGuard
+from netserve.http.octets import is_utf8
 from netserve.http.resolver import GuardedConnector
 
 Body: TypeAlias = bytes | AsyncIterable[bytes] | None
@@ -218,6 +219,9 @@ class HttpClient:
     async def _request(
         self, method: str, url: URL, headers: Mapping[str, str] | None, body: Body
     ) -> aiohttp.ClientResponse:
+        for value in (headers or {}).values():
+            if not is_utf8(value):
+                raise HttpError(f"{place(url)}: a header has bytes that are not UTF-8")
         session = self._session or self._open()
         follows = self.options.redirects > 0
         began = asyncio.get_running_loop().time() if follows else 0.0
@@ -232,7 +236,11 @@ class HttpClient:
         if follows and response.status in following.STATUSES:
             hop = following.Hop(method, url, headers or {})
             deadline = began + self.options.total_timeout
-            return await self._follow(session, response, hop, body, deadline)
+            response = await self._follow(session, response, hop, body, deadline)
+        if not 200 <= response.status <= 599:
+            # 101 among them: we never ask for another protocol.
+            response.close()
+            raise BadAnswer(f"{place(url)}: its answer has the status {response.status}")
         return response
 
     async def _follow(

@@ -112,7 +112,7 @@ class Daemon(Service):
             warning := expiry_warning(tls.expires, datetime.datetime.now(datetime.UTC))
         ):
             self._warnings.append((log, warning))
-        turns = share_of_turns(self._turns, metrics, log)
+        turns = self.share_of_turns(metrics, log)
         context = Context(
             service=service.name,
             reactor=self._reactor,
@@ -156,10 +156,14 @@ class Daemon(Service):
             tls=tls,
             metrics=metrics,
             log=log,
-            turns=turns or share_of_turns(self._turns, metrics, log),
+            turns=turns or self.share_of_turns(metrics, log),
             reactor=self._reactor,
             folder=self.configuration.folder,
         )
+
+    def share_of_turns(self, metrics: Metrics, log: Logger) -> Share:
+        """A share of the reactor's time, for a service or another part of the process."""
+        return share_of_turns(self._turns, metrics, log)
 
     def _datagram_ports(self) -> frozenset[int]:
         return frozenset(

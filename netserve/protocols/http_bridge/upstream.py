@@ -30,6 +30,27 @@ class Busy(PeerError):
     status = 503
 
 
+class Slot:
+    """A slot that is held.
+
+    Arguments:
+        slots: of the bridge.
+        address: the client's.
+    """
+
+    __slots__ = ("_address", "_slots")
+
+    def __init__(self, slots: Slots, address: str) -> None:
+        self._slots: Slots | None = slots
+        self._address = address
+
+    def give(self) -> None:
+        """Give it back; it is not held any more then."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.give(self._address)
+
+
 @dataclass(slots=True)
 class Upstream:
     """The shared parts of one bridge.
@@ -65,21 +86,22 @@ class Upstream:
         await turn_of(self.context.turns, address)
 
     @asynccontextmanager
-    async def slot(self, address: str) -> AsyncIterator[None]:
+    async def slot(self, address: str) -> AsyncIterator[Slot]:
         """Hold a slot; waits for one, but no longer than a request may take in all.
 
         Raises:
-            Busy: there was none in time.
+            Busy: there was none in time, or the address holds as much memory as it may.
         """
         if not self.slots.take(address):
             await self._wait(address)
+        slot = Slot(self.slots, address)
         try:
             if not self.memory.permits(address):
                 # Answers to the requests before it were not taken.
                 raise Busy("too much is held for your address already")
-            yield
+            yield slot
         finally:
-            self.slots.give(address)
+            slot.give()
 
     async def _wait(self, address: str) -> None:
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from netserve.protocols.http_bridge.front import READ_AHEAD
 from netserve.testing.upstream import in_asyncio, raw_upstream, upstream
 
 Bridge = Callable[..., Any]
@@ -128,7 +129,6 @@ CHUNKED = "Transfer-Encoding: chunked"
         get("*", method="OPTIONS"),
         get("ftp://h/"),
         b"GET / HTTP/1.1 x\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"nonsense\r\n\r\n",
     ],
@@ -204,28 +204,176 @@ async def test_replies_keep_the_order_of_pipelined_requests(bridge: Bridge) -> N
 
 @pytest.mark.parametrize("chunked", [True, False])
 @in_asyncio
-async def test_a_body_is_streamed_up(bridge: Bridge, chunked: bool) -> None:
+async def test_a_long_body_is_streamed_up(bridge: Bridge, chunked: bool) -> None:
     """The upstream has the first part before the client has sent the last one."""
-    parts: asyncio.Queue[bytes] = asyncio.Queue()
+    began, came = asyncio.Event(), 0
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal came
         assert ("Content-Length" in request.headers) is not chunked
         while part := await request.content.readany():
-            parts.put_nowait(part)
+            began.set()
+            came += len(part)
         return web.Response(text="done")
 
     async with (
         upstream(answer) as url,
-        bridge(framing="http", request={"url": f"{url}{{target}}"}) as front,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}"},
+            limits={"request_size": "4MiB"},
+        ) as front,
     ):
+        size = 2 * READ_AHEAD
         reader, writer = await front.connect()
-        header = CHUNKED if chunked else "Content-Length: 10"
+        header = CHUNKED if chunked else f"Content-Length: {size + 5}"
         writer.write(get("/", header, "Connection: close", method="PUT"))
-        writer.write(b"5\r\nfirst\r\n" if chunked else b"first")
-        assert await asyncio.wait_for(parts.get(), 5) == b"first"
+        writer.write(b"%x\r\n%b\r\n" % (size, b"x" * size) if chunked else b"x" * size)
+        await asyncio.wait_for(began.wait(), 5)
         writer.write(b"5\r\nagain\r\n0\r\n\r\n" if chunked else b"again")
         assert (await reader.read()).endswith(b"done")
+        assert came == size + 5
         writer.close()
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@in_asyncio
+async def test_a_slot_is_not_held_before_the_body_has_come(bridge: Bridge, chunked: bool) -> None:
+    """S24: of clients that send slowly the upstream hears nothing; others are served meanwhile."""
+    asked = 0
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        return web.Response(text=await request.text())
+
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="http", request={"url": f"{url}{{target}}"}, limits={"requests": 1}
+        ) as front,
+    ):
+        header = CHUNKED if chunked else "Content-Length: 10"
+        slow = [await front.connect() for _ in range(20)]
+        for _, writer in slow:
+            writer.write(get("/", header, "Connection: close", method="POST"))
+            writer.write(b"5\r\nfirst\r\n" if chunked else b"first")
+        await until(lambda: front.metrics.requests == 20)
+        assert (await ask(front, get("/", "Connection: close"))).startswith(b"HTTP/1.1 200")
+        assert asked == 1
+        for reader, writer in slow:
+            writer.write(b"5\r\nagain\r\n0\r\n\r\n" if chunked else b"again")
+            assert (await reader.read()).endswith(b"\r\n\r\nfirstagain")
+            writer.close()
+
+
+@pytest.mark.parametrize("template", [False, True])
+@in_asyncio
+async def test_a_client_that_sends_nothing_more_of_its_body_is_sent_away(
+    bridge: Bridge, template: bool
+) -> None:
+    """S8: with 408; whether its body is streamed or held."""
+    request = {"body": "{body}"} if template else {}
+    async with bridge(
+        framing="http",
+        request={"url": "http://127.0.0.1:1/", **request},
+        limits={"client_timeout": "100ms"},
+    ) as front:
+        reply = await ask(front, get("/", "Content-Length: 10", method="POST") + b"first")
+        assert status(reply) == 408
+        assert front.lines == ["refused a request of 127.0.0.1: the request is too slow"]
+
+
+@in_asyncio
+async def test_bodies_that_are_held_share_a_budget(bridge: Bridge) -> None:
+    """S8, S24: an address that holds its share is refused with 503, another is served."""
+    async with (
+        upstream(echo_request) as url,
+        bridge(
+            framing="http", request={"url": f"{url}{{target}}"}, limits={"memory": "1MiB"}
+        ) as front,
+    ):
+        slow = [await front.connect() for _ in range(20)]
+        for _, writer in slow:
+            writer.write(get("/", "Content-Length: 200000", method="POST") + b"x" * 100_000)
+        refused = [asyncio.create_task(reader.readuntil(b"\r\n\r\n")) for reader, _ in slow]
+        await until(lambda: sum(task.done() for task in refused) >= 15)
+        assert {status(task.result()) for task in refused if task.done()} == {503}
+        assert 400_000 < front.memory.used <= 512 * 1024
+        request = get("/", "Content-Length: 200000", "Connection: close", method="POST")
+        reply = await front.exchange(request + b"y" * 200_000, end=False, source="127.0.0.2")
+        assert reply.endswith(b"y" * 200_000)
+        for task, (_, writer) in zip(refused, slow, strict=True):
+            task.cancel()
+            writer.close()
+        await until(lambda: front.memory.used == 0)
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000])
+@pytest.mark.parametrize("template", [False, True])
+@in_asyncio
+async def test_a_client_that_does_not_read_gives_its_slot_back(
+    bridge: Bridge, size: int, template: bool
+) -> None:
+    """S24: at once where the rest of its answer can wait for it, else when it has had its time."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"x" * (size if request.path == "/large" else 2))
+
+    options = {"response": "{body}"} if template else {}
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}"},
+            limits={"requests": 1, "client_timeout": "100ms"},
+            **options,
+        ) as front,
+    ):
+        unread = []
+        for _ in range(5):
+            _, writer = await front.connect()
+            taken: socket.socket = writer.get_extra_info("socket")
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            writer.transport.pause_reading()
+            writer.write(get("/large") * (100 if size < 1_000_000 else 10))
+            unread.append(writer)
+        await until(lambda: front.metrics.requests >= 5)
+        reply = await front.exchange(get("/", "Connection: close"), end=False, source="127.0.0.2")
+        assert reply.endswith(b"xx")
+        await until(lambda: front.metrics.errors["slow-client"] == 5)
+        assert front.lines[-1] == "closed 127.0.0.1: it does not take its answer"
+        for writer in unread:
+            writer.transport.abort()
+        await until(lambda: front.memory.used == 0)
+
+
+@in_asyncio
+async def test_a_client_that_reads_slowly_gets_all_of_its_answer(bridge: Bridge) -> None:
+    """As long as it takes 64 KiB in `client_timeout`; its slot is free meanwhile."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=bytes(range(256)) * 8_000)
+
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}", "timeout": "60s"},
+            limits={"client_timeout": "5s"},
+        ) as front,
+    ):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", front.port))
+            await loop.sock_sendall(client, get("/", "Connection: close"))
+            received = b""
+            while piece := await loop.sock_recv(client, 20_000):
+                received += piece
+                await asyncio.sleep(0.001)
+        assert received.endswith(bytes(range(256)) * 8_000)
 
 
 @in_asyncio

@@ -44,7 +44,6 @@ from twisted.python.failure import Failure
 
 from netserve.config.types import Secret
 from netserve.http.requests import BadRequest, Upload
-from netserve.http.requests import check as check_request
 from netserve.http.server import HttpServer
 from netserve.mail.draft import Attachment, Draft, DraftError
 from netserve.mail.mime import build, pieces
@@ -106,7 +105,9 @@ class HttpIntake:
         self._largest_json = limits.message_size * 3 // 2 + IN_MEMORY
         self.server = HttpServer(
             self.answer,
+            turns=shared.context.turns,
             log=shared.context.log,
+            refuse=self._refuse_unread,
             give_up=True,
             keepalive_timeout=idle_timeout,
             auto_decompress=False,
@@ -115,6 +116,11 @@ class HttpIntake:
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
         )
+
+    def _refuse_unread(self, status: int, reason: str) -> web.Response:
+        """The answer to a request that cannot be read."""
+        self._shared.context.metrics.errors["refused"] += 1
+        return web.json_response({"error": reason}, status=status)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -159,7 +165,6 @@ class HttpIntake:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> Mapping[str, Any]:
-        check_request(request)
         poster = self._poster(request)
         if request.path != PATH:
             raise Refused(404, f"there is only {PATH} here")
