@@ -37,8 +37,6 @@ def check(request: web.BaseRequest) -> None:
     Raises:
         BadRequest: it is such a request.
     """
-    if request.version not in _VERSIONS:
-        raise BadRequest("this server speaks HTTP/1.0 and HTTP/1.1", 505)
     headers = request.headers
     hosts = headers.getall("Host", [])
     if len(hosts) > 1 or (not hosts and request.version >= (1, 1)):
@@ -56,9 +54,6 @@ def check(request: web.BaseRequest) -> None:
     if not all(map(is_utf8, headers.values())):
         # aiohttp would leave these bytes out when it passes them on.
         raise BadRequest("a header has bytes that are not UTF-8")
-
-
-_VERSIONS: Final = frozenset({(1, 0), (1, 1)})
 
 
 PACED: Final = 64 * 1024

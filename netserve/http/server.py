@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from twisted.logger import Logger
 
 from netserve.crossing import turn_of
@@ -14,6 +14,7 @@ from netserve.fairness.turns import Share
 from netserve.http.connection import HttpConnection
 from netserve.http.requests import BadRequest, check
 
+VERSIONS: Final = frozenset({(1, 0), (1, 1)})
 HEAD_TIME: Final = 60.0
 """Seconds for a request's line and headers, from the first byte of them."""
 HEAD_SIZE: Final = 64 * 1024
@@ -105,6 +106,10 @@ class HttpServer:
         return response
 
     def _check(self, request: web.BaseRequest) -> None:
+        if request._version not in VERSIONS:  # noqa: SLF001 - `version` would be remembered
+            # aiohttp would answer in the version of the request, which is none of ours.
+            request._version = HttpVersion11  # noqa: SLF001 - it has no other way
+            raise BadRequest("this server speaks HTTP/1.0 and HTTP/1.1", 505)
         check(request)
         if self._hosts is not None and not self._hosts(request.headers.get("Host", "")):
             raise BadRequest("this host name is not served here", 421)

@@ -155,6 +155,129 @@ async def test_what_could_be_read_in_two_ways_is_400(bridge: Bridge, request_byt
         assert b"aiohttp" not in reply
 
 
+NOT_UTF8 = [b"us\xffer", b"\xe9t\xe9", b"a\xc3", b"\xed\xa0\x80", bytes(range(0x80, 0x100))]
+
+
+@pytest.mark.parametrize("value", [*NOT_UTF8, "été".encode(), "日本".encode()], ids=repr)
+@in_asyncio
+async def test_header_bytes_of_an_answer_are_passed_on(bridge: Bridge, value: bytes) -> None:
+    """S27: as they came, whether or not they are UTF-8, in the words of the status as well."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 O%bK\r\nX-One: %b\r\nContent-Length: 2\r\nX-Two: a%bb\r\n\r\nok"
+            % (value, value, value)
+        )
+
+    async with (
+        raw_upstream(talk) as url,
+        bridge(framing="http", request={"url": f"{url}{{target}}"}) as front,
+    ):
+        reply = await ask(front, get("/", "Connection: close"))
+        head, _, body = reply.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 O%bK\r\n" % value)
+        assert b"\r\nX-One: %b\r\n" % value in head
+        assert b"\r\nX-Two: a%bb" % value in head
+        assert body == b"ok"
+
+
+@pytest.mark.parametrize("value", NOT_UTF8, ids=repr)
+@in_asyncio
+async def test_header_bytes_of_a_request_that_are_not_utf8_are_refused(
+    bridge: Bridge, value: bytes
+) -> None:
+    r"""S27: `role=us\xffer` does not arrive as `role=user`, by whatever header or template."""
+    reached: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with (
+        raw_upstream(talk) as url,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}", "headers": {"X-Given": "{header_x_given}"}},
+        ) as front,
+    ):
+        for name in (b"Cookie", b"X-Given", b"X-Forwarded-For", b"Via", b"Connection"):
+            reply = await ask(
+                front, b"GET / HTTP/1.1\r\nHost: a\r\n%b: role=%b\r\n\r\n" % (name, value)
+            )
+            assert status(reply) == 400, name
+        good = "role=été".encode()
+        for name in (b"Cookie", b"X-Given"):
+            request = b"GET / HTTP/1.1\r\nHost: a\r\n%b: %b\r\nConnection: close\r\n\r\n"
+            assert status(await ask(front, request % (name, good))) == 200
+            assert b"\r\n%b: %b\r\n" % (name, good) in reached[-1]
+        assert len(reached) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X_Forwarded_For", "x_forwarded-for", "X-Forwarded_For", "X_FORWARDED_HOST",
+     "X_Forwarded-Proto", "Forwarded", "X_User", "X-User", "x-user"],
+)  # fmt: skip
+@in_asyncio
+async def test_names_that_are_taken_for_ours_are_not_passed_on(bridge: Bridge, name: str) -> None:
+    """Many upstreams make one name of hyphens and underscores, so a client could speak for us."""
+    async with (
+        upstream(echo_request) as url,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}", "headers": {"X_User": "nobody"}},
+        ) as front,
+    ):
+        reply = await ask(front, get("/", f"{name}: 6.6.6.6", "X_Other: 1", "Connection: close"))
+        assert b"6.6.6.6" not in reply
+        assert b"\nX_User: nobody\n" in reply
+        assert b"\nX_Other: 1\n" in reply
+        assert b"\nX-Forwarded-For: 127.0.0.1\n" in reply
+
+
+@in_asyncio
+async def test_forwarded_is_kept_beside_what_is_appended_to(bridge: Bridge) -> None:
+    async with (
+        upstream(echo_request) as url,
+        bridge(framing="http", request={"url": f"{url}{{target}}"}, forwarded="append") as front,
+    ):
+        reply = await ask(front, get("/", "Forwarded: for=6.6.6.6", "Connection: close"))
+        assert b"\nForwarded: for=6.6.6.6\n" in reply
+
+
+@pytest.mark.parametrize("framing", ["http", "line"])
+@pytest.mark.parametrize("code", [101, 199, 600, 999])
+@in_asyncio
+async def test_a_status_that_is_no_answer(bridge: Bridge, framing: str, code: int) -> None:
+    """101 among them: we never ask for another protocol."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 %d Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nsecret"
+            % code
+        )
+        await asyncio.sleep(10)
+
+    async with (
+        raw_upstream(talk) as url,
+        bridge(
+            framing=framing,
+            request={"url": str(url), "timeout": "2s"},
+            error="{status} {kind}",
+        ) as front,
+    ):
+        if framing == "http":
+            reply = await ask(front, get("/", "Connection: close"))
+            assert status(reply) in {502, 504}
+        else:
+            reply = await front.exchange(b"x\n")
+        assert reply.rstrip().endswith((b"502 bad-answer", b"504 total-timeout"))
+        assert b"secret" not in reply
+        assert len(front.lines) == 1
+
+
 @pytest.mark.parametrize(("method", "code"), [("CONNECT", 405), ("TRACE", 405)])
 @in_asyncio
 async def test_methods_that_are_not_passed_on(bridge: Bridge, method: str, code: int) -> None:

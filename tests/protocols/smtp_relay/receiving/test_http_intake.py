@@ -319,7 +319,7 @@ async def test_a_client_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "authorization",
     [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"{TOKEN}"],
-)  # fmt: skip
+)
 @pytest_twisted.ensureDeferred
 async def test_without_a_token_nothing_is_taken(tmp_path: Path, authorization: str | None) -> None:
     """S7: not even from loopback, which may relay over SMTP."""
