@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from netserve.reactor.stream import Stream
 
-MOST_ACCEPTED: Final = 50
+MOST_ACCEPTED: Final = 20
 """Connections that are accepted in one turn of the reactor by one port."""
 
 

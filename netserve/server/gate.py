@@ -21,10 +21,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.handshake import PacedHandshake
 from netserve.fairness.turns import Share
 from netserve.plugin import Metrics
 from netserve.server.admission import Admission
 from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic, kernel_traffic
+from netserve.wire.peer import counting_key
 
 
 def _never() -> bool:
@@ -279,8 +281,11 @@ class Gates:
         if protocol is None:
             self.admission.release(peer)
             return None
-        gate = Gate(protocol, self, peer, self.handshake_timeout if tls is not None else None)
-        return gate if tls is None else tls.protocol(tls, gate)
+        if tls is None:
+            return Gate(protocol, self, peer, None)
+        secured = tls.protocol(tls, Gate(protocol, self, peer, self.handshake_timeout))
+        PacedHandshake(secured, self.turns, counting_key(peer))
+        return secured
 
     def refused(self, peer: str, why: str) -> None:
         """Count and log a connection that is not taken."""

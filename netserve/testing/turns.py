@@ -22,3 +22,8 @@ def share_of_turns(reactor: Any = None) -> Share:
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def endless_turn() -> Share:
+    """A share in a turn that never ends, for protocols that are driven without a reactor."""
+    return Turns(lambda _: None, now=lambda: 0.0).share(_raise)

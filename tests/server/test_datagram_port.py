@@ -15,9 +15,10 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 
 from netserve.config.listen import Listen
-from netserve.fairness.turns import SLICE, Turns
+from netserve.fairness.turns import SLICE
 from netserve.server.listeners import listen_datagram
 from netserve.testing.queue import until
+from netserve.testing.turns import share_of_turns
 
 reactor: Any = _reactor
 
@@ -52,7 +53,7 @@ class Slow(DatagramProtocol):
 @ensureDeferred
 async def test_a_flood_is_read_a_slice_at_a_time(kind: str, size: int, tmp_path: Path) -> None:
     """S23: also datagrams without a byte, of which Twisted would read without end."""
-    turns = Turns.of(reactor).share(lambda error: pytest.fail(repr(error)))
+    turns = share_of_turns()
     protocol = Slow(SLICE)
     text = "udp:0:interface=127.0.0.1" if kind == "udp" else "unixgram:flood.sock"
     listen = Listen(text)

@@ -15,14 +15,14 @@ from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 
 from netserve.config.listen import Listen
 from netserve.errors import StartError
-from netserve.fairness.turns import Turns
 from netserve.server.listeners import BACKLOG, _description, listen_datagram, listen_stream
+from netserve.testing.turns import share_of_turns
 
 FOLDER = Path("/srv")
 
 
 def listen_datagrams(*arguments: Any, **options: Any) -> Any:
-    turns = Turns.of(reactor).share(lambda error: pytest.fail(repr(error)))
+    turns = share_of_turns()
     return listen_datagram(*arguments, turns=turns, **options)
 
 

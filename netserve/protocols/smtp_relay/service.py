@@ -84,6 +84,7 @@ def _courier(settings: SmtpRelaySettings, context: Context) -> RouteCourier:
             log=context.log,
         ),
         outside=Outside(
+            turns=context.turns,
             dns=settings.dns,
             listens=context.listens,
             random=context.random,

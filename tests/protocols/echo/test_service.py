@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import Logger
 
-from netserve.fairness.turns import Turns
 from netserve.plugin import Context, Metrics
 from netserve.protocols.echo import plugin
 from netserve.protocols.echo.content import CHARGEN
@@ -21,6 +20,7 @@ from netserve.protocols.echo.service import build
 from netserve.protocols.echo.settings import EchoSettings
 from netserve.testing.datagrams import DatagramClient
 from netserve.testing.hosting import connect, exchange, serve
+from netserve.testing.turns import endless_turn
 
 UDP = "udp:0:interface=127.0.0.1"
 
@@ -49,7 +49,7 @@ def context(events: list[dict[str, Any]] | None = None) -> Context:
         outbox=lambda: None,  # type: ignore[arg-type, return-value]
         http=None,  # type: ignore[arg-type]
         random=random.Random(1),
-        turns=Turns(lambda call: None).share(lambda error: None),
+        turns=endless_turn(),
     )
 
 

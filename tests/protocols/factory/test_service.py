@@ -16,10 +16,10 @@ from twisted.protocols.wire import Echo
 
 from netserve.config.load import load
 from netserve.errors import ConfigError
-from netserve.fairness.turns import Turns
 from netserve.plugin import Context, Hosted, Metrics
 from netserve.protocols.factory import plugin
 from netserve.registry import Registry
+from netserve.testing.turns import endless_turn
 
 ROOT = Path(__file__).parents[3]
 
@@ -81,7 +81,7 @@ def context(folder: Path) -> Context:
         outbox=never,
         http=never,
         random=random.Random(0),
-        turns=Turns(lambda call: None).share(lambda error: None),
+        turns=endless_turn(),
     )
 
 

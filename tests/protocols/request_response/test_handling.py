@@ -13,10 +13,10 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from netserve.crossing import TimedOut
-from netserve.fairness.turns import Turns
 from netserve.plugin import Context, Metrics
 from netserve.protocols.request_response.handling import Reporter, load_handler, wait
 from netserve.protocols.request_response.responder import Pending, Replies, Request, Responder
+from netserve.testing.turns import endless_turn
 
 REQUEST = Request(b"x", "127.0.0.1:4711", "hello")
 
@@ -157,7 +157,7 @@ def reporter() -> tuple[Reporter, list[dict[str, Any]], Context]:
         outbox=lambda: None,  # type: ignore[arg-type, return-value]
         http=None,  # type: ignore[arg-type]
         random=random.Random(1),
-        turns=Turns(lambda call: None).share(lambda error: None),
+        turns=endless_turn(),
     )
     return Reporter(context), events, context
 

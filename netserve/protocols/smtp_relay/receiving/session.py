@@ -24,6 +24,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.handshake import PacedHandshake
 from netserve.mail.envelope import Reply
 from netserve.mail.server import answers
 from netserve.mail.server.machine import SmtpServer
@@ -41,6 +42,7 @@ from netserve.mail.server.model import (
 from netserve.mail.server.states import State
 from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
+from netserve.wire.peer import counting_key
 
 WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
 LOGIN_FAILED: Final = Reply(454, "4.7.0", "Logins cannot be checked now; come again")
@@ -88,7 +90,11 @@ class SmtpSession(Protocol):
         self._allowances = () if client_allowance is None else (client_allowance,)
         self._machine = SmtpServer(options, tls=ISSLTransport.providedBy(self.transport))
         self._taker = Taker(shared, self._machine, self._client, self._pump)
+        self._turn = shared.context.turns.turn(counting_key(self._client), self._work, self._abort)
         self._pump()
+
+    def _abort(self) -> None:
+        self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Give it to the machine, and do what it says."""
@@ -118,6 +124,7 @@ class SmtpSession(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The client is gone; a message that was not complete is given up."""
         self._machine.lost()
+        self._turn.drop()
         self._log_goodbye()
         self._taker.give_up()
         self.handshakeCompleted()
@@ -136,10 +143,23 @@ class SmtpSession(Protocol):
         self._pump()
 
     def _pump(self) -> None:
-        """Handle events until the machine wants something, then send what it has to say."""
+        """Do what the machine says, when it is this session's turn; nothing is read until then."""
         if self._pumping or self._blocked:
             return
+        self._turn.ask()
+        if self._turn.waits:
+            self._read(False)
+
+    def _work(self) -> bool:
+        """Handle events until the machine wants something, then send what it has to say.
+
+        Says whether there is more to do at once: the machine wants nothing, but others are to be
+        served before.
+        """
+        if self._blocked:
+            return False
         self._pumping = True
+        signal: Signal | None
         try:
             signal = self._handle_events()
         except Exception:
@@ -151,10 +171,13 @@ class SmtpSession(Protocol):
         finally:
             self._pumping = False
         self._send()
-        self._steer(signal)
+        if signal is not None:
+            self._steer(signal)
+        return signal is None and not self._blocked
 
-    def _handle_events(self) -> Signal:
-        machine = self._machine
+    def _handle_events(self) -> Signal | None:
+        """The signal that the machine gives at last; None where this session's turn is over."""
+        machine, is_over = self._machine, self._turn.is_over
         while True:
             event = machine.next_event()
             if event is Signal.SEND:
@@ -165,6 +188,8 @@ class SmtpSession(Protocol):
                 return event
             else:
                 self._HANDLERS[type(event)](self, event)
+                if is_over():
+                    return None
 
     def _send(self) -> None:
         """Send the replies; from time to time find out whether the client takes them.
@@ -328,6 +353,7 @@ class SmtpSession(Protocol):
             shared.reception.handshake_timeout, self._handshake_took_too_long
         )
         self.transport.startTLS(shared.context.tls)
+        PacedHandshake(self.transport.protocol, shared.context.turns, counting_key(self._client))
         self._leave_user()
         self._machine.tls_started()
 

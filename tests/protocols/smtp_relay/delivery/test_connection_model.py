@@ -21,6 +21,7 @@ from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
 from netserve.protocols.smtp_relay.delivery.preparing import CHUNK, Preparer
 from netserve.protocols.smtp_relay.delivery.settings import Timeouts
 from netserve.protocols.smtp_relay.delivery.targets import Target
+from netserve.testing.turns import endless_turn
 
 OFFERS = [b"PIPELINING", b"8BITMIME", b"SMTPUTF8", b"STARTTLS", b"DSN", b"SIZE 90000"]
 RUDE = [
@@ -103,6 +104,7 @@ class World:
             idle=300.0,
             tls=None,
             clock=self.clock,
+            turns=endless_turn(),
             preparer=Preparer(None, wall=lambda: 0.0, reactor=self.clock),
             target=Target("mx", 25),
         )

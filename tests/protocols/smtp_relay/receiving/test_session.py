@@ -40,6 +40,7 @@ from netserve.testing.hosting import serve
 from netserve.testing.mail import TEXT, Raw, in_thread, mails, relay, send
 from netserve.testing.programs import require_program
 from netserve.testing.queue import until
+from netserve.testing.turns import endless_turn
 
 reactor: Any = _reactor
 
@@ -585,6 +586,7 @@ def session(
     )
     context: Any = SimpleNamespace(
         service="mail", reactor=clock, log=log, metrics=Metrics(), random=random.Random(0),
+        turns=endless_turn(),
     )  # fmt: skip
     shared = Shared(
         context=context, outbox=queue, reception=Reception(settings), checker=None,
