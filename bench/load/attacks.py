@@ -185,6 +185,21 @@ _RCPT = b"".join(b"RCPT TO:<user%d@example.org>\r\n" % number for number in rang
 _GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _POST = b"POST /x HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
+
+def _mail(body: bytes) -> bytes:
+    """A message in JSON, posted with the token of `bench.neighbours`."""
+    return (
+        b"POST /messages HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer 0123456789abcdef\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
+
+
+def _draft(part: bytes) -> bytes:
+    return _mail(b'{"from":"a@b.example","to":"c@d.example",' + part + b"}")
+
+
+_LONG_NUMBERS = (b"9" * 4000 + b",") * 6000
+
 ATTACKS: dict[str, tuple[str, Callable[[int, float], None]]] = {
     "rcpt": ("mail", Flood(100, b"MAIL FROM:<a@b.example>\r\n" + _RCPT + b"RSET\r\n",
                            b"EHLO me\r\n").run),
@@ -206,6 +221,12 @@ ATTACKS: dict[str, tuple[str, Callable[[int, float], None]]] = {
     "pipelined-status": ("status", Flood(100, _GET * 6_000).run),
     "metrics": ("status", Flood(100, _GET.replace(b"healthz", b"metrics")).run),
     "pipelined-posts": ("posts", Flood(100, _GET * 6_000).run),
+    "mail-of-lines": ("posts", Flood(3, _draft(b'"text":"' + b"\\n" * 12_000_000 + b'"')).run),
+    "mail-of-numbers": ("posts", Flood(3, _draft(b'"x":[%b1]' % _LONG_NUMBERS)).run),
+    "mail-with-file": ("posts", Flood(3, _draft(b'"attachments":[{"content":"' + b"QUJD" * 8_000_000
+                                                + b'"}]')).run),
+    "mail-of-keys": ("posts", Flood(3, _mail(b"{" + b",".join(b'"%d":1' % n for n in range(90_000))
+                                             + b"}")).run),
     "chunks": ("proxy", Flood(100, b"1\r\nx\r\n" * 40_000,
                               _POST + b"Transfer-Encoding: chunked\r\n\r\n").run),
     "headers": ("proxy", Flood(100, b"X: y\r\n" * 10_000, _POST).run),

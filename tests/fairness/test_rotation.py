@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netserve.fairness.rotation import Rotation
@@ -42,6 +42,7 @@ def test_keys_that_are_not_permitted_are_passed_over_and_keep_their_place() -> N
     assert made.pop() == ("a", 1)
 
 
+@settings(deadline=None)
 @given(items=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 99))))
 def test_everything_comes_out_once_and_nobody_waits_for_more_than_a_round(
     items: list[tuple[str, int]],

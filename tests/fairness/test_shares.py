@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netserve.fairness.shares import Holding, Shares
@@ -64,6 +64,7 @@ def test_a_client_without_an_address_is_held_to_the_total_only() -> None:
     assert [shares.take("") for _ in range(5)] == [True] * 4 + [False]
 
 
+@settings(deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from("abc"), st.integers(1, 40), st.booleans()), max_size=60
@@ -86,6 +87,7 @@ def test_what_is_counted_is_what_was_taken(steps: list[tuple[str, int, bool]]) -
     assert (shares.used, len(shares._of)) == (0, 0)
 
 
+@settings(deadline=None)
 @given(steps=st.lists(st.integers(-50, 80)), free=st.sampled_from([0, 30]))
 def test_a_holding_counts_what_is_over_its_free_part(steps: list[int], free: int) -> None:
     shares = Shares(10_000)

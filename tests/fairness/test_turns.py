@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netserve.fairness.turns import SLICE, TURN, UNMEASURED, Share, Turn, Turns
@@ -213,6 +213,7 @@ def test_work_within_work_has_a_slice_of_its_own() -> None:
     assert inner.left == 0
 
 
+@settings(deadline=None)
 @given(
     plan=st.lists(
         st.tuples(st.integers(0, 2), st.sampled_from("abc"), st.integers(1, 60)),

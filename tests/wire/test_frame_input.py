@@ -5,7 +5,7 @@ from __future__ import annotations
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netserve.fairness.shares import Shares
@@ -42,6 +42,7 @@ def take_all(frames: FrameInput) -> list[Event]:
     [Line(), Delimiter(b"||"), Fixed(7), LengthPrefix(2), Netstring(), UntilIdle()],
     ids=repr,
 )
+@settings(deadline=None)
 @given(data=st.data())
 def test_slices_do_not_matter(framing: Framing, data: st.DataObject) -> None:
     """What comes out is what the decoder makes of all of it."""

@@ -68,7 +68,7 @@ def bridge_settings(**options: Any) -> Any:
 
 @asynccontextmanager
 async def running(
-    resolver: AbstractResolver | None = None, **options: Any
+    resolver: AbstractResolver | None = None, *, in_slices: bool = False, **options: Any
 ) -> AsyncIterator[Bridged]:
     from twisted.internet import reactor
 
@@ -88,7 +88,9 @@ async def running(
         outbox=lambda: pytest.fail("a bridge has no outbox"),
         http=HttpClients(reactor=reactor, log=log, resolver=resolver),
         random=random.Random(0),
-        turns=Turns.of(reactor).share(lambda error: pytest.fail(repr(error))),
+        turns=(Turns(reactor.loop.call_soon, turn=0.0) if in_slices else Turns.of(reactor)).share(
+            lambda error: pytest.fail(repr(error))
+        ),
     )
     options.setdefault("allow_upstreams", "127.0.0.1")
     upstreams: list[Upstream] = []

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, parse_qsl, quote, quote_plus, unquote_to_byte
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from netserve.protocols.http_bridge import bodies
@@ -66,6 +66,7 @@ def test_urls(template: str, values: dict[str, bytes | str], result: str) -> Non
 
 
 @pytest.mark.parametrize("encode", [query_part, form_value, json_text, xml_text, header_value])
+@settings(deadline=None)
 @given(value=st.one_of(NASTY.map(as_text), st.text(max_size=40)), at=st.integers(0, 40))
 def test_an_encoder_gives_the_same_for_pieces(encode: Any, value: str, at: int) -> None:
     """Long values are encoded a piece at a time."""
@@ -79,6 +80,7 @@ def test_an_encoder_gives_the_same_for_pieces(encode: Any, value: str, at: int) 
     assert encode(value[:at]) + encode(value[at:]) == whole
 
 
+@settings(deadline=None)
 @given(value=NASTY.map(as_text))
 def test_percent_encoding_is_that_of_the_standard_library(value: str) -> None:
     escaped = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", value)
@@ -90,6 +92,7 @@ def test_percent_encoding_is_that_of_the_standard_library(value: str) -> None:
         assert ours == theirs
 
 
+@settings(deadline=None)
 @given(value=NASTY, count=st.integers(0, 3))
 def test_a_body_in_pieces_is_the_body(value: bytes, count: int) -> None:
     body = form_body({"a": "<{request}>", "b": "{request}"}, {"request"})

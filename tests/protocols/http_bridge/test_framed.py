@@ -371,6 +371,25 @@ async def test_replies_that_are_not_taken_count_as_held(bridge: Bridge) -> None:
         await until(lambda: service.memory.used == 0)
 
 
+@pytest.mark.parametrize("framing", ["line", "netstring", {"kind": "delimiter", "delimiter": "|"}])
+@in_asyncio
+async def test_slices_do_not_matter(bridge: Bridge, framing: Any) -> None:
+    """S23: the replies are the same where a turn of the reactor has time for one piece of work."""
+    encode = {"line": b"%b\n", "netstring": b"%d:%b,"}.get(str(framing), b"%b|")
+    requests = [b"x" * (number * 7 % 50 + 1) for number in range(300)]
+    sent = b"".join(encode % ((len(one), one) if b"%d" in encode else one) for one in requests)
+    async with (
+        upstream(tell) as url,
+        bridge(framing=framing, request={"url": f"{url}/{{request}}"}, in_slices=True) as service,
+    ):
+        reply = await service.exchange(sent[:1000], sent[1000:1001], sent[1001:])
+        others = await asyncio.gather(*(service.exchange(sent) for _ in range(5)))
+    end = {b"%b\n": b"\r\n", b"%b|": b"|"}.get(encode, b"")
+    wanted = [b"GET /" + one for one in requests]
+    told = b"".join(b"%d:%b," % (len(one), one) if not end else one + end for one in wanted)
+    assert [reply, *others] == [told] * 6
+
+
 @in_asyncio
 async def test_a_client_that_reads_nothing_is_not_read(bridge: Bridge) -> None:
     """S8: replies that pile up stop the reading, so what waits is bounded."""

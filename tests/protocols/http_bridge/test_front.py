@@ -359,6 +359,29 @@ async def test_a_long_body_is_streamed_up(bridge: Bridge, chunked: bool) -> None
         writer.close()
 
 
+@pytest.mark.parametrize("in_slices", [True, False])
+@in_asyncio
+async def test_small_chunks_and_pipelines_come_through(bridge: Bridge, in_slices: bool) -> None:
+    """S23: the same, where each turn of the reactor has time for one piece of work only."""
+    body = bytes(range(256)) * 40
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in
+                      (body[at : at + 3] for at in range(0, len(body), 3)))  # fmt: skip
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=request.path.encode() + await request.read())
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="http", request={"url": f"{url}{{target}}"}, in_slices=in_slices) as front,
+    ):
+        sent = b"".join(get(f"/{number}") for number in range(50))
+        sent += get("/chunks", CHUNKED, method="POST") + chunks + b"0\r\n\r\n"
+        sent += get("/last", "Connection: close")
+        reply = await ask(front, sent)
+        bodies = [part.partition(b"\r\n\r\n")[2] for part in reply.split(b"HTTP/1.1 200 OK")[1:]]
+        assert bodies == [b"/%d" % n for n in range(50)] + [b"/chunks" + body, b"/last"]
+
+
 @pytest.mark.parametrize("chunked", [True, False])
 @in_asyncio
 async def test_a_slot_is_not_held_before_the_body_has_come(bridge: Bridge, chunked: bool) -> None:

@@ -43,6 +43,7 @@ from aiohttp import web
 from twisted.python.failure import Failure
 
 from netserve.config.types import Secret
+from netserve.crossing import turn_of
 from netserve.http.requests import BadRequest, Upload
 from netserve.http.server import HttpServer
 from netserve.mail.draft import Attachment, Draft, DraftError
@@ -63,7 +64,7 @@ from netserve.protocols.smtp_relay.receiving.posting import (
     not_kept,
 )
 from netserve.protocols.smtp_relay.receiving.taking import Shared, tell_accepted
-from netserve.wire.peer import parse_address
+from netserve.wire.peer import counting_key, parse_address
 
 PATH: Final = "/messages"
 IN_MEMORY: Final = 64 * 1024
@@ -72,8 +73,6 @@ _FEW: Final = 20
 """Attachments with which a message is built at once."""
 LONGEST_LINE: Final = 64 * 1024
 """Bytes of a request's line, and of a header: many recipients may stand there."""
-_TURN: Final = 16
-"""Pieces of a built message after which others have their turn."""
 _LONGEST_KEY: Final = 255
 _ENVELOPE: Final = ("X-Envelope-From", "X-Envelope-To")
 _T = TypeVar("_T")
@@ -297,9 +296,9 @@ class HttpIntake:
         utf8 = draft.is_internationalised
         posting = Posting(self._shared, poster, draft.sender, addresses, smtputf8=utf8)
         try:
-            for at, piece in enumerate(pieces(built)):
-                if at % _TURN == _TURN - 1:
-                    await asyncio.sleep(0)
+            address = counting_key(poster.client)
+            for piece in pieces(built):
+                await turn_of(self._shared.context.turns, address)
                 posting.write(piece)
             return await self._keep(posting, claim)
         finally:
