@@ -11,7 +11,9 @@ The listening sockets know an `netserve.server.entrance.Entrance` each, which co
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -27,6 +29,7 @@ from netserve.plugin import Metrics
 from netserve.server.admission import Admission
 from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic, kernel_traffic
 from netserve.wire.peer import counting_key
+from netserve.wire.reply_guard import LogLimit, times
 
 
 def _never() -> bool:
@@ -255,6 +258,7 @@ class Gates:
         self.empty: Deferred[None] | None = None
         """Set by who waits for the last connection to go."""
         self.admission = admission
+        self._refusals: defaultdict[str, LogLimit] = defaultdict(partial(LogLimit, 1.0))
 
     def take(self, addr: Any, inner: Any, *, tls: Any, refusal: bytes) -> Any:
         """The protocol for a connection, or None where it is not taken.
@@ -288,9 +292,15 @@ class Gates:
         return secured
 
     def refused(self, peer: str, why: str) -> None:
-        """Count and log a connection that is not taken."""
+        """Count a connection that is not taken, and log it, but not oftener than is readable.
+
+        To connect costs a client less than the line would.
+        """
         self.metrics.connections_refused[why] += 1
-        self.log.info("refused {peer}: {reason}", peer=peer, reason=why)
+        if count := self._refusals[why].count(self.clock.seconds()):
+            self.log.info(
+                "refused {peer}: {reason}{more}", peer=peer, reason=why, more=times(count)
+            )
 
     def opened(self, gate: Gate) -> None:
         """A connection was made; called by its gate."""
