@@ -35,6 +35,7 @@ from netserve.wire.framing import Delimiter, Event, Framing, Line
 from netserve.wire.peer import counting_key
 
 _LINE_ENDS: Final = b"\r\n"
+_BLANKS: Final = bytes.maketrans(_LINE_ENDS, b"  ")
 
 
 def fitting(framing: Framing) -> Callable[[bytes], bytes]:
@@ -52,8 +53,7 @@ def fitting(framing: Framing) -> Callable[[bytes], bytes]:
 
 def _one_line(reply: bytes) -> bytes:
     if b"\n" in reply or b"\r" in reply:
-        text = reply.rstrip(_LINE_ENDS).replace(b"\r\n", b" ")
-        return text.replace(b"\n", b" ").replace(b"\r", b" ")
+        return reply.rstrip(_LINE_ENDS).replace(b"\r\n", b"\n").translate(_BLANKS)
     return reply
 
 

@@ -22,6 +22,7 @@ from netserve.protocols.http_bridge.encode import (
     header_value,
     json_text,
     query_part,
+    whole_path,
     whole_query,
     xml_text,
 )
@@ -78,6 +79,21 @@ def test_an_encoder_gives_the_same_for_pieces(encode: Any, value: str, at: int) 
             encode(value[:at]) + encode(value[at:])
         return
     assert encode(value[:at]) + encode(value[at:]) == whole
+
+
+@settings(deadline=None, max_examples=500)
+@given(value=st.text("./\\;%2eEfF5cC3bBx", max_size=12))
+def test_a_path_that_climbs_is_found_however_it_is_written(value: str) -> None:
+    """By another way: a regular expression over the text as it came."""
+    separator = r"(?:[/\\;]|%2f|%5c|%3b)"
+    climbs = re.compile(
+        rf"(?:^|{separator})(?:\.|%2e){{1,2}}(?:{separator}|$)", re.IGNORECASE
+    ).search(value)
+    if climbs:
+        with pytest.raises(Misfit):
+            whole_path(value)
+    else:
+        whole_path(value)
 
 
 @settings(deadline=None)
