@@ -20,6 +20,10 @@ SOURCE = "127.0.0.1"
 """The address that all attacks come from; the probe has another one."""
 
 
+Attack = Callable[[int, float], None]
+"""Attacks a port of loopback for so many seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flood:
     """Connections that send as fast as they may.
@@ -44,7 +48,7 @@ class Flood:
     pace: float = 0.0
     piece: int = 1 << 20
 
-    def run(self, port: int, seconds: float) -> None:
+    def __call__(self, port: int, seconds: float) -> None:
         """Attack a port of loopback for so long."""
         end = time.monotonic() + seconds
         selector = selectors.DefaultSelector()
@@ -198,47 +202,69 @@ def _draft(part: bytes) -> bytes:
     return _mail(b'{"from":"a@b.example","to":"c@d.example",' + part + b"}")
 
 
-_LONG_NUMBERS = (b"9" * 4000 + b",") * 6000
+def _numbers() -> bytes:
+    return _draft(b'"x":[' + (b"9" * 4000 + b",") * 6000 + b"1]")
 
-ATTACKS: dict[str, tuple[str, Callable[[int, float], None]]] = {
-    "rcpt": ("mail", Flood(100, b"MAIL FROM:<a@b.example>\r\n" + _RCPT + b"RSET\r\n",
-                           b"EHLO me\r\n").run),
-    "bad-bytes": ("mail", Flood(5000, b"\xff\xfe\x00 bad\r\n" * 3000, again=False,
-                                reconnect=False).run),
-    "percent-10": ("bridge", Flood(10, b"%" * 1_000_000 + b"\n", again=False).run),
-    "percent-100": ("bridge", Flood(100, b"%" * 1_000_000 + b"\n", again=False).run),
-    "percent-body": ("form", Flood(100, b"%a" * 500_000 + b"\n").run),
-    "misfits": ("bridge", Flood(100, b"a/../b\n" * 40_000).run),
-    "unfinished": ("bridge", Flood(900, b"%" * 1_000_000, again=False, reconnect=False).run),
-    "lines": ("lines", Flood(100, b"my name is x\n" * 20_000).run),
-    "empty-lines": ("lines", Flood(100, b"\n" * 256_000).run),
-    "long-lines": ("lines", Flood(100, (b"my name is " + b"01" * 32_000 + b"\n") * 4).run),
-    "echo": ("echo", Flood(100, b"x" * 1_000_000).run),
-    "discard": ("discard", Flood(100, b"x" * 1_000_000).run),
-    "datagrams": ("lines", _datagrams(1)),
-    "datagrams-echo": ("echo", _datagrams(64)),
-    "pipelined-gets": ("proxy", Flood(100, _GET * 6_000).run),
-    "pipelined-status": ("status", Flood(100, _GET * 6_000).run),
-    "metrics": ("status", Flood(100, _GET.replace(b"healthz", b"metrics")).run),
-    "pipelined-posts": ("posts", Flood(100, _GET * 6_000).run),
-    "mail-of-lines": ("posts", Flood(3, _draft(b'"text":"' + b"\\n" * 12_000_000 + b'"')).run),
-    "mail-of-numbers": ("posts", Flood(3, _draft(b'"x":[%b1]' % _LONG_NUMBERS)).run),
-    "mail-with-file": ("posts", Flood(3, _draft(b'"attachments":[{"content":"' + b"QUJD" * 8_000_000
-                                                + b'"}]')).run),
-    "mail-of-keys": ("posts", Flood(3, _mail(b"{" + b",".join(b'"%d":1' % n for n in range(90_000))
-                                             + b"}")).run),
-    "chunks": ("proxy", Flood(100, b"1\r\nx\r\n" * 40_000,
-                              _POST + b"Transfer-Encoding: chunked\r\n\r\n").run),
-    "headers": ("proxy", Flood(100, b"X: y\r\n" * 10_000, _POST).run),
-    "connects": ("lines", _connects),
-    "handshakes": ("tls", _handshakes),
-    "slow-bodies": ("proxy", Flood(100, b"x" * 1_000, _POST + b"Content-Length: 1000000\r\n\r\n",
-                                   piece=10, pace=0.5).run),
-    "unread": ("proxy", Flood(100, b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 20,
-                              again=False, reads=False).run),
-    "unread-frames": ("bridge", Flood(100, b"large\n" * 64, again=False, reads=False).run),
-}  # fmt: skip
-"""By name: the service that is attacked, and the attack."""
+
+def _file() -> bytes:
+    return _draft(b'"attachments":[{"content":"' + b"QUJD" * 8_000_000 + b'"}]')
+
+
+def _keys() -> bytes:
+    return _mail(b"{" + b",".join(b'"%d":1' % number for number in range(90_000)) + b"}")
+
+
+ATTACKS: dict[str, tuple[str, Callable[[], Attack]]] = {
+    "rcpt": (
+        "mail",
+        lambda: Flood(100, b"MAIL FROM:<a@b.example>\r\n" + _RCPT + b"RSET\r\n", b"EHLO me\r\n"),
+    ),
+    "bad-bytes": (
+        "mail",
+        lambda: Flood(5000, b"\xff\xfe\x00 bad\r\n" * 3000, again=False, reconnect=False),
+    ),
+    "percent-10": ("bridge", lambda: Flood(10, b"%" * 1_000_000 + b"\n", again=False)),
+    "percent-100": ("bridge", lambda: Flood(100, b"%" * 1_000_000 + b"\n", again=False)),
+    "percent-body": ("form", lambda: Flood(100, b"%a" * 500_000 + b"\n")),
+    "misfits": ("bridge", lambda: Flood(100, b"a/../b\n" * 40_000)),
+    "unfinished": ("bridge", lambda: Flood(900, b"%" * 1_000_000, again=False, reconnect=False)),
+    "lines": ("lines", lambda: Flood(100, b"my name is x\n" * 20_000)),
+    "empty-lines": ("lines", lambda: Flood(100, b"\n" * 256_000)),
+    "long-lines": ("lines", lambda: Flood(100, (b"my name is " + b"01" * 32_000 + b"\n") * 4)),
+    "echo": ("echo", lambda: Flood(100, b"x" * 1_000_000)),
+    "discard": ("discard", lambda: Flood(100, b"x" * 1_000_000)),
+    "datagrams": ("lines", lambda: _datagrams(1)),
+    "datagrams-echo": ("echo", lambda: _datagrams(64)),
+    "pipelined-gets": ("proxy", lambda: Flood(100, _GET * 6_000)),
+    "pipelined-status": ("status", lambda: Flood(100, _GET * 6_000)),
+    "metrics": ("status", lambda: Flood(100, _GET.replace(b"healthz", b"metrics"))),
+    "pipelined-posts": ("posts", lambda: Flood(100, _GET * 6_000)),
+    "mail-of-lines": ("posts", lambda: Flood(3, _draft(b'"text":"' + b"\\n" * 12_000_000 + b'"'))),
+    "mail-of-numbers": ("posts", lambda: Flood(3, _numbers())),
+    "mail-with-file": ("posts", lambda: Flood(3, _file())),
+    "mail-of-keys": ("posts", lambda: Flood(3, _keys())),
+    "chunks": (
+        "proxy",
+        lambda: Flood(100, b"1\r\nx\r\n" * 40_000, _POST + b"Transfer-Encoding: chunked\r\n\r\n"),
+    ),
+    "headers": ("proxy", lambda: Flood(100, b"X: y\r\n" * 10_000, _POST)),
+    "connects": ("lines", lambda: _connects),
+    "handshakes": ("tls", lambda: _handshakes),
+    "slow-bodies": (
+        "proxy",
+        lambda: Flood(
+            100, b"x" * 1_000, _POST + b"Content-Length: 1000000\r\n\r\n", piece=10, pace=0.5
+        ),
+    ),
+    "unread": (
+        "proxy",
+        lambda: Flood(
+            100, b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 20, again=False, reads=False
+        ),
+    ),
+    "unread-frames": ("bridge", lambda: Flood(100, b"large\n" * 64, again=False, reads=False)),
+}
+"""By name: the service that is attacked, and what makes the attack."""
 
 
 def names() -> Iterator[str]:
@@ -251,7 +277,7 @@ def main() -> None:
     name, port, seconds = sys.argv[1:]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    ATTACKS[name][1](int(port), float(seconds))
+    ATTACKS[name][1]()(int(port), float(seconds))
 
 
 if __name__ == "__main__":
