@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 from twisted.application.service import IProcess
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
 from netserve.config.load import Configuration, load
@@ -27,6 +27,7 @@ from netserve.ops.control import ControlSocket
 from netserve.ops.log_file import LogFile
 from netserve.ops.logs import Levels, LineObserver, make_observer
 from netserve.ops.status import status_service
+from netserve.plugin import Metrics
 from netserve.reactor import install
 from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
@@ -233,10 +234,14 @@ def assemble(daemon: Daemon) -> None:
     process = daemon.configuration.process
     daemon.build()
     if process.status is not None:
-        settings, hosted = status_service(process.status, daemon.services)
-        daemon.host("status", settings, hosted)
+        metrics, log = Metrics(), Logger(namespace="netserve.status")
+        turns = daemon.share_of_turns(metrics, log)
+        settings, hosted = status_service(process.status, daemon.services, turns)
+        daemon.host("status", settings, hosted, metrics=metrics, log=log, turns=turns)
     if daemon.outbox is not None:
-        control = ControlSocket(process.state / "control")
+        log = Logger(namespace="netserve.control")
+        turns = daemon.share_of_turns(Metrics(), log)
+        control = ControlSocket(process.state / "control", turns=turns, log=log)
         control.add_queue(daemon.outbox)
         daemon.components.append(Component(control.start, control.stop))
     daemon.bind()

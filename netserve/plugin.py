@@ -52,6 +52,7 @@ from netserve.config.types import (
     Shown,
 )
 from netserve.errors import InvalidValue
+from netserve.fairness.turns import Share
 from netserve.wire.peer import has_strangers, names_addresses
 
 if TYPE_CHECKING:
@@ -310,6 +311,7 @@ class Context:
             process in which somebody asks for it has one.
         http: gives HTTP clients.
         random: the source of randomness (backoff, jitter); tests give a seeded one.
+        turns: the service's share of the reactor's time (`netserve.fairness.turns`).
         listens: every address that this process listens on, as the file has them.
         shared: what services of one protocol have in common, such as accounts at other servers.
     """
@@ -325,6 +327,7 @@ class Context:
     outbox: Callable[[], Outbox]
     http: HttpClients
     random: random.Random
+    turns: Share
     listens: tuple[Listen, ...] = ()
     shared: Shared = field(default_factory=Shared)
 

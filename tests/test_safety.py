@@ -22,3 +22,8 @@ def named() -> set[str]:
 @pytest.mark.parametrize("number", [*range(1, 9), 22, 28])
 def test_each_sentence_on_mail_has_a_test(number: int) -> None:
     assert f"S{number}" in named()
+
+
+@pytest.mark.parametrize("number", [8, 9, 11, 12, 13, 14, 18, 23, 24, 27])
+def test_each_sentence_on_neighbours_has_a_test(number: int) -> None:
+    assert f"S{number}" in named()

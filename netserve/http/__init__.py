@@ -14,7 +14,7 @@ Both drivers use `corked` (what is sent in one go is one write) and `deadlines` 
 timer); all use `guard`, `decompress` and `errors`.
 """
 
-from netserve.http.client import Answer, Body, ClientOptions, HttpClient, HttpClients, place
+from netserve.http.client import Answer, Body, ClientOptions, HttpClient, HttpClients, Pace, place
 from netserve.http.errors import HttpError
 from netserve.http.guard import AddressGuard
 
@@ -26,5 +26,6 @@ __all__ = [
     "HttpClient",
     "HttpClients",
     "HttpError",
+    "Pace",
     "place",
 ]

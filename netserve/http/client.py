@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,13 +34,20 @@ from netserve.http import redirects as following
 from netserve.http.decompress import ACCEPTED, DecompressError, Decompressor, ExpandsTooMuch
 from netserve.http.errors import BadAnswer, HttpError, TooLarge, TooManyRedirects, as_http_error
 from netserve.http.guard import PUBLIC_ONLY, AddressGuard
+from netserve.http.octets import is_utf8
 from netserve.http.resolver import GuardedConnector
 
 Body: TypeAlias = bytes | AsyncIterable[bytes] | None
+Pace: TypeAlias = Callable[[], Awaitable[None]]
+"""Waits, where there is need, until others have been served."""
 
 _NO_GUESSES: Final = ("Content-Type",)
 """What aiohttp is not to make up for a body."""
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, HttpError)
+
+
+async def at_once() -> None:
+    """A pace that does not wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +118,13 @@ class HttpClient:
         self._closed = False
 
     async def fetch(
-        self, method: str, url: URL, *, headers: Mapping[str, str] | None = None, body: Body = None
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+        pace: Pace = at_once,
     ) -> Answer:
         """Send a request, and hold its answer.
 
@@ -120,6 +133,7 @@ class HttpClient:
             url: absolute, encoded as it is to be sent.
             headers: sent beside the client's own.
             body: bytes, or an iterable of them.
+            pace: is awaited before each further piece of a long answer.
 
         Raises:
             HttpError: there is no complete answer; TooLarge among them.
@@ -127,7 +141,7 @@ class HttpClient:
         try:
             response = await self._request(method, url, headers, body)
             try:
-                content = await self._read(response)
+                content = await self._read(response, pace)
             except BaseException:
                 response.close()
                 raise
@@ -206,6 +220,9 @@ class HttpClient:
     async def _request(
         self, method: str, url: URL, headers: Mapping[str, str] | None, body: Body
     ) -> aiohttp.ClientResponse:
+        for value in (headers or {}).values():
+            if not is_utf8(value):
+                raise HttpError(f"{place(url)}: a header has bytes that are not UTF-8")
         session = self._session or self._open()
         follows = self.options.redirects > 0
         began = asyncio.get_running_loop().time() if follows else 0.0
@@ -220,7 +237,11 @@ class HttpClient:
         if follows and response.status in following.STATUSES:
             hop = following.Hop(method, url, headers or {})
             deadline = began + self.options.total_timeout
-            return await self._follow(session, response, hop, body, deadline)
+            response = await self._follow(session, response, hop, body, deadline)
+        if not 200 <= response.status <= 599:
+            # 101 among them: we never ask for another protocol.
+            response.close()
+            raise BadAnswer(f"{place(url)}: its answer has the status {response.status}")
         return response
 
     async def _follow(
@@ -260,7 +281,7 @@ class HttpClient:
             )
         return response
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, pace: Pace) -> bytes:
         """The body, unpacked; bounded before, during and after."""
         limit = self.options.response_size
         if (response.content_length or 0) > limit and response.method != "HEAD":
@@ -271,19 +292,24 @@ class HttpClient:
             body = await content.readany()
             if content.at_eof() and len(body) <= limit:
                 return body
-            return await self._read_plain(response, body)
-        return await self._read_compressed(response, encoding)
+            return await self._read_plain(response, body, pace)
+        return await self._read_compressed(response, encoding, pace)
 
-    async def _read_plain(self, response: aiohttp.ClientResponse, begun: bytes) -> bytes:
+    async def _read_plain(
+        self, response: aiohttp.ClientResponse, begun: bytes, pace: Pace
+    ) -> bytes:
         limit, held = self.options.response_size, bytearray(begun)
         while len(held) <= limit:
+            await pace()
             piece = await response.content.readany()
             if not piece:
                 return bytes(held)
             held += piece
         raise TooLarge(f"{place(response.url)}: its answer is larger than {limit} bytes")
 
-    async def _read_compressed(self, response: aiohttp.ClientResponse, encoding: str) -> bytes:
+    async def _read_compressed(
+        self, response: aiohttp.ClientResponse, encoding: str, pace: Pace
+    ) -> bytes:
         held = bytearray()
         try:
             unpack = Decompressor(
@@ -292,6 +318,7 @@ class HttpClient:
             while data := await response.content.readany():
                 for piece in unpack.feed(data):
                     held += piece
+                    await pace()
             unpack.end()
         except ExpandsTooMuch as error:
             raise TooLarge(f"{place(response.url)}: its answer {error}") from None

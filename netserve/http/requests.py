@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from aiohttp import web
 
 from netserve.errors import PeerError
+from netserve.http.octets import is_utf8
 
 
 class BadRequest(PeerError):
@@ -22,8 +26,13 @@ class BadRequest(PeerError):
         self.status = status
 
 
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+"""RFC 3986, 3.2.2, without what no host's name has, and RFC 9110, 4.2.1: it is not empty."""
+
+
 def check(request: web.BaseRequest) -> None:
-    """Refuse what two servers could understand in two ways (S13; RFC 9112, 3.2 and 6.3).
+    """Refuse what two servers could understand in two ways (S13; RFC 9112, 3.2 and 6.3), and what
+    could not be passed on as it came (S27).
 
     Raises:
         BadRequest: it is such a request.
@@ -32,6 +41,8 @@ def check(request: web.BaseRequest) -> None:
     hosts = headers.getall("Host", [])
     if len(hosts) > 1 or (not hosts and request.version >= (1, 1)):
         raise BadRequest("a request has one Host")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise BadRequest("Host is not the name of a host")
     if len(headers.getall("Content-Length", [])) > 1:
         raise BadRequest("a request has one Content-Length")
     if "Transfer-Encoding" in headers and (
@@ -40,6 +51,13 @@ def check(request: web.BaseRequest) -> None:
         or headers.getall("Transfer-Encoding") != ["chunked"]
     ):
         raise BadRequest("a request has a Content-Length, or is chunked and nothing else")
+    if not all(map(is_utf8, headers.values())):
+        # aiohttp would leave these bytes out when it passes them on.
+        raise BadRequest("a header has bytes that are not UTF-8")
+
+
+PACED: Final = 64 * 1024
+"""Bytes of a body that have to come, or be taken, in one time-out."""
 
 
 class Upload:
@@ -48,34 +66,90 @@ class Upload:
     Arguments:
         request: it is asked for its body (RFC 9110, 10.1.1) with the first piece.
         limit: in bytes.
+        timeout: seconds in which the next `PACED` bytes have to come, or all that is left; None:
+            without end.
 
     Raises:
         BadRequest: the length that it tells is past the limit.
     """
 
-    def __init__(self, request: web.BaseRequest, limit: int) -> None:
+    def __init__(
+        self, request: web.BaseRequest, limit: int, *, timeout: float | None = None
+    ) -> None:
         if (request.content_length or 0) > limit:
             raise _too_large()
         self._request = request
-        self._limit = limit
+        self._left = limit
+        self._timeout = timeout
+        self._ahead: list[bytes] = []
+        self._asked = False
+        self._came = 0
+        self._deadline: float | None = None
         self.error: BadRequest | None = None
         """Why it ended early; who sends it on sees that only as a broken connection."""
 
+    async def read_ahead(self, most: int, hold: Callable[[int], None]) -> bytes | None:
+        """Read it before it is sent on.
+
+        Arguments:
+            most: bytes after which no more is read ahead.
+            hold: is called with the size of each piece, and may raise.
+
+        Returns:
+            All of it, or None where there is more than that.
+
+        Raises:
+            BadRequest: it ended early, is too large, or too slow.
+        """
+        size = 0
+        while size < most:
+            piece = await self._next()
+            if not piece:
+                return b"".join(self._ahead)
+            hold(len(piece))
+            size += len(piece)
+            self._ahead.append(piece)
+        return None
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        await self._ask()
-        left = self._limit
+        ahead, self._ahead = self._ahead, []
+        for piece in ahead:
+            yield piece
+        while piece := await self._next():
+            yield piece
+
+    async def _next(self) -> bytes:
+        if not self._asked:
+            await self._ask()
         try:
-            while piece := await self._request.content.readany():
-                left -= len(piece)
-                if left < 0:
-                    self.error = _too_large()
-                    raise self.error
-                yield piece
-        except (OSError, web.RequestPayloadError) as error:
+            piece = await self._read()
+        except TimeoutError:
+            self.error = BadRequest("the request is too slow", 408)
+        except (OSError, web.RequestPayloadError):
             self.error = BadRequest("the request ended early")
-            raise self.error from error
+        else:
+            self._left -= len(piece)
+            if self._left >= 0:
+                return piece
+            self.error = _too_large()
+        raise self.error
+
+    async def _read(self) -> bytes:
+        """The next piece, in time."""
+        content = self._request.content
+        if self._timeout is None:
+            return await content.readany()
+        now = asyncio.get_running_loop().time()
+        if self._deadline is None or self._came >= PACED:
+            self._deadline = now + self._timeout
+            self._came = 0
+        async with asyncio.timeout(self._deadline - now):
+            piece = await content.readany()
+        self._came += len(piece)
+        return piece
 
     async def _ask(self) -> None:
+        self._asked = True
         request = self._request
         if (
             request.version >= (1, 1)

@@ -1,7 +1,7 @@
 """The control socket: how the command line talks to a running daemon.
 
 JSON over HTTP on a UNIX socket that only its owner can open. Whoever can is the operator, so
-there is no further check. aiohttp serves it, asyncio inside, Deferreds outside.
+there is no further check. Asyncio inside, Deferreds outside.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,32 +19,35 @@ from twisted.logger import Logger
 
 from netserve.crossing import from_asyncio
 from netserve.errors import NetserveError, StartError
+from netserve.fairness.turns import Share
+from netserve.http.requests import BadRequest
+from netserve.http.routes import RouteHandler, Routes
+from netserve.http.server import HttpServer
 from netserve.ops.queue_routes import queue_routes
 
 if TYPE_CHECKING:
     from netserve.outbox import Outbox
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-"""Answers a request; may await asyncio's things only."""
-
 
 class ControlSocket:
-    """The server behind ``state/control``.
+    """The server on ``state/control``.
 
     Arguments:
         path: of the socket; it is made with mode 0600.
-        log: for requests that fail by an error of ours.
+        turns: its share of the reactor's time.
+        log: gets one line for a request that is refused, and our own bugs.
     """
 
-    def __init__(self, path: Path, *, log: Logger | None = None) -> None:
+    def __init__(self, path: Path, *, turns: Share, log: Logger | None = None) -> None:
         self._path = path
         self._log = log or Logger()
-        self._application = web.Application(middlewares=[self._errors])
-        self._runner: web.AppRunner | None = None
+        self._routes = Routes()
+        self._server = HttpServer(self._answer, turns=turns, log=self._log, refuse=_refuse)
+        self._listening: asyncio.Server | None = None
 
-    def route(self, method: str, path: str, handler: Handler) -> None:
-        """Answer a method and a path, in aiohttp's form (``/queue/{id}``); before `start`."""
-        self._application.router.add_route(method, path, handler)
+    def route(self, method: str, path: str, handler: RouteHandler) -> None:
+        """Answer a method and a path, such as ``/queue/{id}``; before `start`."""
+        self._routes.add(method, path, handler)
 
     def add_queue(self, outbox: Outbox) -> None:
         """Answer the verbs of the queue."""
@@ -66,29 +68,40 @@ class ControlSocket:
 
     async def _start(self) -> None:
         listening = _bind(self._path)
-        self._runner = web.AppRunner(self._application, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        await web.SockSite(self._runner, listening).start()
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_unix_server(self._server, sock=listening)
 
     async def _stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.close()
+            await self._server.close(seconds=1.0)
             self._path.unlink(missing_ok=True)
 
-    @web.middleware
-    async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            return await handler(request)
-        except (web.HTTPException, asyncio.CancelledError):
+            return await self._routes.answer(request)
+        except asyncio.CancelledError:
             raise
+        except BadRequest as error:
+            status, reason = error.status, str(error)
         except (NetserveError, ValueError) as error:
             # One that is both says that what was asked for is not there; others are bugs of ours.
-            status = 404 if isinstance(error, LookupError) else 400
-            return web.json_response({"error": str(error)}, status=status)
+            status, reason = 404 if isinstance(error, LookupError) else 400, str(error)
         except Exception as error:  # whatever it is, the command gets an answer
             self._log.failure("the control socket failed at {path}", path=request.path)
-            return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=500)
+            return _refuse(500, f"{type(error).__name__}: {error}")
+        self._log.info(  # this is Twisted's logger
+            "refused {method} {path}: {reason}",
+            method=request.method,
+            path=request.path,
+            reason=reason,
+        )
+        return _refuse(status, reason)
+
+
+def _refuse(status: int, reason: str) -> web.Response:
+    return web.json_response({"error": reason}, status=status)
 
 
 def _bind(path: Path) -> socket.socket:

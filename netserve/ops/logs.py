@@ -30,10 +30,19 @@ from netserve.ops.log_file import LogFile
 # Python's splitlines take for line ends; the marks that turn the direction of text.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|[\ud800-\udfff]")
 _CALL: Final = re.compile(r"\{[^{}]*\(")
+LONGEST: Final = 16 * 1024
+"""Characters of a record's text, and of a field's; a traceback comes beside them."""
 _BUFFERED: Final = 64 * 1024
 """Characters of records that wait at the most for the end of the reactor's turn."""
 _URGENT: Final = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
 _NOT_FIELDS = frozenset({"format", "message", "isError", "log_legacy", "log_logger", "log_source"})
+
+
+def shortened(text: str) -> str:
+    """The text, or what it begins with and how much is left out: peers' texts may be long."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]}... ({len(text) - LONGEST} more characters)"
 
 
 def escape(text: str) -> str:
@@ -85,7 +94,7 @@ def _time(event: LogEvent) -> str:
 def text_line(event: LogEvent) -> str:
     """``2026-01-31T12:00:00.000Z info [mail] what happened``, without the line's end."""
     level = event.get("log_level") or LogLevel.info
-    text = _message(event)
+    text = shortened(_message(event))
     if details := _traceback(event):
         text = f"{text}: {details.rstrip()}" if text else details.rstrip()
     return escape(f"{_time(event)} {level.name} [{_origin(event)}] {text}")
@@ -98,13 +107,14 @@ def json_line(event: LogEvent) -> str:
         "time": _time(event),
         "level": level.name,
         "origin": _origin(event),
-        "message": _message(event),
+        "message": shortened(_message(event)),
     }
     if details := _traceback(event):
         record["traceback"] = details
     for name, value in event.items():
         if name not in record and name not in _NOT_FIELDS and not name.startswith("log_"):
-            record[name] = value if isinstance(value, (int, float, bool)) else str(value)
+            is_plain = isinstance(value, (int, float, bool))
+            record[name] = value if is_plain else shortened(str(value))
     return json.dumps(record, ensure_ascii=True)
 
 

@@ -18,14 +18,16 @@ POST /send                      a message, as `netserve.mail.draft` has it, for 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from netserve.crossing import ensure_deferred
+from netserve.http.requests import BadRequest
+from netserve.http.routes import RouteHandler, json_object
 from netserve.outbox import Filter, State
 
 if TYPE_CHECKING:
@@ -36,19 +38,17 @@ _LARGEST_PAGE: Final = 1000
 _TEXTS: Final = frozenset({"sender", "recipient", "domain", "reply", "service"})
 _AGES: Final = frozenset({"older", "younger"})
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-def queue_routes(outbox: Outbox) -> Iterator[tuple[str, str, Handler]]:
+def queue_routes(outbox: Outbox) -> Iterator[tuple[str, str, RouteHandler]]:
     """Method, path and handler of each route."""
     routes = _QueueRoutes(outbox)
     yield "GET", "/queue", routes.list
     yield "GET", "/queue/check", routes.check
     yield "POST", "/queue/repair", routes.repair
-    yield "GET", "/queue/{id}", routes.show
-    yield "GET", "/queue/{id}/why", routes.why
-    yield "GET", "/queue/{id}/follow", routes.follow
-    yield "GET", "/queue/{id}/body", routes.body
+    yield "GET", "/queue/{queue_id}", routes.show
+    yield "GET", "/queue/{queue_id}/why", routes.why
+    yield "GET", "/queue/{queue_id}/follow", routes.follow
+    yield "GET", "/queue/{queue_id}/body", routes.body
     yield "POST", "/queue/retry", routes.change(lambda verbs, wanted: verbs.retry(wanted))
     yield "POST", "/queue/hold", routes.change(lambda verbs, wanted: verbs.hold(wanted))
     yield "POST", "/queue/release", routes.change(lambda verbs, wanted: verbs.release(wanted))
@@ -65,16 +65,36 @@ def filter_from(values: Mapping[str, Any]) -> Filter:
     fields: dict[str, Any] = {}
     for name, value in values.items():
         if name in _TEXTS:
-            fields[name] = str(value)
+            fields[name] = _text(name, value)
         elif name in _AGES:
-            fields[name] = float(value)
+            fields[name] = _seconds(name, value)
         elif name == "ids":
-            fields[name] = tuple(value.split(",") if isinstance(value, str) else value)
+            fields[name] = _ids(value)
         elif name == "state":
             fields[name] = _state(value)
         else:
             raise ValueError(f"a filter has no {name!r}")
     return Filter(**fields)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not a text")  # noqa: TRY004 - of the request
+    return value
+
+
+def _seconds(name: str, value: object) -> float:
+    seconds = float(value) if isinstance(value, (str, int, float)) else nan
+    if not isfinite(seconds):
+        raise ValueError(f"{name} is not a number of seconds")
+    return seconds
+
+
+def _ids(value: object) -> tuple[str, ...]:
+    ids = value.split(",") if isinstance(value, str) else value
+    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
+        raise ValueError("ids are texts")
+    return tuple(ids)
 
 
 def _state(word: object) -> State:
@@ -88,7 +108,7 @@ class _QueueRoutes:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
 
-    async def list(self, request: web.Request) -> web.StreamResponse:
+    async def list(self, request: web.BaseRequest) -> web.StreamResponse:
         values = dict(request.query)
         after = values.pop("after", None)
         limit = min(max(int(values.pop("limit", "100")), 1), _LARGEST_PAGE)
@@ -96,23 +116,23 @@ class _QueueRoutes:
         page = await _on_reactor(self._outbox.verbs.list(wanted, after=after, limit=limit))
         return web.json_response(asdict(page))
 
-    async def check(self, request: web.Request) -> web.StreamResponse:
+    async def check(self, request: web.BaseRequest) -> web.StreamResponse:
         return web.json_response(await _on_reactor(self._outbox.verbs.check()))
 
-    async def repair(self, request: web.Request) -> web.StreamResponse:
+    async def repair(self, request: web.BaseRequest) -> web.StreamResponse:
         return web.json_response(await _on_reactor(self._outbox.verbs.repair()))
 
-    async def show(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(await _on_reactor(self._outbox.verbs.show(_id(request))))
+    async def show(self, request: web.BaseRequest, queue_id: str) -> web.StreamResponse:
+        return web.json_response(await _on_reactor(self._outbox.verbs.show(queue_id)))
 
-    async def why(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(await _on_reactor(self._outbox.verbs.why(_id(request))))
+    async def why(self, request: web.BaseRequest, queue_id: str) -> web.StreamResponse:
+        return web.json_response(await _on_reactor(self._outbox.verbs.why(queue_id)))
 
-    async def follow(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(await _on_reactor(self._outbox.verbs.follow(_id(request))))
+    async def follow(self, request: web.BaseRequest, queue_id: str) -> web.StreamResponse:
+        return web.json_response(await _on_reactor(self._outbox.verbs.follow(queue_id)))
 
-    async def body(self, request: web.Request) -> web.StreamResponse:
-        _, message = await _on_reactor(self._outbox.verbs.export(_id(request)))
+    async def body(self, request: web.BaseRequest, queue_id: str) -> web.StreamResponse:
+        _, message = await _on_reactor(self._outbox.verbs.export(queue_id))
         reader = message.body()
         try:
             response = web.StreamResponse(headers={"Content-Type": "message/rfc822"})
@@ -125,28 +145,22 @@ class _QueueRoutes:
             reader.close()
         return response
 
-    def change(self, verb: Callable[[Verbs, Filter], Awaitable[int]]) -> Handler:
-        async def handler(request: web.Request) -> web.StreamResponse:
-            values = json.loads(await request.text() or "{}")
-            if not isinstance(values, dict):
-                raise web.HTTPBadRequest(text="a filter is a JSON object")
-            count = await _on_reactor(verb(self._outbox.verbs, filter_from(values)))
+    def change(self, verb: Callable[[Verbs, Filter], Awaitable[int]]) -> RouteHandler:
+        async def handler(request: web.BaseRequest) -> web.StreamResponse:
+            wanted = filter_from(await json_object(request))
+            count = await _on_reactor(verb(self._outbox.verbs, wanted))
             return web.json_response({"count": count})
 
         return handler
 
-    async def send(self, request: web.Request) -> web.StreamResponse:
+    async def send(self, request: web.BaseRequest) -> web.StreamResponse:
         from netserve.ops.sending import hand_over  # noqa: PLC0415 - few need what builds mail
 
-        values = json.loads(await request.text())
-        if not isinstance(values, dict) or not isinstance(values.get("message"), dict):
-            raise web.HTTPBadRequest(text="what is sent is a JSON object with a message")
+        values = await json_object(request)
+        if not isinstance(values.get("message"), dict):
+            raise BadRequest("what is sent is a JSON object with a message")
         sent = hand_over(self._outbox, values.get("service"), values["message"])
         return web.json_response(await _on_reactor(sent))
-
-
-def _id(request: web.Request) -> str:
-    return request.match_info["id"]
 
 
 async def _on_reactor(work: Awaitable[Any]) -> Any:

@@ -13,6 +13,7 @@ path          answer
 from __future__ import annotations
 
 import html
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,10 +22,12 @@ from twisted.logger import Logger
 
 from netserve import __version__
 from netserve.config.listen import Listen
+from netserve.fairness.turns import Share
 from netserve.http.server import HttpServer
 from netserve.ops.metrics import CONTENT_TYPE, make_exposition
 from netserve.plugin import Hosted, Settings
 from netserve.server.service import HostedService
+from netserve.wire.peer import parse_address
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -65,13 +68,17 @@ th, td {{ text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px sol
 
 
 def status_service(
-    listen: Listen, services: Mapping[str, HostedService]
+    listen: Listen, services: Mapping[str, HostedService], turns: Share
 ) -> tuple[Settings, Hosted]:
     """The status port as a service like any other.
+
+    Requests have to name this machine in ``Host``. A page of the internet whose name is made to
+    point here (DNS rebinding) could otherwise read what a browser on this machine may.
 
     Arguments:
         listen: its address.
         services: what it shows, read anew for each request.
+        turns: its share of the reactor's time.
     """
     exposition = make_exposition(services)
     routes: dict[str, Callable[[], web.Response]] = {
@@ -93,7 +100,23 @@ def status_service(
         return route()
 
     settings = Settings(protocol="status", listen=(listen,))
-    return settings, Hosted(stream=HttpServer(answer, log=Logger(namespace="netserve.status")))
+    log = Logger(namespace="netserve.status")
+    server = HttpServer(answer, turns=turns, log=log, hosts=is_this_machine)
+    return settings, Hosted(stream=server)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a ``Host`` names this machine, as no name in the DNS of somebody else does.
+
+    Arguments:
+        host: a name or an address, with or without a port; empty, where a client of HTTP/1.0 has
+            none.
+    """
+    name = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    name = name.lower().rstrip(".")
+    if name in {"", "localhost", socket.gethostname().lower()} or name.endswith(".localhost"):
+        return True
+    return parse_address(name) is not None
 
 
 def _readiness(services: Mapping[str, HostedService]) -> web.Response:

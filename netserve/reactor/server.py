@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
 
 from netserve.reactor.stream import Stream
+
+MOST_ACCEPTED: Final = 20
+"""Connections that are accepted in one turn of the reactor by one port."""
 
 
 def numeric(address: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -98,8 +101,9 @@ class Accepting:
                 self._accepted(sock, address)
         except OSError:
             self._log.failure("cannot accept a connection")
-        # A full round tells that more may wait.
-        self.numberAccepts = accepted + 20 if accepted == self.numberAccepts else max(1, accepted)
+        # A full round tells that more may wait; the next one is larger, up to what others can wait.
+        more = accepted + 20 if accepted == self.numberAccepts else max(1, accepted)
+        self.numberAccepts = min(more, MOST_ACCEPTED)
 
     def _waiting(self: Any) -> Iterator[tuple[socket.socket, Any]]:
         """The connections of one round, by Twisted's way of surviving without descriptors."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -21,6 +21,9 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+WRITE_BUFFER: Final = 64 * 1024
+"""Unsent bytes above which a protocol is paused, unless it says otherwise."""
 
 
 class AsyncioTransport(asyncio.Transport):
@@ -98,10 +101,20 @@ class AsyncioTransport(asyncio.Transport):
         return hasattr(self._transport, "loseWriteConnection")
 
     def write_eof(self) -> None:
+        # Nothing more is written, and a transport would wait for its producer to end.
+        self._transport.unregisterProducer()
         self._transport.loseWriteConnection()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Twisted's transport has its own marks, which stay."""
+        """Set the mark of unsent bytes above which the protocol is paused; the low one is its own.
+
+        Under TLS the transport beneath has it.
+        """
+        beneath = self._transport
+        while not hasattr(beneath, "bufferSize") and hasattr(beneath, "transport"):
+            beneath = beneath.transport
+        if hasattr(beneath, "bufferSize"):
+            beneath.bufferSize = WRITE_BUFFER if high is None else high
 
     def get_write_buffer_size(self) -> int:
         return 0

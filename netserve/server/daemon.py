@@ -30,6 +30,7 @@ from netserve.errors import (
     place_of,
     with_place,
 )
+from netserve.fairness.turns import Share, Turns
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
 from netserve.plugin import Context, Hosted, Metrics, Settings, Shared, Way
@@ -76,6 +77,7 @@ class Daemon(Service):
         self._failed = failed
         self._random = randomness or random.SystemRandom()
         self._log = Logger(namespace="netserve")
+        self._turns = Turns.of(reactor)
         self._http = HttpClients(reactor=reactor, log=Logger(namespace="netserve.http"))
         self._shared = Shared()
         self._starting: Deferred[None] | None = None
@@ -134,6 +136,7 @@ class Daemon(Service):
             warning := expiry_warning(tls.expires, datetime.datetime.now(datetime.UTC))
         ):
             self._warnings.append((log, warning))
+        turns = self.share_of_turns(metrics, log)
         context = Context(
             service=service.name,
             reactor=self._reactor,
@@ -146,6 +149,7 @@ class Daemon(Service):
             outbox=self._shared_outbox,
             http=self._http,
             random=self._random,
+            turns=turns,
             listens=tuple(
                 listen for other in self.configuration.services for listen in other.settings.listen
             ),
@@ -155,7 +159,7 @@ class Daemon(Service):
         hosted = built if isinstance(built, Hosted) else Hosted(stream=built)
         if hosted.stream is None and hosted.datagram is None and not hosted.streams:
             raise ValueError("its protocol has nothing to host: build gave no factory")
-        self.host(service.name, settings, hosted, tls=tls, metrics=metrics, log=log)
+        self.host(service.name, settings, hosted, tls=tls, metrics=metrics, log=log, turns=turns)
 
     def host(
         self,
@@ -166,18 +170,25 @@ class Daemon(Service):
         tls: ServerContextFactory | None = None,
         metrics: Metrics | None = None,
         log: Logger | None = None,
+        turns: Share | None = None,
     ) -> None:
         """Add a service; those of the file come by `build`, the status port by this alone."""
+        metrics, log = metrics or Metrics(), log or Logger(namespace=f"netserve.{name}")
         self.services[name] = HostedService(
             name=name,
             settings=settings,
             hosted=hosted,
             tls=tls,
-            metrics=metrics or Metrics(),
-            log=log or Logger(namespace=f"netserve.{name}"),
+            metrics=metrics,
+            log=log,
+            turns=turns or self.share_of_turns(metrics, log),
             reactor=self._reactor,
             folder=self.configuration.folder,
         )
+
+    def share_of_turns(self, metrics: Metrics, log: Logger) -> Share:
+        """A share of the reactor's time, for a service or another part of the process."""
+        return share_of_turns(self._turns, metrics, log)
 
     def _datagram_ports(self) -> frozenset[int]:
         return frozenset(
@@ -292,6 +303,16 @@ class Daemon(Service):
             self._log.failure("{what} did not end as it should", failure, what=what)
 
         return maybeDeferred(end, *arguments).addErrback(failed)
+
+
+def share_of_turns(turns: Turns, metrics: Metrics, log: Logger) -> Share:
+    """A service's share of the reactor's time; what fails in it is counted and logged."""
+
+    def failed(error: Exception) -> None:
+        metrics.errors["internal"] += 1
+        log.failure("a connection failed in its turn", Failure(error))
+
+    return turns.share(failed)
 
 
 def make_state_folder(folder: Path) -> None:

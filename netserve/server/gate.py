@@ -11,7 +11,9 @@ The listening sockets know an `netserve.server.entrance.Entrance` each, which co
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -21,9 +23,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.handshake import PacedHandshake
+from netserve.fairness.turns import Share
 from netserve.plugin import Metrics
 from netserve.server.admission import Admission
 from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic, kernel_traffic
+from netserve.wire.peer import counting_key
+from netserve.wire.reply_guard import LogLimit, times
 
 
 def _never() -> bool:
@@ -227,6 +233,7 @@ class Gates:
         clock: the reactor.
         log: the service's logger.
         started: fires when the service has started; connections wait for it.
+        turns: the service's share of the reactor's time.
         handshake_timeout: seconds for the TLS handshake, and for a PROXY header.
     """
 
@@ -238,6 +245,7 @@ class Gates:
         clock: Any,
         log: Logger,
         started: Deferred[None],
+        turns: Share,
         handshake_timeout: float = 10.0,
     ) -> None:
         self.metrics = metrics
@@ -245,10 +253,12 @@ class Gates:
         self.log = log
         self.open: set[Gate] = set()
         self.started = started
+        self.turns = turns
         self.handshake_timeout = handshake_timeout
         self.empty: Deferred[None] | None = None
         """Set by who waits for the last connection to go."""
         self.admission = admission
+        self._refusals: defaultdict[str, LogLimit] = defaultdict(partial(LogLimit, 1.0))
 
     def take(self, addr: Any, inner: Any, *, tls: Any, refusal: bytes) -> Any:
         """The protocol for a connection, or None where it is not taken.
@@ -275,13 +285,22 @@ class Gates:
         if protocol is None:
             self.admission.release(peer)
             return None
-        gate = Gate(protocol, self, peer, self.handshake_timeout if tls is not None else None)
-        return gate if tls is None else tls.protocol(tls, gate)
+        if tls is None:
+            return Gate(protocol, self, peer, None)
+        secured = tls.protocol(tls, Gate(protocol, self, peer, self.handshake_timeout))
+        PacedHandshake(secured, self.turns, counting_key(peer))
+        return secured
 
     def refused(self, peer: str, why: str) -> None:
-        """Count and log a connection that is not taken."""
+        """Count a connection that is not taken, and log it, but not oftener than is readable.
+
+        To connect costs a client less than the line would.
+        """
         self.metrics.connections_refused[why] += 1
-        self.log.info("refused {peer}: {reason}", peer=peer, reason=why)
+        if count := self._refusals[why].count(self.clock.seconds()):
+            self.log.info(
+                "refused {peer}: {reason}{more}", peer=peer, reason=why, more=times(count)
+            )
 
     def opened(self, gate: Gate) -> None:
         """A connection was made; called by its gate."""

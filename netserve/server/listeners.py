@@ -18,7 +18,9 @@ from twisted.python.failure import Failure
 from netserve.config.listen import Listen
 from netserve.config.listen_kinds import OPTIONS
 from netserve.errors import StartError
+from netserve.fairness.turns import Share
 from netserve.plugin import TLS
+from netserve.server.datagram_port import UDPPort, UNIXDatagramPort, begin
 from netserve.server.tls import ServerContextFactory, TLSError
 
 MAX_DATAGRAM = 65535
@@ -94,24 +96,30 @@ def tls_of(listen: Listen, folder: Path) -> ServerContextFactory | None:
         raise StartError(f"cannot listen on {listen.description}: {error.what}") from None
 
 
-def listen_datagram(listen: Listen, protocol: Any, *, reactor: Any, folder: Path) -> Any:
-    """Listen for datagrams; arguments as in `listen_stream`.
+def listen_datagram(
+    listen: Listen, protocol: Any, *, reactor: Any, folder: Path, turns: Share
+) -> Any:
+    """Listen for datagrams.
+
+    Arguments:
+        listen: an address.
+        protocol: gets the datagrams.
+        reactor: watches the socket.
+        folder: where relative paths start.
+        turns: the service's share of the reactor's time.
 
     Raises:
         StartError: it cannot be listened on, with the reason.
     """
     try:
         if listen.kind == "udp":
-            return reactor.listenUDP(
-                listen.port, protocol, interface=listen.interface, maxPacketSize=MAX_DATAGRAM
-            )
+            udp = UDPPort(listen.port, protocol, listen.interface, MAX_DATAGRAM, reactor)
+            return begin(udp, turns)
         path = folder / listen.values["address"]
         mode = int(listen.values.get("mode", _mode_by_umask()), 8)
         _remove_stale(path)
-        port = reactor.listenUNIXDatagram(
-            os.fspath(path), protocol, maxPacketSize=MAX_DATAGRAM, mode=mode
-        )
-        return SocketFile(port, path)
+        unix = UNIXDatagramPort(os.fspath(path), protocol, MAX_DATAGRAM, mode, reactor)
+        return SocketFile(begin(unix, turns), path)
     except Exception as error:
         _explain(listen, error)
 

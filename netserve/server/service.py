@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from netserve.config.listen import Listen
 from netserve.crossing import ensure_deferred
 from netserve.errors import StartError
+from netserve.fairness.turns import Share
 from netserve.plugin import Hosted, Metrics, Settings, Way
 from netserve.reactor.tls import TLSFactory
 from netserve.server.access import AccessRules
@@ -50,6 +51,7 @@ class HostedService:
         tls: the context factory of its ``tls`` section, or None.
         metrics: its counters.
         log: its logger.
+        turns: its share of the reactor's time.
         reactor: opens the sockets, and is the clock.
         folder: where relative paths of UNIX sockets start.
     """
@@ -63,6 +65,7 @@ class HostedService:
         tls: ServerContextFactory | None,
         metrics: Metrics,
         log: Logger,
+        turns: Share,
         reactor: Any,
         folder: Path,
     ) -> None:
@@ -72,6 +75,7 @@ class HostedService:
         self.metrics = metrics
         self.state: State = "built"
         self._log = log
+        self._turns = turns
         self._reactor = reactor
         self._folder = folder
         self._access = AccessRules(allow=settings.allow, deny=settings.deny)
@@ -97,6 +101,7 @@ class HostedService:
             clock=self._reactor,
             log=self._log,
             started=self._started,
+            turns=self._turns,
             handshake_timeout=limits.handshake_timeout,
         )
 
@@ -155,7 +160,9 @@ class HostedService:
             started=self._started,
         )
         self._ports.append(
-            listen_datagram(listen, gate, reactor=self._reactor, folder=self._folder)
+            listen_datagram(
+                listen, gate, reactor=self._reactor, folder=self._folder, turns=self._turns
+            )
         )
 
     def _bind_stream(self, section: str, listen: Listen) -> None:

@@ -79,6 +79,16 @@ class CountingTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    @property
+    def bufferSize(self) -> int:
+        """Unsent bytes beyond which a push producer is paused."""
+        size: int = self._transport.bufferSize
+        return size
+
+    @bufferSize.setter
+    def bufferSize(self, size: int) -> None:
+        self._transport.bufferSize = size
+
     def write(self, data: bytes) -> None:
         """See ITransport."""
         self.sent += len(data)

@@ -27,9 +27,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.turns import Turns
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
 from netserve.plugin import Context, Hosted, Metrics, ProtocolPlugin
+from netserve.server.daemon import share_of_turns
 from netserve.server.service import HostedService
 from netserve.server.tls import ServerContextFactory
 
@@ -115,6 +117,7 @@ async def serve(
         return outboxes[0]
 
     metrics = Metrics()
+    turns = share_of_turns(Turns.of(reactor), metrics, log)
     context = Context(
         service="test",
         reactor=reactor,
@@ -129,6 +132,7 @@ async def serve(
         outbox=outbox,
         http=http,
         random=random.Random(0),  # noqa: S311 - tests want the same numbers each time
+        turns=turns,
         listens=settings.listen,
     )
     built = what.build(settings, context)
@@ -139,6 +143,7 @@ async def serve(
         tls=tls,
         metrics=metrics,
         log=log,
+        turns=turns,
         reactor=reactor,
         folder=folder,
     )

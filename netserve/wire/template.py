@@ -26,7 +26,7 @@ from typing import Final, TypeAlias
 
 from netserve.errors import InvalidValue
 
-__all__ = ["Encoder", "Template"]
+__all__ = ["Encoder", "Template", "as_text"]
 
 Encoder: TypeAlias = Callable[[str], str]
 """Makes a value fit for its place, or raises ValueError."""
@@ -107,9 +107,7 @@ class Template:
         pieces = [self.literals[0]]
         places = zip(self.names, encoders, self.literals[1:], strict=True)
         for name, encode_one, literal in places:
-            value = values[name]
-            text = value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
-            pieces += (encode_one(text), literal)
+            pieces += (encode_one(as_text(values[name])), literal)
         return "".join(pieces)
 
     def render_bytes(self, values: Mapping[str, bytes | str], encoding: str = "utf-8") -> bytes:
@@ -130,6 +128,11 @@ class Template:
                 literal.encode(encoding),
             )
         return b"".join(pieces)
+
+
+def as_text(value: bytes | str) -> str:
+    """A value as `Template.render` reads it."""
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
 def _known(name: str, known_names: Collection[str]) -> str:

@@ -27,6 +27,7 @@ from netserve.testing.queue import (
     put,
     until,
 )
+from netserve.testing.turns import share_of_turns
 
 MAIN = "from netserve.cli import main; main()"
 BODY = b"Subject: a test\r\n\r\nHello\r\n"
@@ -75,7 +76,7 @@ async def told(state: Path) -> AsyncIterator[Told]:
     courier = Courier(DEFERRED)
     clock = SteeredReactor(reactor)
     async with opened_queue(state / "outbox", courier, reactor=clock) as outbox:
-        control = ControlSocket(state / "control", log=Logger())
+        control = ControlSocket(state / "control", turns=share_of_turns(), log=Logger())
         control.add_queue(outbox)
         await control.start()
         yield Told(state, outbox, courier)

@@ -21,6 +21,7 @@ from netserve.ops.control import ControlSocket
 from netserve.outbox import Outbox
 from netserve.testing.mail import mails, relay
 from netserve.testing.queue import DEFERRED, DELIVERED, FAILED, Courier, opened_queue, until
+from netserve.testing.turns import share_of_turns
 
 reactor: Any = _reactor
 MAIN = "from netserve.cli import main; main()"
@@ -46,7 +47,7 @@ async def send(state: Path, *arguments: str, text: str = "") -> tuple[int, list[
 @asynccontextmanager
 async def daemon(state: Path, courier: Courier) -> AsyncIterator[Outbox]:
     async with opened_queue(state / "outbox", courier, reactor=reactor) as outbox:
-        control = ControlSocket(state / "control", log=Logger())
+        control = ControlSocket(state / "control", turns=share_of_turns(), log=Logger())
         control.add_queue(outbox)
         await control.start()
         yield outbox
@@ -142,7 +143,7 @@ async def test_by_smtp_to_a_netserve_that_can_be_asked(tmp_path: Path) -> None:
     """Its queue id is in the reply, and the control socket tells the rest."""
     async with relay(tmp_path) as service:
         assert service.outbox is not None
-        control = ControlSocket(tmp_path / "control", log=Logger())
+        control = ControlSocket(tmp_path / "control", turns=share_of_turns(), log=Logger())
         control.add_queue(service.outbox)
         await control.start()
         server = f"127.0.0.1:{service.port}"

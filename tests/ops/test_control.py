@@ -16,6 +16,7 @@ from netserve.errors import PeerError, StartError
 from netserve.ops.control import ControlSocket
 from netserve.outbox.errors import NoSuchMessage
 from netserve.testing.queue import DEFERRED, Courier, opened_queue, put
+from netserve.testing.turns import share_of_turns
 
 
 async def ask(path: Path, method: str, url: str, **options: Any) -> tuple[int, Any]:
@@ -34,12 +35,12 @@ async def ask(path: Path, method: str, url: str, **options: Any) -> tuple[int, A
 
 
 def control(path: Path) -> ControlSocket:
-    made = ControlSocket(path, log=Logger())
+    made = ControlSocket(path, turns=share_of_turns(), log=Logger())
 
-    async def hello(request: web.Request) -> web.StreamResponse:
+    async def hello(request: web.BaseRequest) -> web.StreamResponse:
         return web.json_response({"hello": request.query["name"]})
 
-    async def fails(request: web.Request) -> web.StreamResponse:
+    async def fails(request: web.BaseRequest) -> web.StreamResponse:
         raise {
             "lookup": NoSuchMessage, "peer": PeerError, "bug": ZeroDivisionError, "key": KeyError
         }[request.query["by"]]("reason")  # fmt: skip
@@ -113,7 +114,7 @@ async def test_a_path_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 async def test_the_routes_of_the_queue(tmp_path: Path) -> None:
     path = tmp_path / "control"
     async with opened_queue(tmp_path / "queue", Courier(DEFERRED), reactor=reactor) as outbox:
-        made = ControlSocket(path, log=Logger())
+        made = ControlSocket(path, turns=share_of_turns(), log=Logger())
         made.add_queue(outbox)
         await made.start()
         body = b"Subject: x\r\n\r\n" + b"0123456789" * 20_000

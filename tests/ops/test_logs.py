@@ -22,7 +22,15 @@ from twisted.logger import Logger, LogLevel, LogPublisher
 
 from netserve.errors import StartError
 from netserve.ops.log_file import LogFile
-from netserve.ops.logs import Levels, LineObserver, escape, json_line, make_observer, text_line
+from netserve.ops.logs import (
+    LONGEST,
+    Levels,
+    LineObserver,
+    escape,
+    json_line,
+    make_observer,
+    text_line,
+)
 
 reactor: Any = _reactor
 
@@ -56,6 +64,15 @@ def test_one_line_a_record(form: str, text: str) -> None:
     assert line.endswith("\n")
     assert len(line.splitlines()) == 1
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in line[:-1])
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_record_is_shortened(form: str) -> None:
+    """S8, S16: what a peer has sent takes a bounded part of the log, and of the time."""
+    line = logged(form, "got {text}", text="\t" * 10_000_000)
+    assert len(line) < 6 * LONGEST * 2
+    assert "more characters)" in line
+    assert logged(form, "got {text}", text="x" * 1000).count("x") >= 1000
 
 
 def test_peers_data_is_never_a_format() -> None:

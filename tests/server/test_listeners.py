@@ -22,8 +22,14 @@ from netserve.errors import StartError
 from netserve.plugin import Hosted
 from netserve.server.listeners import BACKLOG, _description, listen_datagram, listen_stream
 from netserve.testing.hosting import serve
+from netserve.testing.turns import share_of_turns
 
 FOLDER = Path("/srv")
+
+
+def listen_datagrams(*arguments: Any, **options: Any) -> Any:
+    turns = share_of_turns()
+    return listen_datagram(*arguments, turns=turns, **options)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,7 @@ async def test_why_an_address_cannot_be_listened_on(
 ) -> None:
     listen = Listen(written)
     what: Any = (
-        (listen_datagram, DatagramProtocol()) if listen.is_datagram else (listen_stream, Factory())
+        (listen_datagrams, DatagramProtocol()) if listen.is_datagram else (listen_stream, Factory())
     )
     opening = maybeDeferred(what[0], listen, what[1], reactor=reactor, folder=tmp_path)
     with pytest.raises(StartError) as caught:
@@ -94,14 +100,14 @@ async def test_the_file_of_a_datagram_socket_goes_with_it(tmp_path: Path) -> Non
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left_behind:
         left_behind.bind(str(path))
         with pytest.raises(StartError, match="address in use"):
-            listen_datagram(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
-    port = listen_datagram(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
+            listen_datagrams(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
+    port = listen_datagrams(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
     assert path.is_socket()
     await maybeDeferred(port.stopListening)
     assert not path.exists()
     path.write_text("no socket")
     with pytest.raises(StartError, match="address in use"):
-        listen_datagram(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
+        listen_datagrams(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
     assert path.read_text() == "no socket"
 
 

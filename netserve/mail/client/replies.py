@@ -78,20 +78,23 @@ def _text(lines: list[bytes]) -> str:
 class ReplyReader:
     """Cuts the server's bytes into replies."""
 
-    __slots__ = ("_buffer", "_lines")
+    __slots__ = ("_at", "_buffer", "_lines")
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._at = 0  # where what was not given out begins
         self._lines: list[bytes] = []  # of a reply that goes on, with their codes
 
     def feed(self, data: bytes) -> None:
         """Take what came; ask `next` until it gives None."""
-        self._buffer = self._buffer + data if self._buffer else data
+        rest = self._buffer[self._at :]
+        self._buffer = rest + data if rest else data
+        self._at = 0
 
     @property
     def pending(self) -> bool:
         """Whether bytes are left that `next` did not give out."""
-        return bool(self._buffer or self._lines)
+        return self._at < len(self._buffer) or bool(self._lines)
 
     def next(self) -> RawReply | None:
         """The next whole reply, or None where more is needed.
@@ -100,14 +103,14 @@ class ReplyReader:
             BadReply: what came is no reply, or too long.
         """
         while True:
-            end = self._buffer.find(b"\n", 0, MAX_LINE)
+            buffer, at = self._buffer, self._at
+            end = buffer.find(b"\n", at, at + MAX_LINE)
             if end < 0:
-                if len(self._buffer) >= MAX_LINE:
+                if len(buffer) - at >= MAX_LINE:
                     raise BadReply("a line of the reply is too long")
                 return None
-            line = self._buffer[:end].removesuffix(b"\r")
-            self._buffer = self._buffer[end + 1 :]
-            reply = self._take(line)
+            self._at = end + 1
+            reply = self._take(buffer[at:end].removesuffix(b"\r"))
             if reply is not None:
                 return reply
 

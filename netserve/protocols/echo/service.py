@@ -7,12 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer
-from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.reading import LARGE, PacedReading
+from netserve.fairness.turns import Share
 from netserve.plugin import Context, Hosted
 from netserve.protocols.echo.content import CHARGEN, chargen_datagram, daytime, time_1900
 from netserve.protocols.echo.settings import EchoSettings
+from netserve.wire.peer import counting_key
 from netserve.wire.reply_guard import LogLimit, ReplyGuard
 
 BLOCK = CHARGEN * 8
@@ -23,14 +27,21 @@ BLOCK = CHARGEN * 8
 class Echo(Protocol):
     """RFC 862: what comes is sent back.
 
-    Nothing of ours runs for a message: the transport's own `write` takes the data. The transport
-    is registered as its own producer, so that it stops reading from a peer that does not read.
+    Nothing of ours runs for a message: the transport's own `write` takes the data. Its reading is
+    registered as its producer, so that it stops to read from a peer that does not read, and for
+    others' turn when much has come.
+
+    Arguments:
+        turns: the service's share of the reactor's time.
     """
 
     transport: Any
 
+    def __init__(self, turns: Share) -> None:
+        self._turns = turns
+
     def connectionMade(self) -> None:
-        self.transport.registerProducer(self.transport, True)
+        self.transport.registerProducer(_paced(self.transport, self._turns), True)
         # mypy knows no methods of an instance; the reactor calls what stands here.
         self.dataReceived = self.transport.write  # type: ignore[method-assign]
 
@@ -48,10 +59,30 @@ class Echo(Protocol):
 
 
 class Discard(Protocol):
-    """RFC 863: what comes is thrown away."""
+    """RFC 863: what comes is thrown away.
+
+    Arguments:
+        turns: the service's share of the reactor's time.
+    """
+
+    def __init__(self, turns: Share) -> None:
+        self._turns = turns
+
+    def connectionMade(self) -> None:
+        self._reading = _paced(self.transport, self._turns)
 
     def dataReceived(self, data: bytes) -> None:
-        pass
+        if len(data) >= LARGE:
+            self._reading.pauseProducing()
+            self._reading.resumeProducing()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._reading.stopProducing()
+
+
+def _paced(transport: Any, turns: Share) -> PacedReading:
+    """The reading of a transport, in turns."""
+    return PacedReading(transport, turns, counting_key(getattr(transport.getPeer(), "host", "")))
 
 
 @implementer(IHalfCloseableProtocol)
@@ -186,8 +217,8 @@ def build(
         return chargen_datagram(len(request), guard, context.random)
 
     kinds: dict[str, tuple[Callable[[], Protocol], Callable[[bytes], bytes | None]]] = {
-        "echo": (Echo, bytes),
-        "discard": (Discard, lambda _: None),
+        "echo": (lambda: Echo(context.turns), bytes),
+        "discard": (lambda: Discard(context.turns), lambda _: None),
         "daytime": (lambda: Saying(lambda: daytime(now())), lambda _: daytime(now())),
         "time": (lambda: Saying(lambda: time_1900(now())), lambda _: time_1900(now())),
         "chargen": (lambda: Chargen(settings.limit), chargen),

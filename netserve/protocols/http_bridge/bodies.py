@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,10 @@ from netserve.protocols.http_bridge.encode import (
     json_text,
     xml_text,
 )
-from netserve.wire.template import Encoder, Template
+from netserve.wire.template import Encoder, Template, as_text
+
+PIECE: Final = 8 * 1024
+"""Characters of a value that are encoded in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,34 @@ class BodyTemplate:
         Raises:
             Misfit: a value has no place in it.
         """
+        return b"".join(self.pieces(values))
+
+    def pieces(self, values: Values) -> Iterator[bytes]:
+        """The same in pieces, each of which takes a short time.
+
+        Raises:
+            Misfit: as the piece with this value is asked for.
+        """
         if self.encoders is None:
-            return self.template.render_bytes(values)
-        return self.template.render(values, self.encoders).encode("utf-8", "surrogateescape")
+            yield self.template.render_bytes(values)
+            return
+        for index, literal in enumerate(self.template.literals):
+            if index:
+                name, encode = self.template.names[index - 1], self.encoders[index - 1]
+                for piece in _encoded(as_text(values[name]), encode):
+                    yield piece.encode("utf-8", "surrogateescape")
+            yield literal.encode()
+
+
+def _encoded(text: str, encode: Encoder) -> Iterator[str]:
+    """A value in its place, a piece at a time."""
+    if encode is json_string:
+        yield '"'
+        yield from _encoded(text, json_text)
+        yield '"'
+        return
+    for at in range(0, len(text), PIECE):
+        yield encode(text[at : at + PIECE])
 
 
 def parse_body(text: str, names: Collection[str], content_type: str) -> BodyTemplate:

@@ -1,21 +1,41 @@
 """The core of the bridge: one frame in, one HTTP request, one reply out.
 
 Asyncio inside, callbacks outside: a request is one task, and `Bridge.ask` calls back with the
-reply. There always is a reply, in the time that the settings give: the answer's, or the error's.
+reply, unless it is refused at once. There always is a reply, in the time that the settings give:
+the answer's, or the error's.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
-from netserve.http import HttpClient, HttpError
+from yarl import URL
+
+from netserve.http import HttpClient, HttpError, Pace
 from netserve.plugin import Context
 from netserve.protocols.http_bridge.encode import Misfit, Values
 from netserve.protocols.http_bridge.plan import Plan
 from netserve.protocols.http_bridge.refusals import Refusals
+from netserve.protocols.http_bridge.upstream import Busy, Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request that goes to the upstream.
+
+    Arguments:
+        url: as it is asked for.
+        headers: beside the client's own.
+        values: of the placeholders, for the body.
+    """
+
+    url: URL
+    headers: Mapping[str, str]
+    values: Values
 
 
 class UnderWay(Protocol):
@@ -25,18 +45,33 @@ class UnderWay(Protocol):
         """Give it up: its connection to the upstream is closed, and no callback comes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks.
+
+    Arguments:
+        peer: for the log and for ``{peer}``.
+        address: what counts as its address (`netserve.wire.peer.counting_key`).
+    """
+
+    peer: str
+    address: str
+
+
 @dataclass(slots=True)
 class Bridge:
     """Asks upstreams for one service.
 
     Arguments:
         plan: the settings, compiled.
-        client: the service's HTTP client.
+        http: the service's HTTP client.
+        upstream: what its requests share.
         context: the service's log and metrics.
     """
 
     plan: Plan
-    client: HttpClient
+    http: HttpClient
+    upstream: Upstream
     context: Context
     under_way: int = 0
     """How many requests have no reply yet."""
@@ -45,51 +80,80 @@ class Bridge:
     def __post_init__(self) -> None:
         self.refusals = Refusals(self.context)
 
-    def ask(self, frame: bytes, peer: str, done: Callable[[bytes], None]) -> UnderWay:
+    def ask(self, frame: bytes, client: Client, done: Callable[[bytes], None]) -> UnderWay | bytes:
         """Begin a request.
 
         Arguments:
             frame: what came.
-            peer: who sent it.
+            client: who sent it.
             done: called with the reply, once, unless the request is given up.
+
+        Returns:
+            What is under way; or the reply, where it is there at once, and `done` is not called.
         """
         self.context.metrics.requests += 1
-        return asyncio.get_running_loop().create_task(self._ask(frame, peer, done))
+        values: Values = {"request": frame, "path": frame, "peer": client.peer}
+        try:
+            url, headers = self.plan.head(values)
+        except Misfit as misfit:
+            return self.refuse(str(misfit), client.peer)
+        except Exception:
+            return self._failed(client)
+        work = self._ask(_Request(url, headers, values), client, done)
+        return asyncio.get_running_loop().create_task(work)
 
-    async def _ask(self, frame: bytes, peer: str, done: Callable[[bytes], None]) -> None:
+    async def _ask(self, request: _Request, client: Client, done: Callable[[bytes], None]) -> None:
         self.under_way += 1
         try:
-            reply = await self._reply(frame, peer)
+            reply = await self._reply(request, client)
         except Exception:
-            # A bug of ours: the peer learns that much, the log has the rest.
-            self.context.log.failure("the request of {peer} failed", peer=peer)
-            reply = self.error("internal", "an internal error", 500)
+            reply = self._failed(client)
         finally:
             self.under_way -= 1
         done(reply)
 
-    async def _reply(self, frame: bytes, peer: str) -> bytes:
-        plan = self.plan
-        values: Values = {"request": frame, "path": frame, "peer": peer}
+    def _failed(self, client: Client) -> bytes:
+        """The reply after a bug of ours: the peer learns that much, the log has the rest."""
+        self.context.log.failure("the request of {peer} failed", peer=client.peer)
+        return self.error("internal", "an internal error", 500)
+
+    async def _reply(self, request: _Request, client: Client) -> bytes:
         try:
-            url = plan.url.render(values)
-            headers = plan.headers_for(values)
-            body = plan.body.render(values) if plan.body else None
+            async with self.upstream.slot(client.address):
+                pace = partial(self.upstream.turn, client.address)
+                answer = await self.http.fetch(
+                    self.plan.method or "GET",
+                    request.url,
+                    headers=request.headers,
+                    body=await self._body(request.values, pace),
+                    pace=pace,
+                )
         except Misfit as misfit:
-            return self.refuse(str(misfit), peer)
-        try:
-            answer = await self.client.fetch(plan.method or "GET", url, headers=headers, body=body)
+            return self.refuse(str(misfit), client.peer)
+        except Busy as busy:
+            return self.refuse(str(busy), client.peer, kind=busy.kind, status=busy.status)
         except HttpError as error:
             self.context.log.warn(  # this is Twisted's logger
-                "no answer for {peer}: {reason}", peer=peer, reason=str(error)
+                "no answer for {peer}: {reason}", peer=client.peer, reason=str(error)
             )
             return self.error(error.kind, error.told, error.status)
-        return plan.reply(answer.status, answer.reason, answer.headers, answer.body)
+        await self.upstream.turn(client.address)
+        return self.plan.reply(answer.status, answer.reason, answer.headers, answer.body)
 
-    def refuse(self, reason: str, peer: str) -> bytes:
-        """The error reply to a request that does not fit, counted and logged."""
+    async def _body(self, values: Values, pace: Pace) -> bytes | None:
+        """The body of a request, made in slices."""
+        if self.plan.body is None:
+            return None
+        made = []
+        for piece in self.plan.body.pieces(values):
+            made.append(piece)
+            await pace()
+        return made[0] if len(made) == 1 else b"".join(made)
+
+    def refuse(self, reason: str, peer: str, *, kind: str = "request", status: int = 400) -> bytes:
+        """The error reply to a request that is not passed on, counted and logged."""
         self.refusals.request(peer, reason)
-        return self.error("request", reason, 400)
+        return self.error(kind, reason, status)
 
     def error(self, kind: str, text: str, status: int) -> bytes:
         """The configured error reply, counted."""

@@ -44,9 +44,12 @@ def passed_on(
 ) -> CIMultiDict[str]:
     """The headers that are passed on: neither hop-by-hop, nor named by Connection, nor in a set.
 
+    A name in the set is meant however its hyphens are written: many servers take
+    ``X_Forwarded_For`` for ``X-Forwarded-For``.
+
     Arguments:
         headers: as they came.
-        without: further names, in lower case.
+        without: further names, in lower case, with hyphens.
     """
     multi = CIMultiDict(headers)
     named = {
@@ -55,7 +58,9 @@ def passed_on(
         for name in value.split(",")
     }
     # Nobody may take away what the message itself needs by naming it there.
-    dropped = HOP_BY_HOP | without | (named - {"content-length", "content-type", "host"})
+    dropped = HOP_BY_HOP | (named - {"content-length", "content-type", "host"})
     return CIMultiDict(
-        (name, value) for name, value in multi.items() if name.lower() not in dropped
+        (name, value)
+        for name, value in multi.items()
+        if (lower := name.lower()) not in dropped and lower.replace("_", "-") not in without
     )

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from yarl import URL
+
 from netserve.config.types import Secret
 from netserve.errors import InvalidValue
 from netserve.protocols.http_bridge.bodies import (
@@ -98,6 +100,7 @@ class Plan:
         response: None: the body that came.
         error: the reply where there is no answer.
         names: the placeholders of the request that are used.
+        value_size: the most bytes of a value in the URL or in a header.
     """
 
     method: str | None
@@ -108,6 +111,8 @@ class Plan:
     response: Template | None
     error: Template
     names: frozenset[str]
+    value_size: int
+    _short: frozenset[str]
     _answer_headers: frozenset[str]
 
     @classmethod
@@ -139,10 +144,25 @@ class Plan:
             response=response,
             error=error,
             names=frozenset(name for template in used for name in template.names),
+            value_size=settings.limits.value_size,
+            _short=frozenset(url.template.names).union(*(it.names for _, it in headers)),
             _answer_headers=frozenset(name for name in response.names if header_of(name))
             if response
             else frozenset(),
         )
+
+    def head(self, values: Values) -> tuple[URL, Mapping[str, str]]:
+        """The URL and the headers of a request.
+
+        Raises:
+            Misfit: a value can't stand where it should, or is longer than it may be there.
+        """
+        for name in self._short:
+            if len(values[name]) > self.value_size:
+                raise Misfit(
+                    f"more than {self.value_size} bytes for a part of the URL or of a header"
+                )
+        return self.url.render(values), self.headers_for(values)
 
     def headers_for(self, values: Values) -> Mapping[str, str]:
         """The headers of a request.

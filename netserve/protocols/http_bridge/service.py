@@ -12,6 +12,7 @@ from netserve.protocols.http_bridge.framed import FramedFactory
 from netserve.protocols.http_bridge.front import HttpFront
 from netserve.protocols.http_bridge.plan import Plan
 from netserve.protocols.http_bridge.settings import HttpBridgeSettings, HttpFraming
+from netserve.protocols.http_bridge.upstream import Upstream
 
 
 def build(settings: HttpBridgeSettings, context: Context) -> Hosted:
@@ -28,9 +29,10 @@ def build(settings: HttpBridgeSettings, context: Context) -> Hosted:
         what = refusal + "; list it in allow_upstreams if that is meant"
         raise OptionError(("request", "url"), what)
     client = context.http.client(_options(settings, guard))
+    upstream = Upstream(settings, context)
     if isinstance(settings.framing, HttpFraming):
-        return _over_http(settings, plan, client, context)
-    bridge = Bridge(plan, client, context)
+        return _over_http(settings, plan, client, upstream)
+    bridge = Bridge(plan, client, upstream, context)
     factory = FramedFactory(
         bridge,
         settings.framing.make(),
@@ -47,9 +49,9 @@ def build(settings: HttpBridgeSettings, context: Context) -> Hosted:
 
 
 def _over_http(
-    settings: HttpBridgeSettings, plan: Plan, client: HttpClient, context: Context
+    settings: HttpBridgeSettings, plan: Plan, client: HttpClient, upstream: Upstream
 ) -> Hosted:
-    front = HttpFront(plan, client, context, settings)
+    front = HttpFront(plan, client, upstream, settings)
     return Hosted(
         stream=front.server, stop=lambda: _stop(client), state=lambda: _words(front.under_way)
     )

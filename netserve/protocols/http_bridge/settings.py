@@ -114,8 +114,17 @@ class BridgeLimits(Limits):
     """How many times its size an answer may unpack to."""
     requests: PositiveInt = 100
     """Requests to upstreams at one time, in all; further ones wait for their turn."""
+    requests_per_address: PositiveInt | None = None
+    """Those of one client's address; without it, no more than it leaves free to others."""
     requests_per_connection: PositiveInt = 16
     """Requests of one connection at one time; further ones are not read yet."""
+    value_size: PositiveSize = 16 * 1024
+    """The longest value for a placeholder in the URL or in a header."""
+    memory: PositiveSize = 64 * MEBIBYTE
+    """The most bytes of requests and answers that are held, of all connections together; one
+    address may hold as many as it leaves free."""
+    client_timeout: PositiveDuration = 30.0
+    """Over HTTP, the time in which a client has to send, or to take, the next 64 KiB of a body."""
 
 
 class HttpBridgeSettings(Settings):

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.protocol import Factory
 
+from netserve.fairness.shares import Shares
 from netserve.plugin import Context, Hosted
 from netserve.protocols.request_response.datagram import DatagramOptions, Datagrams
 from netserve.protocols.request_response.handling import Reporter, load_handler
@@ -56,6 +57,8 @@ def build(settings: RequestResponseSettings, context: Context) -> Hosted:
         timeout=settings.timeout,
         metrics=context.metrics,
         clock=context.reactor,
+        turns=context.turns,
+        memory=Shares(limits.memory),
     )
     datagrams = DatagramOptions(
         responder=responder(bytes),

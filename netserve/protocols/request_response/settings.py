@@ -111,6 +111,9 @@ class RequestResponseLimits(Limits):
 
     request_size: Annotated[Size, Field(ge=1)] = 65536
     """The most bytes of a request; a longer one gets the reply `oversized`."""
+    memory: Annotated[Size, Field(ge=1)] = 64 * 1024 * 1024
+    """The most bytes of requests that are not complete, of all connections together; one address
+    may hold as many as it leaves free."""
     pipeline: PositiveInt = 64
     """Requests of one connection that wait for their reply; beyond, nothing more is read."""
     datagrams: PositiveInt = 1000

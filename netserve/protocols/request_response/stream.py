@@ -1,14 +1,14 @@
 """The wiring of connections: bytes to requests, replies to bytes, and pausing in between.
 
-`Connection` has three reasons not to take the next request: the peer does not read its replies
-(the transport pauses us as a producer), as many requests as allowed wait for their handler, or
-the connection is about to end. What was read by then waits in the backlog; nothing more is read.
+`Connection` has four reasons not to take the next request: others have their turn
+(`netserve.fairness.turns`), the peer does not read its replies (the transport pauses us as a
+producer), as many requests as allowed wait for their handler, or the connection is about to end.
+What was read by then waits in its `FrameInput`; nothing more is read.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,12 +17,17 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.reading import LARGE, PacedReading
+from netserve.fairness.shares import Shares
+from netserve.fairness.turns import Share
 from netserve.lingering import close_lingering
 from netserve.plugin import Metrics
 from netserve.protocols.request_response.handling import wait
 from netserve.protocols.request_response.ordered import ReplyQueue
 from netserve.protocols.request_response.responder import Pending, Responder
+from netserve.wire.frame_input import SMALL, FrameInput
 from netserve.wire.framing import Event, Framing, FramingError
+from netserve.wire.peer import counting_key
 
 BATCH: Final = 65536
 """Bytes of replies that are written at once, so that a peer that does not read is noticed."""
@@ -41,6 +46,8 @@ class StreamOptions:
         timeout: seconds for a handler.
         metrics: the service's counters.
         clock: the reactor.
+        turns: the service's share of the reactor's time.
+        memory: what the unfinished requests of all connections may take, in bytes.
     """
 
     responder: Responder
@@ -50,6 +57,8 @@ class StreamOptions:
     timeout: float
     metrics: Metrics
     clock: Any
+    turns: Share
+    memory: Shares
 
 
 def peer_text(address: Any) -> str:
@@ -80,19 +89,16 @@ class Connection(Protocol):
     def __init__(self, options: StreamOptions) -> None:
         self._options = options
         self._respond = options.responder.respond
-        self._decoder = options.framing.decoder(options.request_size)
-        self._feed = self._decoder.feed
-        self._backlog: deque[Event] = deque()
         self._replies = ReplyQueue()
         self._cancels: dict[int, Callable[[], None]] = {}
         self._idle_after = options.framing.idle_after
         self._timer: Any = None
+        self._lingering: PacedReading | None = None
         self._metrics = options.metrics
         self._pipeline = options.pipeline
-        self._peer = ""
+        self._turns = options.turns.turns
         self._free = True
         """Whether nothing waits, is paused, or ends; `_work` finds out, all others only deny."""
-        self._working = False
         self._write_paused = False
         self._read_paused = False
         self._read_ended = False
@@ -101,33 +107,63 @@ class Connection(Protocol):
         self._closed = False
 
     def connectionMade(self) -> None:
-        self._peer = peer_text(self.transport.getPeer())
-        self.transport.registerProducer(self, True)
+        options, transport = self._options, self.transport
+        peer = transport.getPeer()
+        self._peer = peer_text(peer)
+        address = counting_key(getattr(peer, "host", ""))
+        self._input = FrameInput(options.framing, options.request_size, options.memory, address)
+        self._turn = options.turns.turn(address, self._work, transport.abortConnection)
+        transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        events = self._feed(data)
         if self._idle_after is not None:
             self._wait_for_pause(self._idle_after)
-        if self._free and len(events) == 1 and isinstance(event := events[0], bytes):
-            # One request, and nothing in its way: what nearly always comes.
+        if self._free and len(data) <= SMALL:
+            # Counted here, and not by a call: this is what nearly always comes.
+            turns = self._turns
+            turns.left -= 1
+            if turns.left >= 0 or turns.has_time():
+                self._take_small(data)
+                return
+        if not self._finishing:
+            self._input.add(data)
+            self._ask()
+        elif self._lingering is not None and len(data) >= LARGE:
+            self._lingering.pauseProducing()
+            self._lingering.resumeProducing()
+
+    def _ask(self) -> None:
+        """Have what waits replied to, and read nothing more until that was so."""
+        self._free = False
+        self._turn.ask()
+        if self._turn.waits:
+            self._regulate()
+
+    def _take_small(self, data: bytes) -> None:
+        """Reply at once: nothing is in the way, and this turn of the reactor has time for it."""
+        frames = self._input
+        events = frames.feed(data)
+        if frames.held:
+            frames.count()
+        if len(events) == 1 and isinstance(event := events[0], bytes) and not frames.events:
             self._metrics.requests += 1
             reply = self._respond(event, self._peer)
             if isinstance(reply, bytes):
                 self.transport.write(reply)
             elif reply is not None:
                 self._begin(reply)
-        elif events and not self._finishing and not self._answer_all(events):
-            self._backlog += events
-            self._work()
+        elif frames.events or (events and not self._answer_all(events)):
+            frames.events.extendleft(reversed(events))
+            self._ask()
 
-    def _answer_all(self, events: list[Event]) -> bool:
-        """Reply to many requests at once, where nothing is in the way and all replies are constant.
+    def _answer_all(self, events: Sequence[Event]) -> bool:
+        """Reply to many requests at once, where all replies are constant.
 
         Says whether that was so; if not, nothing was done.
         """
-        if not self._free or set(map(type, events)) != _FRAMES:
+        if set(map(type, events)) != _FRAMES:
             return False
-        frames: list[bytes] = events  # type: ignore[assignment]  # as was just found
+        frames: Sequence[bytes] = events  # type: ignore[assignment]  # as was just found
         replies = self._options.responder.constants(frames, BATCH)
         if replies is None:
             return False
@@ -137,22 +173,39 @@ class Connection(Protocol):
             self.transport.write(data)
         return True
 
-    def _work(self) -> None:
-        """Reply to what is in the backlog, as far as may be; the only place that writes."""
-        if self._working or self._closed:
-            return
-        self._working = True
-        backlog, replies, peer = self._backlog, self._replies, self._peer
-        pipeline, respond = self._pipeline, self._respond
-        ready = replies.take() if replies else []
-        size, requests = 0, 0
-        while backlog and not self._write_paused and len(replies) < pipeline:
-            event = backlog.popleft()
-            requests += 1
-            if isinstance(event, bytes):
-                reply = respond(event, peer)
+    def _work(self) -> bool:
+        """Reply to what waits, as far as may be; says whether there is more to do at once."""
+        if self._closed:
+            return False
+        frames, replies, is_over = self._input, self._replies, self._turn.is_over
+        if replies:
+            self._write(replies.take())
+        may_go_on = True
+        while may_go_on and self._may_take() and frames.fill():
+            events = frames.events
+            if not replies and len(events) > 1 and self._answer_all(events):
+                events.clear()
             else:
-                reply = self._refuse(event)
+                self._answer_some()
+            may_go_on = not is_over()
+        self._free = not (frames or replies or self._write_paused or self._finishing)
+        if frames or self._read_paused or self._finishing:
+            self._regulate()
+        return bool(frames) and self._may_take()
+
+    def _may_take(self) -> bool:
+        return not (self._closed or self._write_paused or len(self._replies) >= self._pipeline)
+
+    def _answer_some(self) -> None:
+        """Reply to what was decoded, one request after another, as long as may be."""
+        events, replies, is_over = self._input.events, self._replies, self._turn.is_over
+        respond, peer = self._respond, self._peer
+        ready: list[bytes] = []
+        size = 0
+        while events and self._may_take():
+            event = events.popleft()
+            self._metrics.requests += 1
+            reply = respond(event, peer) if isinstance(event, bytes) else self._refuse(event)
             if isinstance(reply, Pending):
                 self._begin(reply)
                 ready += replies.take()
@@ -162,21 +215,20 @@ class Connection(Protocol):
                 ready.append(reply)
                 size += len(reply)
                 if size >= BATCH:
-                    self.transport.write(b"".join(ready))
-                    ready.clear()
-                    size = 0
+                    self._write(ready)
+                    ready, size = [], 0
+            if is_over():
+                break
+        self._write(ready)
+
+    def _write(self, ready: list[bytes]) -> None:
         if ready:
             self.transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
-        self._metrics.requests += requests
-        self._working = False
-        self._free = not (backlog or replies or self._write_paused or self._finishing)
-        if backlog or self._read_paused or self._finishing:
-            self._regulate()
 
     def _refuse(self, error: FramingError) -> bytes | None:
         if error.fatal:
             self._broken = self._finishing = True
-            self._backlog.clear()
+            self._input.clear()
         return self._options.responder.refuse(error, self._peer)
 
     def _begin(self, pending: Pending) -> None:
@@ -188,7 +240,7 @@ class Connection(Protocol):
         def done(reply: bytes | None) -> None:
             self._cancels.pop(key, None)
             slot.fill(reply)
-            self._work()
+            self._turn.ask()
 
         options = self._options
         cancel = wait(
@@ -199,10 +251,10 @@ class Connection(Protocol):
 
     def _regulate(self) -> None:
         """Read or do not, and close when everything is done."""
-        if self._finishing and not self._backlog and not self._replies:
+        if self._finishing and not self._input and not self._replies:
             self._close()
             return
-        pause = bool(self._backlog) or (self._finishing and not self._broken)
+        pause = bool(self._input) or (self._finishing and not self._broken)
         if pause == self._read_paused or self._read_ended:
             return
         self._read_paused = pause
@@ -221,6 +273,7 @@ class Connection(Protocol):
         if not self._broken or self._read_ended:
             self.transport.loseConnection()
             return
+        self._lingering = PacedReading(self.transport, self._options.turns, self._turn.address)
         self._timer = close_lingering(self.transport, self._options.clock)
 
     def _wait_for_pause(self, seconds: float) -> None:
@@ -232,8 +285,11 @@ class Connection(Protocol):
             self._timer = self._options.clock.callLater(seconds, self._paused)
 
     def _paused(self) -> None:
-        self._backlog.extend(self._decoder.idle())
-        self._work()
+        if self._read_paused and self._idle_after is not None:
+            self._wait_for_pause(self._idle_after)  # it is us who do not read
+            return
+        self._input.idle()
+        self._ask()
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -248,10 +304,10 @@ class Connection(Protocol):
             return
         self._stop_timer()
         if not self._finishing:
-            self._backlog.extend(self._decoder.end())
+            self._input.end()
         self._finishing = True
         self._free = False
-        self._work()
+        self._turn.ask()
 
     def writeConnectionLost(self) -> None:
         """We closed our side, or the peer reads no more; the end follows."""
@@ -260,7 +316,10 @@ class Connection(Protocol):
         self._closed = self._finishing = True
         self._free = False
         self._stop_timer()
-        self._backlog.clear()
+        self._turn.drop()
+        if self._lingering is not None:
+            self._lingering.stopProducing()
+        self._input.clear()
         cancels, self._cancels = self._cancels, {}
         for cancel in cancels.values():
             cancel()
@@ -269,7 +328,7 @@ class Connection(Protocol):
         """Take no more requests, finish those that were read, and close."""
         self._finishing = True
         self._free = False
-        self._work()
+        self._turn.ask()
 
     def pauseProducing(self) -> None:
         """The peer does not read: no more replies for now."""
@@ -279,7 +338,7 @@ class Connection(Protocol):
     def resumeProducing(self) -> None:
         """The peer reads again."""
         self._write_paused = False
-        self._work()
+        self._turn.ask()
 
     def stopProducing(self) -> None:
         """The connection is lost; `connectionLost` follows."""

@@ -122,6 +122,7 @@ def _courier(settings: SmtpRelaySettings, context: Context) -> RouteCourier:
         accounts=context.shared.get(Accounts, Accounts),
         tokens=context.shared.get(Tokens, tokens),
         outside=Outside(
+            turns=context.turns,
             dns=settings.dns,
             listens=context.listens,
             random=context.random,

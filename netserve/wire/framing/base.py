@@ -76,6 +76,11 @@ class Decoder(ABC):
         """The bytes held of a frame that is not complete."""
         return len(self._held)
 
+    @property
+    def buffer(self) -> bytearray:
+        """What is held of a frame that is not complete: always the same object."""
+        return self._held
+
     def _fail(self, error: FramingError) -> FramingError:
         self._failed = True
         self._held.clear()

@@ -20,6 +20,7 @@ from netserve.protocols.echo.service import build
 from netserve.protocols.echo.settings import EchoSettings
 from netserve.testing.datagrams import DatagramClient
 from netserve.testing.hosting import connect, exchange, serve
+from netserve.testing.turns import endless_turn
 
 UDP = "udp:0:interface=127.0.0.1"
 
@@ -48,6 +49,7 @@ def context(events: list[dict[str, Any]] | None = None) -> Context:
         outbox=lambda: None,  # type: ignore[arg-type, return-value]
         http=None,  # type: ignore[arg-type]
         random=random.Random(1),
+        turns=endless_turn(),
     )
 
 

@@ -19,6 +19,7 @@ from netserve.errors import ConfigError
 from netserve.plugin import Context, Hosted, Metrics
 from netserve.protocols.factory import plugin
 from netserve.registry import Registry
+from netserve.testing.turns import endless_turn
 
 ROOT = Path(__file__).parents[3]
 
@@ -80,6 +81,7 @@ def context(folder: Path) -> Context:
         outbox=never,
         http=never,
         random=random.Random(0),
+        turns=endless_turn(),
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from aiohttp.abc import AbstractResolver
@@ -15,9 +16,11 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger, formatEvent
 from zope.interface import implementer
 
+from netserve.fairness.turns import Turns
 from netserve.http import HttpClients
 from netserve.plugin import Context, Hosted, Metrics
-from netserve.protocols.http_bridge import plugin
+from netserve.protocols.http_bridge import plugin, service
+from netserve.protocols.http_bridge.upstream import Upstream
 
 
 @dataclass
@@ -29,18 +32,22 @@ class Bridged:
     metrics: Metrics
     events: list[dict[str, Any]] = field(default_factory=list)
     protocols: list[Any] = field(default_factory=list)
+    memory: Any = None
+    """What is held (`netserve.fairness.shares.Shares`)."""
 
     @property
     def lines(self) -> list[str]:
         """The log."""
         return [formatEvent(event) for event in self.events]
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+    async def connect(
+        self, source: str = "127.0.0.1"
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
 
-    async def exchange(self, *pieces: bytes, end: bool = True) -> bytes:
+    async def exchange(self, *pieces: bytes, end: bool = True, source: str = "127.0.0.1") -> bytes:
         """Send all, close the sending side unless told otherwise, give all that comes."""
-        reader, writer = await self.connect()
+        reader, writer = await self.connect(source)
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
@@ -61,7 +68,7 @@ def bridge_settings(**options: Any) -> Any:
 
 @asynccontextmanager
 async def running(
-    resolver: AbstractResolver | None = None, **options: Any
+    resolver: AbstractResolver | None = None, *, in_slices: bool = False, **options: Any
 ) -> AsyncIterator[Bridged]:
     from twisted.internet import reactor
 
@@ -81,9 +88,19 @@ async def running(
         outbox=lambda: pytest.fail("a bridge has no outbox"),
         http=HttpClients(reactor=reactor, log=log, resolver=resolver),
         random=random.Random(0),
+        turns=(Turns(reactor.loop.call_soon, turn=0.0) if in_slices else Turns.of(reactor)).share(
+            lambda error: pytest.fail(repr(error))
+        ),
     )
     options.setdefault("allow_upstreams", "127.0.0.1")
-    hosted = plugin.build(bridge_settings(**options), context)
+    upstreams: list[Upstream] = []
+
+    def noted(*arguments: Any) -> Upstream:
+        upstreams.append(Upstream(*arguments))
+        return upstreams[-1]
+
+    with patch.object(service, "Upstream", noted):
+        hosted = plugin.build(bridge_settings(**options), context)
     protocols: list[Any] = []
     if IProtocolFactory.providedBy(hosted.stream):
         listening = reactor.listenTCP(0, Remembering(hosted.stream, protocols), 50, "127.0.0.1")
@@ -92,7 +109,7 @@ async def running(
         listening = await loop.create_server(hosted.stream, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
     try:
-        yield Bridged(port, hosted, metrics, events, protocols)
+        yield Bridged(port, hosted, metrics, events, protocols, upstreams[0].memory)
     finally:
         if IProtocolFactory.providedBy(hosted.stream):
             await listening.stopListening().asFuture(loop)

@@ -2,17 +2,31 @@
 
 import io
 import json
+import re
 from http.client import parse_headers
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, unquote_to_bytes
+from unittest.mock import patch
+from urllib.parse import parse_qs, parse_qsl, quote, quote_plus, unquote_to_bytes
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from netserve.protocols.http_bridge import bodies
 from netserve.protocols.http_bridge.bodies import form_body, json_body, parse_body
-from netserve.protocols.http_bridge.encode import Misfit, UrlTemplate, header_value
+from netserve.protocols.http_bridge.encode import (
+    Misfit,
+    UrlTemplate,
+    form_value,
+    header_value,
+    json_text,
+    query_part,
+    whole_path,
+    whole_query,
+    xml_text,
+)
+from netserve.wire.template import as_text
 
 NAMES = {"request", "path", "query", "target", "host", "peer"}
 NASTY = st.one_of(
@@ -50,6 +64,58 @@ def url(text: str, hosts: tuple[str, ...] = (), **values: bytes | str) -> str:
 )
 def test_urls(template: str, values: dict[str, bytes | str], result: str) -> None:
     assert url(template, **values) == result
+
+
+@pytest.mark.parametrize("encode", [query_part, form_value, json_text, xml_text, header_value])
+@settings(deadline=None)
+@given(value=st.one_of(NASTY.map(as_text), st.text(max_size=40)), at=st.integers(0, 40))
+def test_an_encoder_gives_the_same_for_pieces(encode: Any, value: str, at: int) -> None:
+    """Long values are encoded a piece at a time."""
+    assume(value.encode("utf-8", "replace"))
+    try:
+        whole = encode(value)
+    except Misfit:
+        with pytest.raises(Misfit):
+            encode(value[:at]) + encode(value[at:])
+        return
+    assert encode(value[:at]) + encode(value[at:]) == whole
+
+
+@settings(deadline=None, max_examples=500)
+@given(value=st.text("./\\;%2eEfF5cC3bBx", max_size=12))
+def test_a_path_that_climbs_is_found_however_it_is_written(value: str) -> None:
+    """By another way: a regular expression over the text as it came."""
+    separator = r"(?:[/\\;]|%2f|%5c|%3b)"
+    climbs = re.compile(
+        rf"(?:^|{separator})(?:\.|%2e){{1,2}}(?:{separator}|$)", re.IGNORECASE
+    ).search(value)
+    if climbs:
+        with pytest.raises(Misfit):
+            whole_path(value)
+    else:
+        whole_path(value)
+
+
+@settings(deadline=None)
+@given(value=NASTY.map(as_text))
+def test_percent_encoding_is_that_of_the_standard_library(value: str) -> None:
+    escaped = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", value)
+    for ours, theirs in (
+        (query_part(value), quote(value, safe="", errors="surrogateescape")),
+        (form_value(value), quote_plus(value, errors="surrogateescape")),
+        (whole_query(value), quote(escaped, safe="/!$&'()*+,;=:@%?", errors="surrogateescape")),
+    ):
+        assert ours == theirs
+
+
+@settings(deadline=None)
+@given(value=NASTY, count=st.integers(0, 3))
+def test_a_body_in_pieces_is_the_body(value: bytes, count: int) -> None:
+    body = form_body({"a": "<{request}>", "b": "{request}"}, {"request"})
+    with patch.object(bodies, "PIECE", 3):
+        pieces = list(body.pieces({"request": value * count}))
+    assert b"".join(pieces) == body.render({"request": value * count})
+    assert all(len(piece) <= 36 for piece in pieces)
 
 
 @pytest.mark.parametrize("value", [b".", b"..", b"../x", b"x/..", b"..\\x", b"x/../y", b"..;a/b"])

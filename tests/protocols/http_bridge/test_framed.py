@@ -25,6 +25,13 @@ async def tell(request: web.BaseRequest) -> web.StreamResponse:
     return web.Response(text=" ".join(filter(None, [request.method, request.raw_path, body])))
 
 
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close without a goodbye: a client that only closes its sending side still listens."""
+    no_goodbye = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_goodbye)
+    writer.transport.abort()
+
+
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - it waits for what has no event
@@ -153,11 +160,234 @@ async def test_no_more_requests_in_all_at_one_time(bridge: Bridge) -> None:
 
     async with (
         upstream(answer) as url,
-        bridge(framing="line", request={"url": str(url)}, limits={"requests": 2}) as web_service,
+        bridge(
+            framing="line",
+            request={"url": str(url)},
+            limits={"requests": 2, "requests_per_address": 2},
+        ) as web_service,
     ):
         results = await asyncio.gather(*(web_service.exchange(b"a\nb\n") for _ in range(5)))
         assert results == [b"ok\r\nok\r\n"] * 5
         assert most == 2
+
+
+class Held:
+    """An upstream that answers when it is let go, and counts who asks meanwhile."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.asked = 0
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.startswith("/quick"):
+            return web.Response(text="quick")
+        self.asked += 1
+        await self.go.wait()
+        return web.Response(text="slow")
+
+
+@pytest.mark.parametrize(("limit", "of_one"), [(None, 5), (3, 3), (10, 10)])
+@in_asyncio
+async def test_one_address_leaves_slots_to_the_others(
+    bridge: Bridge, limit: int | None, of_one: int
+) -> None:
+    """S24: a hundred requests of one address do not take the bridge from another."""
+    held = Held()
+    limits = {"requests": 10, "requests_per_address": limit}
+    async with (
+        upstream(held) as url,
+        bridge(framing="line", request={"url": f"{url}/{{request}}"}, limits=limits) as service,
+    ):
+        hogs = [asyncio.create_task(service.exchange(b"slow\n" * 10)) for _ in range(10)]
+        await until(lambda: service.metrics.requests == 100)
+        await until(lambda: held.asked == of_one)
+        other = asyncio.create_task(service.exchange(b"quick\n", source="127.0.0.2"))
+        if of_one < 10:
+            assert await asyncio.wait_for(other, 5) == b"quick\r\n"
+        assert held.asked == of_one
+        held.go.set()
+        assert await other == b"quick\r\n"
+        assert await asyncio.gather(*hogs) == [b"slow\r\n" * 10] * 10
+
+
+@in_asyncio
+async def test_those_that_wait_for_a_slot_are_served_in_turn_by_address(bridge: Bridge) -> None:
+    """S24: who comes after a hundred requests of another address is the next but one."""
+    order: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        order.append(request.path)
+        await asyncio.sleep(0.002)
+        return web.Response(text="ok")
+
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="line", request={"url": f"{url}/{{request}}"}, limits={"requests": 1}
+        ) as service,
+    ):
+        hogs = [asyncio.create_task(service.exchange(b"hog\n" * 10)) for _ in range(10)]
+        await until(lambda: service.metrics.requests == 100)
+        before = len(order)
+        assert await service.exchange(b"polite\n", source="127.0.0.2") == b"ok\r\n"
+        assert order.index("/polite") <= before + 3
+        await asyncio.gather(*hogs)
+
+
+@in_asyncio
+async def test_a_client_that_is_gone_gives_back_its_place_in_the_queue(bridge: Bridge) -> None:
+    held = Held()
+    async with (
+        upstream(held) as url,
+        bridge(
+            framing="line", request={"url": f"{url}/{{request}}"}, limits={"requests": 1}
+        ) as service,
+    ):
+        first = asyncio.create_task(service.exchange(b"slow\n"))
+        await until(lambda: held.asked == 1)
+        _, waiting = await service.connect()
+        waiting.write(b"slow\n" * 5)
+        await until(lambda: service.metrics.requests == 6)
+        reset(waiting)
+        await until(lambda: service.hosted.state() == "1 request under way")
+        held.go.set()
+        assert await first == b"slow\r\n"
+        assert await service.exchange(b"quick\n") == b"quick\r\n"
+
+
+@pytest.mark.parametrize("place", ["url", "query", "header"])
+@pytest.mark.parametrize("value", [b"%", b"a", b"\xff", "é".encode()], ids=repr)
+@in_asyncio
+async def test_a_long_value_is_refused_before_it_is_encoded(
+    bridge: Bridge, place: str, value: bytes
+) -> None:
+    """S8, S23: a million bytes for a part of a URL or of a header cost next to nothing."""
+    request = {
+        "url": {"url": "{url}/{{request}}", "query": "{url}/?q={{request}}", "header": "{url}/"},
+    }["url"][place]
+    options: dict[str, Any] = {"headers": {"X": "{request}"}} if place == "header" else {}
+    async with (
+        upstream(tell) as url,
+        bridge(
+            framing="line", request={"url": request.format(url=url), **options}, error="{kind}"
+        ) as service,
+    ):
+        long = value * (1_000_000 // len(value))
+        assert await service.exchange(long + b"\n") == b"request\r\n"
+        assert service.metrics.errors == {"request": 1}
+        what = "more than 16384 bytes for a part of the URL or of a header"
+        assert service.lines == [f"refused a request of 127.0.0.1: {what}"]
+
+
+@in_asyncio
+async def test_the_longest_value_is_a_setting(bridge: Bridge) -> None:
+    async with (
+        upstream(tell) as url,
+        bridge(
+            framing="line",
+            request={"url": f"{url}/{{request}}"},
+            limits={"value_size": "10"},
+            error="{error}",
+        ) as service,
+    ):
+        assert await service.exchange(b"x" * 10 + b"\n") == b"GET /" + b"x" * 10 + b"\r\n"
+        assert (await service.exchange(b"x" * 11 + b"\n")).startswith(b"more than 10 bytes")
+
+
+@in_asyncio
+async def test_a_long_value_may_stand_in_a_body(bridge: Bridge) -> None:
+    """S23: encoded a piece at a time, and the same as in one go."""
+    bodies: list[bytes] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        bodies.append(await request.read())
+        return web.Response(text="ok")
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="line", request={"url": f"{url}/", "form": {"v": "{request}"}}) as service,
+    ):
+        assert await service.exchange(b"%a \xff" * 100_000 + b"\n") == b"ok\r\n"
+    assert bodies == [b"v=" + b"%25a+%FF" * 100_000]
+
+
+@in_asyncio
+async def test_unfinished_requests_share_a_budget(bridge: Bridge) -> None:
+    """S8, S24: one address holds no more of it than it leaves free, another one is served."""
+    async with (
+        upstream(tell) as url,
+        bridge(
+            framing="line",
+            request={"url": f"{url}/", "body": "{request}", "method": "PUT"},
+            limits={"memory": "1MiB"},
+            error="{status} {kind}",
+        ) as service,
+    ):
+        memory = service.memory
+        clients = [await service.connect() for _ in range(30)]
+        for _, writer in clients:
+            writer.write(b"x" * 100_000)
+        refused = [asyncio.create_task(reader.readline()) for reader, _ in clients]
+        await until(lambda: sum(task.done() for task in refused) == 25)
+        assert {task.result() for task in refused if task.done()} == {b"503 busy\r\n"}
+        assert 400_000 < memory.used <= 512 * 1024
+        long = b"y" * 200_000
+        reply = await service.exchange(long + b"\n", source="127.0.0.2")
+        assert reply == b"PUT / " + long + b"\r\n"
+        for task, (_, writer) in zip(refused, clients, strict=True):
+            task.cancel()
+            writer.close()
+        await until(lambda: memory.used == 0)
+
+
+@in_asyncio
+async def test_replies_that_are_not_taken_count_as_held(bridge: Bridge) -> None:
+    """S24: an address that does not read has its further requests refused, others have not."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"x" * 3_000_000)
+
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="line",
+            request={"url": str(url)},
+            limits={"memory": "8MiB", "requests": 4},
+            error="{status} {kind}",
+        ) as service,
+    ):
+        clients = []
+        for _ in range(8):
+            reader, writer = await service.connect()
+            writer.transport.pause_reading()
+            writer.write(b"a\n" * 16)
+            clients.append((reader, writer))
+        await until(lambda: service.metrics.errors["busy"] > 10)
+        assert service.memory.used < 24_000_000
+        other = await service.exchange(b"a\n", source="127.0.0.2")
+        assert len(other) == 3_000_002
+        for _, writer in clients:
+            writer.transport.abort()
+        await until(lambda: service.memory.used == 0)
+
+
+@pytest.mark.parametrize("framing", ["line", "netstring", {"kind": "delimiter", "delimiter": "|"}])
+@in_asyncio
+async def test_slices_do_not_matter(bridge: Bridge, framing: Any) -> None:
+    """S23: the replies are the same where a turn of the reactor has time for one piece of work."""
+    encode = {"line": b"%b\n", "netstring": b"%d:%b,"}.get(str(framing), b"%b|")
+    requests = [b"x" * (number * 7 % 50 + 1) for number in range(300)]
+    sent = b"".join(encode % ((len(one), one) if b"%d" in encode else one) for one in requests)
+    async with (
+        upstream(tell) as url,
+        bridge(framing=framing, request={"url": f"{url}/{{request}}"}, in_slices=True) as service,
+    ):
+        reply = await service.exchange(sent[:1000], sent[1000:1001], sent[1001:])
+        others = await asyncio.gather(*(service.exchange(sent) for _ in range(5)))
+    end = {b"%b\n": b"\r\n", b"%b|": b"|"}.get(encode, b"")
+    wanted = [b"GET /" + one for one in requests]
+    told = b"".join(b"%d:%b," % (len(one), one) if not end else one + end for one in wanted)
+    assert [reply, *others] == [told] * 6
 
 
 @in_asyncio
@@ -229,9 +459,7 @@ async def test_a_client_that_is_gone_has_its_request_given_up(bridge: Bridge) ->
         writer.write(b"a\n")
         await until(lambda: web_service.hosted.state() == "1 request under way")
         await asyncio.sleep(0.05)
-        no_goodbye = struct.pack("ii", 1, 0)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_goodbye)
-        writer.transport.abort()
+        reset(writer)
         await asyncio.wait_for(gone.wait(), 5)
         await until(lambda: web_service.hosted.state() == "0 requests under way")
 
@@ -435,6 +663,27 @@ async def test_an_upstream_that_is_not_allowed_stops_the_start(bridge: Bridge) -
             framing="line", request={"url": "http://127.0.0.1:1/"}, allow_upstreams=[]
         ):
             pass
+
+
+@pytest.mark.parametrize(
+    ("framing", "reply", "fitted"),
+    [
+        (Delimiter(b"a b"), b"a" * 1_000_000 + b" b" * 1_000_000, None),
+        (Delimiter(b"a" * 256), b"x" * 4_000_000 + b"a" * 255, b"x" * 4_000_000),
+        (Delimiter(b"ab" * 128), b"x" * 4_000_000 + b"ab" * 127, None),
+        (Line(), b"\n" * 4_000_000, b""),
+        (Line(), b"x" + b"\r\n" * 2_000_000 + b"x", b"x" + b" " * 2_000_000 + b"x"),
+        (Line(), b"a\n" * 2_000_000, b"a " * 1_999_999 + b"a"),
+    ],
+    ids=["nested", "repeated", "periodic", "empty lines", "CRLF", "short lines"],
+)
+def test_the_worst_replies_are_fitted_in_linear_time(
+    framing: Framing, reply: bytes, fitted: bytes | None
+) -> None:
+    """S23: whatever an upstream sends; one of these took longer than a day."""
+    made = fitting(framing)(reply)
+    assert fitted is None or made == fitted
+    assert framing.decoder(len(made) + 10).feed(framing.encode(made)) == [made]
 
 
 FRAMINGS = [Line(), Delimiter(b"|"), Delimiter(b"\r\n"), Delimiter(b"aa"), Delimiter(b" "),

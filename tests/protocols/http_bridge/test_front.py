@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from netserve.protocols.http_bridge.front import READ_AHEAD
 from netserve.testing.upstream import in_asyncio, raw_upstream, upstream
 
 Bridge = Callable[..., Any]
@@ -128,7 +129,6 @@ CHUNKED = "Transfer-Encoding: chunked"
         get("*", method="OPTIONS"),
         get("ftp://h/"),
         b"GET / HTTP/1.1 x\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"nonsense\r\n\r\n",
     ],
@@ -153,6 +153,129 @@ async def test_what_could_be_read_in_two_ways_is_400(bridge: Bridge, request_byt
         assert not reached
         assert all("\n" not in line for line in front.lines)
         assert b"aiohttp" not in reply
+
+
+NOT_UTF8 = [b"us\xffer", b"\xe9t\xe9", b"a\xc3", b"\xed\xa0\x80", bytes(range(0x80, 0x100))]
+
+
+@pytest.mark.parametrize("value", [*NOT_UTF8, "été".encode(), "日本".encode()], ids=repr)
+@in_asyncio
+async def test_header_bytes_of_an_answer_are_passed_on(bridge: Bridge, value: bytes) -> None:
+    """S27: as they came, whether or not they are UTF-8, in the words of the status as well."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 O%bK\r\nX-One: %b\r\nContent-Length: 2\r\nX-Two: a%bb\r\n\r\nok"
+            % (value, value, value)
+        )
+
+    async with (
+        raw_upstream(talk) as url,
+        bridge(framing="http", request={"url": f"{url}{{target}}"}) as front,
+    ):
+        reply = await ask(front, get("/", "Connection: close"))
+        head, _, body = reply.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 O%bK\r\n" % value)
+        assert b"\r\nX-One: %b\r\n" % value in head
+        assert b"\r\nX-Two: a%bb" % value in head
+        assert body == b"ok"
+
+
+@pytest.mark.parametrize("value", NOT_UTF8, ids=repr)
+@in_asyncio
+async def test_header_bytes_of_a_request_that_are_not_utf8_are_refused(
+    bridge: Bridge, value: bytes
+) -> None:
+    r"""S27: `role=us\xffer` does not arrive as `role=user`, by whatever header or template."""
+    reached: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with (
+        raw_upstream(talk) as url,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}", "headers": {"X-Given": "{header_x_given}"}},
+        ) as front,
+    ):
+        for name in (b"Cookie", b"X-Given", b"X-Forwarded-For", b"Via", b"Connection"):
+            reply = await ask(
+                front, b"GET / HTTP/1.1\r\nHost: a\r\n%b: role=%b\r\n\r\n" % (name, value)
+            )
+            assert status(reply) == 400, name
+        good = "role=été".encode()
+        for name in (b"Cookie", b"X-Given"):
+            request = b"GET / HTTP/1.1\r\nHost: a\r\n%b: %b\r\nConnection: close\r\n\r\n"
+            assert status(await ask(front, request % (name, good))) == 200
+            assert b"\r\n%b: %b\r\n" % (name, good) in reached[-1]
+        assert len(reached) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X_Forwarded_For", "x_forwarded-for", "X-Forwarded_For", "X_FORWARDED_HOST",
+     "X_Forwarded-Proto", "Forwarded", "X_User", "X-User", "x-user"],
+)  # fmt: skip
+@in_asyncio
+async def test_names_that_are_taken_for_ours_are_not_passed_on(bridge: Bridge, name: str) -> None:
+    """Many upstreams make one name of hyphens and underscores, so a client could speak for us."""
+    async with (
+        upstream(echo_request) as url,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}", "headers": {"X_User": "nobody"}},
+        ) as front,
+    ):
+        reply = await ask(front, get("/", f"{name}: 6.6.6.6", "X_Other: 1", "Connection: close"))
+        assert b"6.6.6.6" not in reply
+        assert b"\nX_User: nobody\n" in reply
+        assert b"\nX_Other: 1\n" in reply
+        assert b"\nX-Forwarded-For: 127.0.0.1\n" in reply
+
+
+@in_asyncio
+async def test_forwarded_is_kept_beside_what_is_appended_to(bridge: Bridge) -> None:
+    async with (
+        upstream(echo_request) as url,
+        bridge(framing="http", request={"url": f"{url}{{target}}"}, forwarded="append") as front,
+    ):
+        reply = await ask(front, get("/", "Forwarded: for=6.6.6.6", "Connection: close"))
+        assert b"\nForwarded: for=6.6.6.6\n" in reply
+
+
+@pytest.mark.parametrize("framing", ["http", "line"])
+@pytest.mark.parametrize("code", [101, 199, 600, 999])
+@in_asyncio
+async def test_a_status_that_is_no_answer(bridge: Bridge, framing: str, code: int) -> None:
+    """101 among them: we never ask for another protocol."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 %d Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nsecret"
+            % code
+        )
+        await asyncio.sleep(10)
+
+    async with (
+        raw_upstream(talk) as url,
+        bridge(
+            framing=framing,
+            request={"url": str(url), "timeout": "2s"},
+            error="{status} {kind}",
+        ) as front,
+    ):
+        if framing == "http":
+            reply = await ask(front, get("/", "Connection: close"))
+            assert status(reply) in {502, 504}
+        else:
+            reply = await front.exchange(b"x\n")
+        assert reply.rstrip().endswith((b"502 bad-answer", b"504 total-timeout"))
+        assert b"secret" not in reply
+        assert len(front.lines) == 1
 
 
 @pytest.mark.parametrize(("method", "code"), [("CONNECT", 405), ("TRACE", 405)])
@@ -204,28 +327,199 @@ async def test_replies_keep_the_order_of_pipelined_requests(bridge: Bridge) -> N
 
 @pytest.mark.parametrize("chunked", [True, False])
 @in_asyncio
-async def test_a_body_is_streamed_up(bridge: Bridge, chunked: bool) -> None:
+async def test_a_long_body_is_streamed_up(bridge: Bridge, chunked: bool) -> None:
     """The upstream has the first part before the client has sent the last one."""
-    parts: asyncio.Queue[bytes] = asyncio.Queue()
+    began, came = asyncio.Event(), 0
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal came
         assert ("Content-Length" in request.headers) is not chunked
         while part := await request.content.readany():
-            parts.put_nowait(part)
+            began.set()
+            came += len(part)
         return web.Response(text="done")
 
     async with (
         upstream(answer) as url,
-        bridge(framing="http", request={"url": f"{url}{{target}}"}) as front,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}"},
+            limits={"request_size": "4MiB"},
+        ) as front,
     ):
+        size = 2 * READ_AHEAD
         reader, writer = await front.connect()
-        header = CHUNKED if chunked else "Content-Length: 10"
+        header = CHUNKED if chunked else f"Content-Length: {size + 5}"
         writer.write(get("/", header, "Connection: close", method="PUT"))
-        writer.write(b"5\r\nfirst\r\n" if chunked else b"first")
-        assert await asyncio.wait_for(parts.get(), 5) == b"first"
+        writer.write(b"%x\r\n%b\r\n" % (size, b"x" * size) if chunked else b"x" * size)
+        await asyncio.wait_for(began.wait(), 5)
         writer.write(b"5\r\nagain\r\n0\r\n\r\n" if chunked else b"again")
         assert (await reader.read()).endswith(b"done")
+        assert came == size + 5
         writer.close()
+
+
+@pytest.mark.parametrize("in_slices", [True, False])
+@in_asyncio
+async def test_small_chunks_and_pipelines_come_through(bridge: Bridge, in_slices: bool) -> None:
+    """S23: the same, where each turn of the reactor has time for one piece of work only."""
+    body = bytes(range(256)) * 40
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in
+                      (body[at : at + 3] for at in range(0, len(body), 3)))  # fmt: skip
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=request.path.encode() + await request.read())
+
+    async with (
+        upstream(answer) as url,
+        bridge(framing="http", request={"url": f"{url}{{target}}"}, in_slices=in_slices) as front,
+    ):
+        sent = b"".join(get(f"/{number}") for number in range(50))
+        sent += get("/chunks", CHUNKED, method="POST") + chunks + b"0\r\n\r\n"
+        sent += get("/last", "Connection: close")
+        reply = await ask(front, sent)
+        bodies = [part.partition(b"\r\n\r\n")[2] for part in reply.split(b"HTTP/1.1 200 OK")[1:]]
+        assert bodies == [b"/%d" % n for n in range(50)] + [b"/chunks" + body, b"/last"]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@in_asyncio
+async def test_a_slot_is_not_held_before_the_body_has_come(bridge: Bridge, chunked: bool) -> None:
+    """S24: of clients that send slowly the upstream hears nothing; others are served meanwhile."""
+    asked = 0
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        return web.Response(text=await request.text())
+
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="http", request={"url": f"{url}{{target}}"}, limits={"requests": 1}
+        ) as front,
+    ):
+        header = CHUNKED if chunked else "Content-Length: 10"
+        slow = [await front.connect() for _ in range(20)]
+        for _, writer in slow:
+            writer.write(get("/", header, "Connection: close", method="POST"))
+            writer.write(b"5\r\nfirst\r\n" if chunked else b"first")
+        await until(lambda: front.metrics.requests == 20)
+        assert (await ask(front, get("/", "Connection: close"))).startswith(b"HTTP/1.1 200")
+        assert asked == 1
+        for reader, writer in slow:
+            writer.write(b"5\r\nagain\r\n0\r\n\r\n" if chunked else b"again")
+            assert (await reader.read()).endswith(b"\r\n\r\nfirstagain")
+            writer.close()
+
+
+@pytest.mark.parametrize("template", [False, True])
+@in_asyncio
+async def test_a_client_that_sends_nothing_more_of_its_body_is_sent_away(
+    bridge: Bridge, template: bool
+) -> None:
+    """S8: with 408; whether its body is streamed or held."""
+    request = {"body": "{body}"} if template else {}
+    async with bridge(
+        framing="http",
+        request={"url": "http://127.0.0.1:1/", **request},
+        limits={"client_timeout": "100ms"},
+    ) as front:
+        reply = await ask(front, get("/", "Content-Length: 10", method="POST") + b"first")
+        assert status(reply) == 408
+        assert front.lines == ["refused a request of 127.0.0.1: the request is too slow"]
+
+
+@in_asyncio
+async def test_bodies_that_are_held_share_a_budget(bridge: Bridge) -> None:
+    """S8, S24: an address that holds its share is refused with 503, another is served."""
+    async with (
+        upstream(echo_request) as url,
+        bridge(
+            framing="http", request={"url": f"{url}{{target}}"}, limits={"memory": "1MiB"}
+        ) as front,
+    ):
+        slow = [await front.connect() for _ in range(20)]
+        for _, writer in slow:
+            writer.write(get("/", "Content-Length: 200000", method="POST") + b"x" * 100_000)
+        refused = [asyncio.create_task(reader.readuntil(b"\r\n\r\n")) for reader, _ in slow]
+        await until(lambda: sum(task.done() for task in refused) >= 15)
+        assert {status(task.result()) for task in refused if task.done()} == {503}
+        assert 400_000 < front.memory.used <= 512 * 1024
+        request = get("/", "Content-Length: 200000", "Connection: close", method="POST")
+        reply = await front.exchange(request + b"y" * 200_000, end=False, source="127.0.0.2")
+        assert reply.endswith(b"y" * 200_000)
+        for task, (_, writer) in zip(refused, slow, strict=True):
+            task.cancel()
+            writer.close()
+        await until(lambda: front.memory.used == 0)
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000])
+@pytest.mark.parametrize("template", [False, True])
+@in_asyncio
+async def test_a_client_that_does_not_read_gives_its_slot_back(
+    bridge: Bridge, size: int, template: bool
+) -> None:
+    """S24: at once where the rest of its answer can wait for it, else when it has had its time."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"x" * (size if request.path == "/large" else 2))
+
+    options = {"response": "{body}"} if template else {}
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}"},
+            limits={"requests": 1, "client_timeout": "100ms"},
+            **options,
+        ) as front,
+    ):
+        unread = []
+        for _ in range(5):
+            _, writer = await front.connect()
+            taken: socket.socket = writer.get_extra_info("socket")
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            writer.transport.pause_reading()
+            writer.write(get("/large") * (100 if size < 1_000_000 else 10))
+            unread.append(writer)
+        await until(lambda: front.metrics.requests >= 5)
+        reply = await front.exchange(get("/", "Connection: close"), end=False, source="127.0.0.2")
+        assert reply.endswith(b"xx")
+        await until(lambda: front.metrics.errors["slow-client"] == 5)
+        assert front.lines[-1] == "closed 127.0.0.1: it does not take its answer"
+        for writer in unread:
+            writer.transport.abort()
+        await until(lambda: front.memory.used == 0)
+
+
+@in_asyncio
+async def test_a_client_that_reads_slowly_gets_all_of_its_answer(bridge: Bridge) -> None:
+    """As long as it takes 64 KiB in `client_timeout`; its slot is free meanwhile."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=bytes(range(256)) * 8_000)
+
+    async with (
+        upstream(answer) as url,
+        bridge(
+            framing="http",
+            request={"url": f"{url}{{target}}", "timeout": "60s"},
+            limits={"client_timeout": "5s"},
+        ) as front,
+    ):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", front.port))
+            await loop.sock_sendall(client, get("/", "Connection: close"))
+            received = b""
+            while piece := await loop.sock_recv(client, 20_000):
+                received += piece
+                await asyncio.sleep(0.001)
+        assert received.endswith(bytes(range(256)) * 8_000)
 
 
 @in_asyncio

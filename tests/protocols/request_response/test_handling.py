@@ -16,6 +16,7 @@ from netserve.crossing import TimedOut
 from netserve.plugin import Context, Metrics
 from netserve.protocols.request_response.handling import Reporter, load_handler, wait
 from netserve.protocols.request_response.responder import Pending, Replies, Request, Responder
+from netserve.testing.turns import endless_turn
 
 REQUEST = Request(b"x", "127.0.0.1:4711", "hello")
 
@@ -156,6 +157,7 @@ def reporter() -> tuple[Reporter, list[dict[str, Any]], Context]:
         outbox=lambda: None,  # type: ignore[arg-type, return-value]
         http=None,  # type: ignore[arg-type]
         random=random.Random(1),
+        turns=endless_turn(),
     )
     return Reporter(context), events, context
 

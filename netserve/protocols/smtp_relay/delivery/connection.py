@@ -20,6 +20,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.turns import Share
 from netserve.mail.client.events import Closed, Done, Event, NeedBody, Ready, StartTLS
 from netserve.mail.client.machine import Client
 from netserve.mail.client.states import State
@@ -76,6 +77,7 @@ class ServerConnection(Protocol):
         idle: seconds to be kept without a job.
         tls: makes the TLS connection, for Twisted's `startTLS`.
         clock: the reactor.
+        turns: the service's share of the reactor's time.
         preparer: of the route.
         target: the server.
     """
@@ -89,6 +91,7 @@ class ServerConnection(Protocol):
         idle: float,
         tls: Any,
         clock: Any,
+        turns: Share,
         preparer: Preparer,
         target: Target,
     ) -> None:
@@ -119,6 +122,9 @@ class ServerConnection(Protocol):
         self._job_from = 0  # the count of replies when the job began
         self._open_body: Callable[[], BodyReader] | None = None  # of a prepared message
         self._body: BodyReader | None = None
+        self._turn = turns.turn(target.host, self._take_replies, self._lose)
+        self._received: list[bytes] = []  # what waits for our turn
+        self._held_up = False  # whether we read nothing until then
 
     # What the owner calls.
 
@@ -214,12 +220,37 @@ class ServerConnection(Protocol):
         self._restart_clock()
 
     def dataReceived(self, data: bytes) -> None:
+        self._received.append(data)
+        self._turn.ask()
+        if self._turn.waits and not self._held_up and self.transport is not None:
+            self._held_up = True
+            self.transport.pauseProducing()
+
+    def _take_replies(self) -> None:
+        """Act on all that has come.
+
+        It goes to the machine in one piece: what came in clear after the answer to STARTTLS is
+        not to be taken for something that came later (S6).
+        """
+        data = b"".join(self._received)
+        self._received.clear()
+        if self._held_up:
+            self._held_up = False
+            if self.transport is not None:
+                self.transport.resumeProducing()
         replies = self._client.replies
         events = self._client.receive(data)
         if events or self._client.replies != replies:
             self._act(events)
 
+    def _lose(self) -> None:
+        if self.transport is not None:
+            self.transport.abortConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._received:
+            self._take_replies()
+        self._turn.drop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

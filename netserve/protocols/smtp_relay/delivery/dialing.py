@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from netserve.fairness.turns import Share
 from netserve.mail.client.events import ClientSettings, Login
 from netserve.mail.client.machine import Client
 from netserve.protocols.smtp_relay.delivery.connection import Owner, ServerConnection
@@ -34,6 +35,7 @@ class Dialer:
         hostname: our name, for EHLO.
         reactor: connects, and is the clock.
         log: of the service.
+        turns: the service's share of the reactor's time.
         preparer: of the route.
         logins: of the route.
     """
@@ -45,6 +47,7 @@ class Dialer:
         hostname: str,
         reactor: Any,
         log: Logger,
+        turns: Share,
         preparer: Preparer,
         logins: Logins,
     ) -> None:
@@ -52,6 +55,7 @@ class Dialer:
         self._hostname = hostname
         self._reactor = reactor
         self._log = log
+        self._turns = turns
         self._preparer = preparer
         self._logins = logins
 
@@ -129,6 +133,7 @@ class Dialer:
             idle=self._deliver.idle,
             tls=security.tls,
             clock=self._reactor,
+            turns=self._turns,
             preparer=self._preparer,
         )
 

@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from netserve.config.types import Network
+from netserve.fairness.turns import Turns
 from netserve.http import AddressGuard, HttpClients
 from netserve.protocols.smtp_relay.delivery.accounts import Accounts
 from netserve.protocols.smtp_relay.delivery.changes import changes_of, weak_keys
@@ -99,8 +101,12 @@ class PoolMaker:
         self._tokens = tokens
         self._wall = wall
         self._outside = outside
+        self._turns = outside.turns or Turns.of(reactor).share(self._failed)
         self._resolvers: dict[bool, Resolver] = {}
         self._policies: dict[tuple[Path | None, tuple[Network, ...]], Policies] = {}
+
+    def _failed(self, error: Exception) -> None:
+        self._log.failure("a session with a server failed", Failure(error))
 
     def make(self, way: Deliver) -> AnyPool:
         """What delivers by a way to servers.
@@ -118,6 +124,7 @@ class PoolMaker:
             hostname=self._hostname,
             reactor=reactor,
             log=log,
+            turns=self._turns,
             preparer=Preparer(changes_of(way), wall=self._wall, reactor=reactor, log=log),
             logins=Logins(way.login, self._tokens),
         )

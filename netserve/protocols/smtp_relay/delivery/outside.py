@@ -7,14 +7,17 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 from netserve.config.listen import Listen
+from netserve.fairness.turns import Share
 from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """For the routes that ask DNS: by MX, and at the levels `dane` and `mta-sts`.
+    """What is shared with the process, and for the routes that ask DNS (by MX, and at the levels
+    `dane` and `mta-sts`) where they ask.
 
     Arguments:
+        turns: the service's share of the reactor's time; without it, a share of its own.
         dns: the name servers.
         listens: every address that the process listens on.
         random: the source of the order of servers that are equal.
@@ -22,6 +25,7 @@ class Outside:
         policy_port: of the servers of MTA-STS policies; tests give a high one.
     """
 
+    turns: Share | None = None
     dns: Dns = field(default_factory=Dns)
     listens: tuple[Listen, ...] = ()
     random: Random = field(default_factory=SystemRandom)

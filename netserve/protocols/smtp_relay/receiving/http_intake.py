@@ -45,8 +45,8 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.python.failure import Failure
 
 from netserve.config.types import Secret
+from netserve.crossing import turn_of
 from netserve.http.requests import BadRequest, Upload
-from netserve.http.requests import check as check_request
 from netserve.http.server import HttpServer
 from netserve.mail.draft import Attachment, Draft, DraftError
 from netserve.mail.mime import build, pieces
@@ -67,7 +67,7 @@ from netserve.protocols.smtp_relay.receiving.posting import (
     not_kept,
 )
 from netserve.protocols.smtp_relay.receiving.taking import Shared, tell_accepted
-from netserve.wire.peer import parse_address
+from netserve.wire.peer import counting_key, parse_address
 
 PATH: Final = "/messages"
 IN_MEMORY: Final = 64 * 1024
@@ -76,8 +76,6 @@ _FEW: Final = 20
 """Attachments with which a message is built at once."""
 LONGEST_LINE: Final = 64 * 1024
 """Bytes of a request's line, and of a header: many recipients may stand there."""
-_TURN: Final = 16
-"""Pieces of a built message after which others have their turn."""
 _LONGEST_KEY: Final = 255
 _ENVELOPE: Final = ("X-Envelope-From", "X-Envelope-To")
 _T = TypeVar("_T")
@@ -109,7 +107,9 @@ class HttpIntake:
         self._largest_json = limits.message_size * 3 // 2 + IN_MEMORY
         self.server = HttpServer(
             self.answer,
+            turns=shared.context.turns,
             log=shared.context.log,
+            refuse=self._refuse_unread,
             give_up=True,
             keepalive_timeout=idle_timeout,
             auto_decompress=False,
@@ -118,6 +118,11 @@ class HttpIntake:
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
         )
+
+    def _refuse_unread(self, status: int, reason: str) -> web.Response:
+        """The answer to a request that cannot be read."""
+        self._shared.context.metrics.errors["refused"] += 1
+        return web.json_response({"error": reason}, status=status)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -162,7 +167,6 @@ class HttpIntake:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> Mapping[str, Any]:
-        check_request(request)
         poster = self._poster(request)
         if request.path != PATH:
             raise Refused(404, f"there is only {PATH} here")
@@ -303,9 +307,9 @@ class HttpIntake:
         utf8 = draft.is_internationalised
         posting = Posting(self._shared, poster, draft.sender, addresses, smtputf8=utf8)
         try:
-            for at, piece in enumerate(pieces(built)):
-                if at % _TURN == _TURN - 1:
-                    await asyncio.sleep(0)
+            address = counting_key(poster.client)
+            for piece in pieces(built):
+                await turn_of(self._shared.context.turns, address)
                 posting.write(piece)
             return await self._keep(posting, claim)
         finally:

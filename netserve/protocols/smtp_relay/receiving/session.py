@@ -24,6 +24,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.fairness.handshake import PacedHandshake
 from netserve.lingering import close_lingering
 from netserve.mail.envelope import Reply
 from netserve.mail.server import answers
@@ -44,6 +45,7 @@ from netserve.protocols.smtp_relay.receiving.logins import TryLater
 from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
 from netserve.protocols.smtp_relay.receiving.timer import Timer
+from netserve.wire.peer import counting_key
 
 WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
 LOGIN_FAILED: Final = Reply(454, "4.7.0", "Logins cannot be checked now; try again later")
@@ -110,6 +112,7 @@ class SmtpSession(Protocol):
         self._allowances = () if client_allowance is None else (client_allowance,)
         self._machine = SmtpServer(options, tls=ISSLTransport.providedBy(self.transport))
         self._taker = Taker(shared, self._machine, self._client, self._pump)
+        self._turn = shared.context.turns.turn(counting_key(self._client), self._work, self._abort)
         self._lone_dot_ends = options.lone_dot_ends
         transport = self.transport
         in_clear = ITransport.providedBy(transport) and not ISSLTransport.providedBy(transport)
@@ -117,6 +120,9 @@ class SmtpSession(Protocol):
             self._greeting.start()
         else:
             self._pump()
+
+    def _abort(self) -> None:
+        self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Give it to the machine, and do what it says."""
@@ -128,6 +134,8 @@ class SmtpSession(Protocol):
         deadline = self._taker.deadline or self._line_deadline
         if deadline is not None and self._shared.context.reactor.seconds() > deadline:
             machine.end(answers.TOO_SLOW)
+        if self._lone_dot_ends:
+            self._silence.stop()
         machine.receive(data)
         self._pump()
         skips = machine.state is State.SKIP
@@ -138,10 +146,6 @@ class SmtpSession(Protocol):
             shared = self._shared
             now = shared.context.reactor.seconds()
             self._line_deadline = now + shared.reception.command_timeout
-        if self._lone_dot_ends:
-            self._silence.stop()
-            if machine.at_lone_dot:
-                self._silence.start()
 
     def _silent(self) -> None:
         self._machine.silent()
@@ -160,6 +164,7 @@ class SmtpSession(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The client is gone; a message that was not complete is given up."""
         self._machine.lost()
+        self._turn.drop()
         self._log_goodbye()
         self._taker.give_up()
         for timer in (self._greeting, self._handshake, self._silence):
@@ -183,10 +188,23 @@ class SmtpSession(Protocol):
         self._pump()
 
     def _pump(self) -> None:
-        """Handle events until the machine wants something, then send what it has to say."""
+        """Do what the machine says, when it is this session's turn; nothing is read until then."""
         if self._pumping or self._blocked:
             return
+        self._turn.ask()
+        if self._turn.waits:
+            self._read(False)
+
+    def _work(self) -> bool:
+        """Handle events until the machine wants something, then send what it has to say.
+
+        Says whether there is more to do at once: the machine wants nothing, but others are to be
+        served before.
+        """
+        if self._blocked:
+            return False
         self._pumping = True
+        signal: Signal | None
         try:
             signal = self._handle_events()
         except Exception:
@@ -198,10 +216,15 @@ class SmtpSession(Protocol):
         finally:
             self._pumping = False
         self._send()
-        self._steer(signal)
+        if signal is not None:
+            self._steer(signal)
+        if self._lone_dot_ends and self._machine.at_lone_dot:
+            self._silence.start()
+        return signal is None and not self._blocked
 
-    def _handle_events(self) -> Signal:
-        machine = self._machine
+    def _handle_events(self) -> Signal | None:
+        """The signal that the machine gives at last; None where this session's turn is over."""
+        machine, is_over = self._machine, self._turn.is_over
         while True:
             event = machine.next_event()
             if event is Signal.SEND:
@@ -212,6 +235,8 @@ class SmtpSession(Protocol):
                 return event
             else:
                 self._HANDLERS[type(event)](self, event)
+                if is_over():
+                    return None
 
     def _send(self) -> None:
         """Send the replies; from time to time find out whether the client takes them.
@@ -383,7 +408,9 @@ class SmtpSession(Protocol):
     def _tls(self, event: TLSWanted) -> None:
         self._send()
         self._handshake.start()
-        self.transport.startTLS(self._shared.context.tls)
+        shared = self._shared
+        self.transport.startTLS(shared.context.tls)
+        PacedHandshake(self.transport.protocol, shared.context.turns, counting_key(self._client))
         self._leave_user()
         self._machine.tls_started()
 

@@ -21,6 +21,7 @@ from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
 from netserve.protocols.smtp_relay.delivery.preparing import CHUNK, Preparer
 from netserve.protocols.smtp_relay.delivery.settings import Timeouts
 from netserve.protocols.smtp_relay.delivery.targets import Target
+from netserve.testing.turns import ManualTurns, endless_turn
 
 OFFERS = [b"PIPELINING", b"8BITMIME", b"SMTPUTF8", b"STARTTLS", b"DSN", b"SIZE 90000"]
 RUDE = [
@@ -58,6 +59,13 @@ class Transport:
         self.said = b""
         self.producer: Any = None
         self.ends = False
+        self.reading = True
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
 
     def write(self, data: bytes) -> None:
         self.said += data
@@ -83,7 +91,8 @@ class Transport:
 class World:
     """One connection, its owner, its server, and what chance does."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, manual: ManualTurns | None = None) -> None:
+        self.manual = manual
         self.random = chance = random.Random(seed)
         self.clock = Clock()
         self.bodies: list[Body] = []
@@ -103,6 +112,7 @@ class World:
             idle=300.0,
             tls=None,
             clock=self.clock,
+            turns=self.manual.share() if self.manual else endless_turn(),
             preparer=Preparer(None, wall=lambda: 0.0, reactor=self.clock),
             target=Target("mx", 25),
         )
@@ -210,6 +220,8 @@ class World:
         for piece in (data[:cut], data[cut:]):
             if piece and not self.lost:
                 self.connection.dataReceived(piece)
+                if self.manual and self.random.random() < 0.7:
+                    self.manual.turn()
 
     def lose(self) -> None:
         self.lost = True
@@ -217,12 +229,15 @@ class World:
         self.connection.connectionLost(Failure(ConnectionDone()))
 
 
+@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.parametrize("block", range(8))
-def test_every_job_ends_once_and_nothing_is_left(block: int) -> None:
+def test_every_job_ends_once_and_nothing_is_left(block: int, in_turns: bool) -> None:
     for seed in range(block * 50, block * 50 + 50):
-        world = World(seed)
+        world = World(seed, ManualTurns() if in_turns else None)
         for _ in range(200):
             world.step()
+        if world.manual:
+            world.manual.all()
         for _ in range(5):  # whatever the server does, in the end there is no connection
             world.clock.advance(1000)
             if world.transport.ends and not world.lost:

@@ -16,6 +16,8 @@ import pytest
 import pytest_twisted
 import trustme
 from argon2 import PasswordHasher
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.internet import reactor as _reactor
@@ -27,6 +29,7 @@ from twisted.logger import Logger, formatEvent
 from zope.interface import implementer
 
 from netserve.config.types import parse_rate
+from netserve.fairness.turns import Share
 from netserve.mail.server.states import State
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
 from netserve.plugin import Metrics
@@ -39,9 +42,11 @@ from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK
 from netserve.protocols.smtp_relay.receiving.session import SmtpSession
 from netserve.protocols.smtp_relay.receiving.taking import Shared
 from netserve.testing.hosting import serve
+from netserve.testing.machines import chunkings
 from netserve.testing.mail import TEXT, Raw, in_thread, mails, relay, send
 from netserve.testing.programs import require_program
 from netserve.testing.queue import until
+from netserve.testing.turns import ManualTurns, endless_turn
 
 reactor: Any = _reactor
 
@@ -608,7 +613,12 @@ HERE = SimpleNamespace(host="127.0.0.1")
 
 
 def session(
-    queue: Queue, clock: Any = reactor, *, peer: Any = HERE, logged: list[str] | None = None
+    queue: Queue,
+    clock: Any = reactor,
+    *,
+    peer: Any = HERE,
+    logged: list[str] | None = None,
+    turns: Share | None = None,
 ) -> tuple[SmtpSession, Transport]:
     """A session without sockets; what it logs is appended to the list."""
     lines: list[str] = [] if logged is None else logged
@@ -618,6 +628,7 @@ def session(
     )
     context: Any = SimpleNamespace(
         service="mail", reactor=clock, log=log, metrics=Metrics(), random=random.Random(0),
+        turns=turns or endless_turn(),
     )  # fmt: skip
     shared = Shared(
         context=context, outbox=queue, reception=Reception(settings), logins=no_logins(clock),
@@ -790,3 +801,64 @@ async def test_garbage_is_answered(tmp_path: Path) -> None:
 
         assert "421 4.7.0" in await in_thread(work)
         await in_thread(lambda: send(service.port))
+
+
+def transaction(recipients: int) -> bytes:
+    names = b"".join(b"RCPT TO:<u%d@b.test>\r\n" % number for number in range(recipients))
+    return b"MAIL FROM:<>\r\n" + names + b"RSET\r\n"
+
+
+def test_commands_that_are_sent_ahead_are_handled_in_turns() -> None:
+    """S23: one command a turn where there is no more time; nothing is read until they are done."""
+    manual = ManualTurns()
+    made, transport = session(Queue(), turns=manual.share())
+    manual.all()
+    transport.sent = b""
+    made.dataReceived(transaction(100))
+    assert not transport.reading
+    assert transport.sent.count(b"\r\n") <= 2
+    assert manual.all() >= 100
+    assert transport.sent == b"250 2.1.0 OK\r\n" + b"250 2.1.5 OK\r\n" * 100 + b"250 2.0.0 OK\r\n"
+    assert transport.reading
+
+
+@settings(deadline=None)
+@given(data=st.data(), chance=st.randoms(use_true_random=False))
+def test_turns_do_not_matter(data: st.DataObject, chance: random.Random) -> None:
+    """The replies are the same in one go and in slices, however the input is cut."""
+    sent = b"".join(
+        data.draw(
+            st.lists(
+                st.sampled_from(
+                    [transaction(3), b"NOOP\r\n", b"nonsense\r\n", b"\xff\r\n",
+                     b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n", b"a\r\n.\r\n",
+                     b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nBDAT 3\r\nabcBDAT 2 LAST\r\n\r\n"]
+                ),
+                max_size=8,
+            )
+        )
+    )  # fmt: skip
+    whole, wanted = session(Queue(), Clock())
+    whole.dataReceived(sent)
+    manual = ManualTurns()
+    sliced, transport = session(Queue(), Clock(), turns=manual.share())
+    for piece in data.draw(chunkings(sent)):
+        if not transport.reading:
+            manual.all()
+        sliced.dataReceived(piece)
+        if chance.random() < 0.5:
+            manual.turn()
+    manual.all()
+    assert transport.sent == wanted.sent
+    assert sliced._machine.state is whole._machine.state
+
+
+def test_a_session_that_is_gone_has_no_more_turns() -> None:
+    manual = ManualTurns()
+    made, transport = session(Queue(), turns=manual.share())
+    manual.all()
+    made.dataReceived(transaction(100))
+    before = transport.sent
+    made.connectionLost(connectionDone)
+    manual.all()
+    assert transport.sent == before
