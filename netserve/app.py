@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import IProcess
+from twisted.internet.error import ReactorAlreadyInstalledError
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.util import runAsEffectiveUser
@@ -47,8 +48,13 @@ def fail(error: NetserveError) -> NoReturn:
 
 try:
     reactor: Any = install()
-except StartError as error:
-    fail(error)
+except ReactorAlreadyInstalledError:
+    fail(
+        StartError(
+            "netserve runs on its own reactor, but twistd has installed another;"
+            " leave out --reactor, or give --reactor netserve"
+        )
+    )
 
 
 class Options(usage.Options):
