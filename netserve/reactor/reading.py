@@ -15,7 +15,7 @@ class Producer:
 
     A subclass has `connected`, `disconnecting`, `_native` and `_reason`, as a `Consumer` does, and:
     `_paused`, whether its protocol wants no data;
-    `_read_closed`, whether the other side will send no more;
+    `read_closed`, whether the other side will send no more;
     `_held`, what keeps the data of a protocol that paused at once, or None.
     """
 
@@ -25,7 +25,7 @@ class Producer:
     _native: Any
     _reason: Failure | None
     _paused: bool
-    _read_closed: bool
+    read_closed: bool
     connected: int
     disconnecting: int
 
@@ -45,7 +45,7 @@ class Producer:
         """See `IPushProducer.resumeProducing`."""
         self._paused = False  # type: ignore[misc]  # its slot is the subclass's
         ending = self.disconnecting or self._reason is not None
-        if self.connected and not ending and not self._read_closed:
+        if self.connected and not ending and not self.read_closed:
             if self._held is not None:
                 self._held.release()
             else:
@@ -65,7 +65,7 @@ class Producer:
 
     def reading(self) -> bool:
         """Whether input is watched for."""
-        idle = self._paused or self._read_closed
+        idle = self._paused or self.read_closed
         return bool(self.connected and not idle and self._native.is_reading())
 
     def unsent(self) -> int:

@@ -46,6 +46,7 @@ from netserve.reactor.context import LogContext, contexts
 from netserve.reactor.flow import Consumer, drop
 from netserve.reactor.flush import Flush
 from netserve.reactor.held import Held
+from netserve.reactor.interfaces import IPeerWatcher
 from netserve.reactor.options import SocketOptions
 from netserve.reactor.pending import Pending
 from netserve.reactor.reading import Producer
@@ -75,8 +76,8 @@ class Stream(Producer, Consumer, SocketOptions):
     """
 
     __slots__ = ("TLS", "__dict__", "__weakref__", "_contexts", "_held", "_log_context",
-                 "_native", "_paused", "_read_closed", "_reason", "_write", "connected",
-                 "disconnected", "disconnecting", "flushing", "protocol", "reactor",
+                 "_native", "_paused", "_reason", "_write", "connected", "disconnected",
+                 "disconnecting", "flushing", "protocol", "reactor", "read_closed",
                  "socket")  # fmt: skip
 
     _log = Logger()
@@ -91,7 +92,7 @@ class Stream(Producer, Consumer, SocketOptions):
         self.TLS = False
         self._write: Callable[[bytes], object] = drop
         self._reason: Failure | None = None
-        self._paused = self._read_closed = False
+        self._paused = self.read_closed = False
         self._held: Held | None = None
         self.flushing: Flush | None = None
         """What still sends output although the protocol was told that the connection is lost."""
@@ -110,7 +111,7 @@ class Stream(Producer, Consumer, SocketOptions):
             self._failed(Failure())
         pending.attach()
 
-    # What the loop calls. `pause_writing` and `resume_writing` are the consumer's.
+    # What the loop calls.
 
     def connection_made(self, native: asyncio.Transport) -> None:
         """The loop has its transport ready."""
@@ -140,13 +141,25 @@ class Stream(Producer, Consumer, SocketOptions):
         finally:
             self._contexts.pop()
 
+    def pause_writing(self) -> None:
+        """The loop's write buffer has filled."""
+        super().pause_writing()
+        if IPeerWatcher.providedBy(self.protocol):
+            self.protocol.waitsForPeer(True)
+
+    def resume_writing(self) -> None:
+        """The loop's write buffer has drained."""
+        super().resume_writing()
+        if IPeerWatcher.providedBy(self.protocol):
+            self.protocol.waitsForPeer(False)
+
     def eof_received(self) -> bool:
         """The other side will send no more.
 
         Returns:
             False to have the loop close the connection when all is sent.
         """
-        self._read_closed = True
+        self.read_closed = True
         half_closeable: Any = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is not None:
             try:
@@ -300,7 +313,10 @@ class Stream(Producer, Consumer, SocketOptions):
             # Not by the loop's transport, which may do so later, and not tell that it failed.
             self.socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            self._lose(Failure(ConnectionLost(str(error))))
+            # The other side has reset the connection: the loop tells after what is still to be
+            # read, if it reads.
+            if self._paused or self.read_closed:
+                self._lose(Failure(ConnectionLost(str(error))))
             return
         if IHalfCloseableProtocol.providedBy(self.protocol):
             try:
@@ -315,6 +331,11 @@ class Stream(Producer, Consumer, SocketOptions):
         with suppress(OSError):  # the socket is beyond it
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._lose(Failure(ConnectionAborted()))
+
+    @property
+    def aborted(self) -> bool:
+        """Whether this side has aborted the connection."""
+        return self._reason is not None and self._reason.type is ConnectionAborted
 
     def _lose(self, reason: Failure) -> None:
         """End the connection without sending what is unsent; the first reason stays."""

@@ -29,8 +29,9 @@ from twisted.protocols.tls import (
     TLSMemoryBIOProtocol,
 )
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides
+from zope.interface import directlyProvides, implementer
 
+from netserve.reactor.interfaces import IPeerWatcher
 from netserve.reactor.records import Records
 
 _RECORD = 16384
@@ -43,6 +44,7 @@ _BUFFER = 64_000
 _log = Logger()
 
 
+@implementer(IPeerWatcher)
 class TLSProtocol(BufferingTLSTransport):
     """See the module. Made by a `TLSFactory`.
 
@@ -62,6 +64,11 @@ class TLSProtocol(BufferingTLSTransport):
         self._closed = False  # our close_notify is sent
         self._corked = False  # somebody up the stack, or the loop, will call _uncork
         self._detached: Any = None  # the producer, when it has nothing left to produce for
+
+    @property
+    def read_closed(self) -> bool:
+        """Whether the peer will send no more, by its own word or by an error."""
+        return self._lostTLSConnection
 
     # Receiving.
 
@@ -179,9 +186,17 @@ class TLSProtocol(BufferingTLSTransport):
 
     # Closing: first what was written, then Twisted's way.
 
+    def waitsForPeer(self, waiting: bool) -> None:
+        """See `IPeerWatcher`."""
+        if IPeerWatcher.providedBy(self.wrappedProtocol):
+            watcher: Any = self.wrappedProtocol
+            watcher.waitsForPeer(waiting)
+
     def _shutdownTLS(self) -> None:
         self._closed = True
         super()._shutdownTLS()
+        if not self._lostTLSConnection:
+            self.waitsForPeer(True)
 
     def abortConnection(self) -> None:
         """See `ITCPTransport.abortConnection`: a reset, with no close_notify before it."""
