@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import IProcess
-from twisted.internet.error import ReactorNotRunning
+from twisted.internet.error import ReactorAlreadyInstalledError, ReactorNotRunning
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
@@ -52,8 +52,13 @@ def fail(error: NetserveError) -> NoReturn:
 
 try:
     reactor: Any = install()
-except StartError as error:
-    fail(error)
+except ReactorAlreadyInstalledError:
+    fail(
+        StartError(
+            "netserve runs on its own reactor, but twistd has installed another;"
+            " leave out --reactor, or give --reactor netserve"
+        )
+    )
 
 
 class Options(usage.Options):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from twisted.internet.error import ReactorAlreadyInstalledError
 from twisted.internet.main import installReactor
 
-from netserve.errors import StartError
 from netserve.reactor.loop import new_loop
 from netserve.reactor.reactor import NetserveReactor
 
@@ -24,15 +24,15 @@ def install() -> Any:
     """Install the reactor, and return it; the second call returns the first one's.
 
     Raises:
-        StartError: another reactor is installed already.
+        ReactorAlreadyInstalledError: another reactor is installed already.
     """
-    installed = sys.modules.get("twisted.internet.reactor")
+    installed: Any = sys.modules.get("twisted.internet.reactor")
     if installed is not None:
         if isinstance(installed, NetserveReactor):
             return installed
-        raise StartError(
-            f"netserve runs on its own reactor, but {type(installed).__name__} is installed;"
-            " leave out --reactor, or give --reactor netserve"
+        raise ReactorAlreadyInstalledError(
+            f"{type(installed).__name__} is installed already; call netserve.reactor.install()"
+            " before anything imports twisted.internet.reactor"
         )
     reactor = NetserveReactor()
     installReactor(reactor)

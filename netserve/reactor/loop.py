@@ -15,6 +15,7 @@ from typing import Any
 from twisted.logger import Logger
 
 _log = Logger()
+_INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -31,8 +32,11 @@ def attach(loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Any) 
     """Give a connected stream socket to the loop, for good.
 
     The loop calls `protocol.connection_made` in its next turn, with the native transport, and
-    closes the socket after `protocol.connection_lost`.
+    closes the socket after `protocol.connection_lost`. Small writes are sent at once (TCP_NODELAY).
     """
+    if isinstance(loop, asyncio.BaseEventLoop) and sock.family in _INTERNET:
+        # asyncio sets it only on sockets that were made with a protocol number; uvloop on all.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     coroutine = loop.connect_accepted_socket(lambda: protocol, sock)
     waiter: asyncio.Future[None] = coroutine.send(None)
 

@@ -20,35 +20,39 @@ if TYPE_CHECKING:
 class Pending:
     """The methods of `asyncio.Transport` that a `Stream` calls."""
 
-    __slots__ = ("_attached", "_closed", "_eof", "_high", "_reading", "_stream", "_unsent",
+    __slots__ = ("_aborted", "_attached", "_high", "_reading", "_size", "_stream", "_unsent",
                  "no_delay")  # fmt: skip
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._unsent = b""
+        self._unsent: list[bytes] = []
+        self._size = 0
         self._high: int | None = None
         self._reading = True
-        self._eof = False
-        self._closed = ""
+        self._aborted = False
         self.no_delay: bool | None = None
         self._attached = True  # or about to be: the protocol is being told
 
     def attach(self) -> None:
         """Give the socket to the loop, if there is something that the loop is to do."""
-        self._attached = bool(self._reading or self._unsent or self._eof or self._closed)
+        stream = self._stream
+        self._attached = self._reading or bool(self._unsent) or self._aborted or stream.is_due()
         # A socket may be closed already by one who gave it away.
-        if self._attached and self._stream.socket.fileno() >= 0:
-            attach(self._stream.reactor.loop, self._stream.socket, self._stream)
+        if self._attached and stream.socket.fileno() >= 0:
+            attach(stream.reactor.loop, stream.socket, stream)
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """There is something for the loop to do."""
         if not self._attached:
             self.attach()
 
     def write(self, data: bytes) -> None:
-        """Keep `data`, and stop a producer that gives too much of it."""
-        self._unsent += data
-        self._limit()
-        self._changed()
+        """Keep `data`."""
+        if data:
+            self._unsent.append(data)
+            self._size += len(data)
+            self._limit()
+            self.changed()
 
     def set_write_buffer_limits(self, high: int) -> None:
         """Set how much may be unsent before the stream is told to pause."""
@@ -57,17 +61,12 @@ class Pending:
 
     def _limit(self) -> None:
         high = self._stream.bufferSize if self._high is None else self._high
-        if len(self._unsent) > high and not self._stream.is_full():
+        if self._size > high and not self._stream.is_full():
             self._stream.pause_writing()
 
     def get_write_buffer_size(self) -> int:
         """How much is unsent."""
-        return len(self._unsent)
-
-    def write_eof(self) -> None:
-        """End the output."""
-        self._eof = True
-        self._changed()
+        return self._size
 
     def pause_reading(self) -> None:
         """Take no input."""
@@ -76,25 +75,20 @@ class Pending:
     def resume_reading(self) -> None:
         """Take input again."""
         self._reading = True
-        self._changed()
+        self.changed()
 
     def is_reading(self) -> bool:
         """Whether input is wanted."""
         return self._reading
 
-    def close(self) -> None:
-        """Close when all is sent."""
-        self._closed = self._closed or "close"
-        self._changed()
-
     def abort(self) -> None:
         """Close now."""
-        self._closed = "abort"
-        self._changed()
+        self._aborted = True
+        self.changed()
 
     def repeat(self, native: asyncio.Transport) -> None:
         """Have the loop's transport do what was asked for."""
-        if self._closed == "abort":
+        if self._aborted:
             native.abort()
             return
         if self.no_delay is not None:
@@ -102,10 +96,4 @@ class Pending:
         if self._high is not None:
             native.set_write_buffer_limits(high=self._high)
         if self._unsent:
-            native.write(self._unsent)
-            if self._stream.is_full() and not native.get_write_buffer_size():
-                self._stream.resume_writing()
-        if self._eof:
-            native.write_eof()
-        if self._closed:
-            native.close()
+            native.write(b"".join(self._unsent))

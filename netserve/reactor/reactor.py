@@ -21,6 +21,7 @@ from netserve.reactor.client import Connector
 from netserve.reactor.loop import new_loop
 from netserve.reactor.server import Port, adopt
 from netserve.reactor.stream import Stream
+from netserve.reactor.timing import Timing
 from netserve.reactor.tls import TLSFactory
 from netserve.reactor.unix import UNIXConnector, UNIXPort, adopt_unix
 
@@ -47,7 +48,8 @@ def clock() -> Callable[[], float]:
     return lambda: start + monotonic()
 
 
-class NetserveReactor(AsyncioSelectorReactor):
+# Twisted's two definitions of callFromThread differ in the name of an argument.
+class NetserveReactor(Timing, AsyncioSelectorReactor):  # type: ignore[misc]
     """See the module.
 
     Args:
@@ -64,6 +66,7 @@ class NetserveReactor(AsyncioSelectorReactor):
         self.loop = loop
         self.streams: set[Stream] = set()
         self.seconds = clock()
+        self._start_timing()
         super().__init__(loop)
 
     def _signalsFactory(self) -> Any:

@@ -1,15 +1,20 @@
 """A stream connection: Twisted's transport and asyncio's protocol in one object.
 
 The loop's transport calls a `Stream` as its protocol, and a Twisted protocol calls it as its
-transport. What is received goes to the protocol by one call, and what is written to the loop's
-transport by one call; all else here happens once in a connection's life, or when a buffer fills.
+transport. What is received goes to the protocol in one call, and what is written goes to the loop's
+transport in one call; everything else happens once in a connection's life, or when a buffer fills.
 
 States, by their flags, which are Twisted's own::
 
-    flag            set by                                   then
-    connected       begin                                    reading and writing
-    disconnecting   loseConnection, end of input             unsent data goes out; nothing is read
-    disconnected    connection_lost, connectionLost          over; every call does nothing
+    flag            set by                              then
+    connected       begin                               reading and writing
+    disconnecting   loseConnection                      unsent data goes out; nothing is read
+    disconnected    connection_lost, connectionLost,    over; every call does nothing
+                    end of input
+
+What happens once unsent data has gone out is `netserve.reactor.flow`. At the end of input, a
+protocol that does not know half-closed connections is told at once that its connection is lost, and
+what it had written still goes out (`netserve.reactor.flush`).
 """
 
 from __future__ import annotations
@@ -38,18 +43,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netserve.reactor.context import LogContext, contexts
-from netserve.reactor.flow import Consumer
+from netserve.reactor.flow import Consumer, drop
+from netserve.reactor.flush import Flush
 from netserve.reactor.held import Held
+from netserve.reactor.interfaces import IPeerWatcher
 from netserve.reactor.options import SocketOptions
 from netserve.reactor.pending import Pending
+from netserve.reactor.reading import Producer
 from netserve.reactor.tls import start_tls
 
 _DONE = Failure(ConnectionDone())
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-def _drop(_data: bytes) -> None:
-    """Where bytes go that are written to a connection that is no more."""
 
 
 @implementer(
@@ -62,7 +66,7 @@ def _drop(_data: bytes) -> None:
     IReadWriteDescriptor,
     ILoggingContext,
 )
-class Stream(Consumer, SocketOptions):
+class Stream(Producer, Consumer, SocketOptions):
     """See the module.
 
     Args:
@@ -71,10 +75,10 @@ class Stream(Consumer, SocketOptions):
         protocol: gets what arrives; None until it is known.
     """
 
-    __slots__ = ("TLS", "__dict__", "__weakref__", "_contexts", "_held",
-                 "_log_context", "_native", "_paused", "_raw",
-                 "_read_closed", "_reason", "_write", "_write_closing", "connected",
-                 "disconnected", "disconnecting", "protocol", "reactor", "socket")  # fmt: skip
+    __slots__ = ("TLS", "__dict__", "__weakref__", "_contexts", "_held", "_log_context",
+                 "_native", "_paused", "_reason", "_write", "connected", "disconnected",
+                 "disconnecting", "flushing", "protocol", "reactor", "read_closed",
+                 "socket")  # fmt: skip
 
     _log = Logger()
     _tlsClientDefault = False
@@ -86,17 +90,18 @@ class Stream(Consumer, SocketOptions):
         self.protocol = protocol
         self.connected = self.disconnected = self.disconnecting = 0
         self.TLS = False
-        self._write: Callable[[bytes], object] = _drop
-        self._raw: Callable[[bytes], object] = _drop
+        self._write: Callable[[bytes], object] = drop
         self._reason: Failure | None = None
-        self._paused = self._read_closed = self._write_closing = False
+        self._paused = self.read_closed = False
         self._held: Held | None = None
+        self.flushing: Flush | None = None
+        """What still sends output although the protocol was told that the connection is lost."""
 
     def begin(self) -> None:
         """Tell the protocol of the connection, and have the loop get its transport ready."""
         self.connected = 1
         self._native = pending = Pending(self)
-        self._set_raw(pending.write)
+        self._use(pending.write)
         self._contexts = contexts()
         self._log_context = LogContext(self)
         self.reactor.streams.add(self)
@@ -106,23 +111,26 @@ class Stream(Consumer, SocketOptions):
             self._failed(Failure())
         pending.attach()
 
-    # What the loop calls. `pause_writing` and `resume_writing` are the consumer's.
+    # What the loop calls.
 
     def connection_made(self, native: asyncio.Transport) -> None:
         """The loop has its transport ready."""
         pending = self._native
         self._native = native
-        if self._raw == pending.write:
-            self._set_raw(native.write)
         if self.disconnected:
             native.abort()
             return
+        self._pace()
+        self._full = False  # the loop tells again
         pending.repeat(native)
         if self._paused and not self.disconnecting:
             self._held = Held.before_reading(self, native)
+        if self._due:
+            self._turn()
 
     def data_received(self, data: bytes) -> None:
         """Something has arrived."""
+        self._turn_size = 0
         # What the protocol logs is this connection's.
         self._contexts.append(self._log_context)
         try:
@@ -133,13 +141,25 @@ class Stream(Consumer, SocketOptions):
         finally:
             self._contexts.pop()
 
+    def pause_writing(self) -> None:
+        """The loop's write buffer has filled."""
+        super().pause_writing()
+        if IPeerWatcher.providedBy(self.protocol):
+            self.protocol.waitsForPeer(True)
+
+    def resume_writing(self) -> None:
+        """The loop's write buffer has drained."""
+        super().resume_writing()
+        if IPeerWatcher.providedBy(self.protocol):
+            self.protocol.waitsForPeer(False)
+
     def eof_received(self) -> bool:
         """The other side will send no more.
 
         Returns:
             False to have the loop close the connection when all is sent.
         """
-        self._read_closed = True
+        self.read_closed = True
         half_closeable: Any = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is not None:
             try:
@@ -147,54 +167,68 @@ class Stream(Consumer, SocketOptions):
             except Exception:
                 self._failed(Failure())
             return True
-        if self.producer is not None:
-            # What is still to be produced has nobody to say when it is complete.
-            self._lose(_DONE)
-            return True
-        self.disconnecting = 1
-        self._set_raw(_drop)
+        if self._native.get_write_buffer_size() and not self.disconnecting:
+            self.flushing = Flush(self.reactor.loop, self.socket, self._native)
+            self._over(_DONE)
+        else:
+            self.connectionLost(_DONE)
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """The loop is done with the connection; its socket is still open during this call."""
-        if self.disconnected:
-            return
-        reason = self._reason
-        if reason is None:
-            reason = _DONE if error is None else Failure(ConnectionLost(str(error)))
-        self._over(reason)
+        flushing, self.flushing = self.flushing, None
+        if flushing is not None:
+            self._shut_down()
+            flushing.end()
+        elif not self.disconnected:
+            reason = self._reason
+            if reason is None:
+                reason = _DONE if error is None else Failure(ConnectionLost(str(error)))
+            self._over(reason)
 
     def _over(self, reason: Failure) -> None:
         self.disconnected = 1
         self.connected = 0
-        self._write = self._raw = _drop
+        self._write = drop
         self.reactor.streams.discard(self)
-        if self._reason is None:
-            self._shut_down()
         try:
             self._stop_producer()
+        except Exception:
+            self._log_failure(Failure())
+        if self._reason is None and self.flushing is None:
+            self._shut_down()
+        try:
             self._disconnected(reason)
         except Exception:
             self._log_failure(Failure())
         finally:
             self.protocol = None
 
-    def _shut_down(self) -> None:
-        """End the connection for all that share its socket: copies of it, forked processes."""
-        with suppress(OSError):  # the other side was faster
+    def _shut_down(self) -> OSError | None:
+        """End the connection for all that share its socket: copies of it, forked processes.
+
+        Returns:
+            the error if there was no connection any more.
+        """
+        try:
             self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            return error
+        return None
 
     def _disconnected(self, reason: Failure) -> None:
         """Tell the protocol."""
         self.protocol.connectionLost(reason)
 
-    # Writing. `_write` takes what the protocol writes, `_raw` what goes to the loop; the two
-    # differ where TLS was started.
+    # Writing.
 
     def write(self, data: bytes) -> None:
         """See `ITransport.write`."""
-        if not isinstance(data, bytes):
+        if data.__class__ is not bytes and not isinstance(data, bytes):
             raise TypeError("Data must be bytes")
+        if not self._due and self._contexts[-1] is not self._log_context:
+            self._count_turn()
+        self._turn_size += len(data)
         self._write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -203,26 +237,18 @@ class Stream(Consumer, SocketOptions):
             joined = b"".join(data)
         except TypeError:
             raise TypeError("Data must be bytes") from None
+        if not self._due and self._contexts[-1] is not self._log_context:
+            self._count_turn()
+        self._turn_size += len(joined)
         self._write(joined)
 
-    def _set_raw(self, raw: Callable[[bytes], object]) -> None:
-        self._raw = raw
-        if not self.TLS:
-            self._write = raw
+    def _use(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
 
-    def _pace(self) -> None:
-        self._set_raw(self._write_paced if self.streamingProducer else self._native.write)
-
-    def _write_paced(self, data: bytes) -> None:
-        """Write for a push producer: one that writes much at once waits for the next turn."""
-        self._native.write(data)
-        if len(data) > self._buffer_size and not self._full and self.producer is not None:
-            self._pause_producer()
-            self.reactor.loop.call_soon(self._resume_paced)
-
-    def _resume_paced(self) -> None:
-        if self.connected and not self._full:
-            self.resume_writing()
+    def _count_turn(self) -> None:
+        """Begin to count what is written in this turn, other than while data is received."""
+        self._turn_size = 0
+        self._soon()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See `IConsumer.registerProducer`."""
@@ -240,6 +266,15 @@ class Stream(Consumer, SocketOptions):
 
     # Closing.
 
+    def _soon(self) -> None:
+        """Have `_turn` called in the next turn, or as soon as the loop has its transport ready."""
+        if not self._due:
+            self._due = True
+            if isinstance(self._native, Pending):
+                self._native.changed()
+            else:
+                self.reactor.loop.call_soon(self._turn)
+
     def loseConnection(self) -> None:
         """See `ITransport.loseConnection`."""
         if not self.TLS:
@@ -248,67 +283,71 @@ class Stream(Consumer, SocketOptions):
             self.protocol.loseConnection()
 
     def _lose_connection(self) -> None:
-        if not self.connected or self.disconnecting:
+        if not self.connected or self.disconnecting or self._reason is not None:
+            return
+        if self._write_closed:
+            self.connectionLost(_DONE)
             return
         self.disconnecting = 1
         self._native.pause_reading()
-        if self.producer is None:
-            self._drained()
+        self._pace()
+        self._soon()
 
-    def _drained(self) -> None:
-        """No producer is left: do what was waiting for the last of the data."""
-        if self.disconnecting:
-            self._set_raw(_drop)
-            self._native.close()
-        elif self._write_closing and not self._native.get_write_buffer_size():
-            self._set_raw(_drop)
-            with suppress(OSError):  # the other side has closed; the loop will tell
-                self._native.write_eof()
-            self.reactor.loop.call_soon(self._write_connection_lost)
+    def _close(self) -> None:
+        error = self._shut_down()
+        # The other side has reset the connection while nothing was read or written.
+        self._reason = _DONE if error is None else Failure(ConnectionLost(str(error)))
+        self.connectionLost(self._reason)
 
     def loseWriteConnection(self) -> None:
         """See `IHalfCloseableDescriptor.loseWriteConnection`."""
-        if not self.connected or self._write_closing or self.disconnecting:
-            return
-        self._write_closing = True
-        self._native.set_write_buffer_limits(high=0)
-        if self.producer is None:
-            self._drained()
+        if self.connected and self._reason is None and not self._write_closing:
+            self._write_closing = True
+            self._pace()
+            self._soon()
 
-    def _write_connection_lost(self) -> None:
-        protocol: Any = self.protocol if self.connected else None
-        if IHalfCloseableProtocol.providedBy(protocol):
+    def _close_writing(self) -> None:
+        self._write_closed = True
+        self._pace()
+        try:
+            # Not by the loop's transport, which may do so later, and not tell that it failed.
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            # The other side has reset the connection: the loop tells after what is still to be
+            # read, if it reads.
+            if self._paused or self.read_closed:
+                self._lose(Failure(ConnectionLost(str(error))))
+            return
+        if IHalfCloseableProtocol.providedBy(self.protocol):
             try:
-                protocol.writeConnectionLost()
+                self.protocol.writeConnectionLost()
             except Exception:
                 self._failed(Failure())
 
     def abortConnection(self) -> None:
         """See `ITCPTransport.abortConnection`: the other side gets a reset."""
-        if not self.connected or self._reason is not None:
+        if self._reason is not None or not (self.connected or self.flushing):
             return
         with suppress(OSError):  # the socket is beyond it
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._lose(Failure(ConnectionAborted()))
 
+    @property
+    def aborted(self) -> bool:
+        """Whether this side has aborted the connection."""
+        return self._reason is not None and self._reason.type is ConnectionAborted
+
     def _lose(self, reason: Failure) -> None:
         """End the connection without sending what is unsent; the first reason stays."""
         if self._reason is None:
             self._reason = reason
-        self.disconnecting = 1
-        self._write = self._raw = _drop
+        self._write = drop
         self._native.abort()
 
     def _failed(self, reason: Failure) -> None:
         """The protocol raised an exception."""
         self._log_failure(reason)
         self.connectionLost(reason)
-
-    def _producer_failed(self, reason: Failure) -> None:
-        self._log_failure(reason)
-        if self.connected:
-            # Not at once: it may be the protocol's own write that went to the producer.
-            self._lose(reason)
 
     def _log_failure(self, reason: Failure) -> None:
         self._log.failure(
@@ -324,49 +363,11 @@ class Stream(Consumer, SocketOptions):
     def readConnectionLost(self, reason: Failure) -> None:
         """See `IHalfCloseableDescriptor.readConnectionLost`."""
         if not self.eof_received():
-            self.connectionLost(reason)
+            self._native.close()
 
     def writeConnectionLost(self, reason: Failure) -> None:
         """See `IHalfCloseableDescriptor.writeConnectionLost`."""
         self.connectionLost(reason)
-
-    # Reading.
-
-    def pauseProducing(self) -> None:
-        """See `IPushProducer.pauseProducing`."""
-        self._paused = True
-        if self.connected:
-            self._native.pause_reading()
-
-    def resumeProducing(self) -> None:
-        """See `IPushProducer.resumeProducing`."""
-        self._paused = False
-        if self.connected and not self.disconnecting and not self._read_closed:
-            if self._held is not None:
-                self._held.release()
-            else:
-                self._native.resume_reading()
-
-    def stopProducing(self) -> None:
-        """See `IProducer.stopProducing`."""
-        self.loseConnection()
-
-    def stopConsuming(self) -> None:
-        """Called by a producer that has lost its source."""
-        self.unregisterProducer()
-        self.loseConnection()
-
-    stopReading = pauseProducing
-    startReading = resumeProducing
-
-    def reading(self) -> bool:
-        """Whether input is watched for."""
-        idle = self._paused or self._read_closed
-        return bool(self.connected and not idle and self._native.is_reading())
-
-    def active(self) -> bool:
-        """Whether input is watched for, or output waits."""
-        return self.reading() or bool(self.connected and self._native.get_write_buffer_size())
 
     # TLS.
 
@@ -383,7 +384,9 @@ class Stream(Consumer, SocketOptions):
         """Put `protocol`, which does TLS, between the loop and this transport's protocol."""
         self.protocol = protocol
         self.TLS = True
-        self._write = protocol.write
+        # What is written to this transport goes to TLS, which writes by the methods of the class.
+        self.write = protocol.write  # type: ignore[method-assign]
+        self.writeSequence = protocol.writeSequence  # type: ignore[method-assign]
 
     # What it is.
 

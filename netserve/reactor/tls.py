@@ -1,13 +1,17 @@
 """TLS over any Twisted transport: Twisted's own layer on OpenSSL, with a shorter way for data.
 
-Handshakes, certificates, closing and errors are `twisted.protocols.tls`. What differs is what a
-message costs:
+Handshakes, certificates, and the order of events are those of `twisted.protocols.tls`. What differs
+is what a message costs:
 
 - OpenSSL is asked for as many records as have come, and for output only if there is some: each
   question with no answer is an exception (`netserve.reactor.records`).
 - What a protocol writes while it gets data is encrypted and sent when it is done; what it writes
   at other times, at the end of the loop's turn. All records of it are one write to the
   transport, so that none waits for the acknowledgement of another.
+
+What differs as well is how a connection ends. Once TLS is over, by a close_notify of the peer or
+by an error, nothing that a producer gives can be sent: the transport closes without waiting for it.
+After an error it does not wait for a peer that reads nothing, either. Twisted keeps both kinds.
 """
 
 from __future__ import annotations
@@ -18,23 +22,29 @@ from typing import Any
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
 from twisted.internet.interfaces import INegotiated
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.protocols.tls import (
     BufferingTLSTransport,
     TLSMemoryBIOFactory,
     TLSMemoryBIOProtocol,
 )
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides
+from zope.interface import directlyProvides, implementer
 
+from netserve.reactor.interfaces import IPeerWatcher
 from netserve.reactor.records import Records
 
 _RECORD = 16384
 """The most that one record carries (RFC 8446, section 5.1)."""
 
-_BUFFER = 65536
-"""Bytes written beyond which the transport gets them at once."""
+_BUFFER = 64_000
+"""Bytes written beyond which the transport gets them at once; as many as with Twisted's TLS."""
 
 
+_log = Logger()
+
+
+@implementer(IPeerWatcher)
 class TLSProtocol(BufferingTLSTransport):
     """See the module. Made by a `TLSFactory`.
 
@@ -51,7 +61,14 @@ class TLSProtocol(BufferingTLSTransport):
         self._records = Records()
         self._pending: list[bytes] = []
         self._pending_size = 0
+        self._closed = False  # our close_notify is sent
         self._corked = False  # somebody up the stack, or the loop, will call _uncork
+        self._detached: Any = None  # the producer, when it has nothing left to produce for
+
+    @property
+    def read_closed(self) -> bool:
+        """Whether the peer will send no more, by its own word or by an error."""
+        return self._lostTLSConnection
 
     # Receiving.
 
@@ -82,9 +99,14 @@ class TLSProtocol(BufferingTLSTransport):
                 # Records without data, which may have wanted an answer.
                 self._flushSendBIO()
                 return
-            except (ZeroReturnError, Error):
-                # OpenSSL gives the same answer again to the one that knows what to do about it.
-                self._flushReceiveBIO()
+            except ZeroReturnError:
+                # What the protocol has just written still goes out.
+                self._flush()
+                self._shutdownTLS()
+                self._tlsShutdownFinished(None)
+                return
+            except Error:
+                self._tlsShutdownFinished(Failure())
                 return
             if not self._aborted:
                 protocol: Any = self.wrappedProtocol
@@ -92,11 +114,13 @@ class TLSProtocol(BufferingTLSTransport):
 
     # Sending.
 
-    def write(self, data: bytes) -> None:
-        """See `ITransport.write`."""
+    def write(self, data: bytes | bytearray) -> None:
+        """See `ITransport.write`. As with Twisted's TLS, `data` may be a bytearray."""
         if not isinstance(data, bytes):
-            raise TypeError("Data must be bytes")
-        if self.disconnecting and self._producer is None:
+            if not isinstance(data, bytearray):
+                raise TypeError("Data must be bytes")
+            data = bytes(data)  # its owner may change it before it is encrypted
+        if not data or (self.disconnecting and self._producer is None):
             return
         self._pending.append(data)
         self._pending_size += len(data)
@@ -125,7 +149,7 @@ class TLSProtocol(BufferingTLSTransport):
                 self._write(data)
 
     def _write(self, data: bytes) -> None:
-        if self._lostTLSConnection:
+        if self._lostTLSConnection or self._closed:
             return
         if self._appSendBuffer:
             self._bufferedWrite(data)
@@ -162,6 +186,26 @@ class TLSProtocol(BufferingTLSTransport):
 
     # Closing: first what was written, then Twisted's way.
 
+    def waitsForPeer(self, waiting: bool) -> None:
+        """See `IPeerWatcher`."""
+        if IPeerWatcher.providedBy(self.wrappedProtocol):
+            watcher: Any = self.wrappedProtocol
+            watcher.waitsForPeer(waiting)
+
+    def _shutdownTLS(self) -> None:
+        self._closed = True
+        super()._shutdownTLS()
+        if not self._lostTLSConnection:
+            self.waitsForPeer(True)
+
+    def abortConnection(self) -> None:
+        """See `ITCPTransport.abortConnection`: a reset, with no close_notify before it."""
+        self._aborted = self.disconnecting = True
+        self._pending.clear()
+        self._pending_size = 0
+        transport: Any = self.transport
+        transport.abortConnection()
+
     def loseConnection(self) -> None:
         """See `ITransport.loseConnection`."""
         if self.connected:
@@ -171,11 +215,34 @@ class TLSProtocol(BufferingTLSTransport):
     def unregisterProducer(self) -> None:
         """See `IConsumer.unregisterProducer`."""
         self._flush()
+        if self._detached is not None:
+            # For the base class it is registered: it ends what makes a push producer of a pull one.
+            self._producer, self._detached = self._detached, None
         TLSMemoryBIOProtocol.unregisterProducer(self)
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        """TLS is over: orderly if `reason` is None."""
+        producer, self._producer = self._producer, None
+        transport: Any = self.transport
+        if producer is not None:
+            self._detached = producer
+            transport.unregisterProducer()
+        super()._tlsShutdownFinished(reason)
+        if reason is not None and getattr(transport, "unsent", int)():
+            # Not even the alert can be sent.
+            transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport's connection is lost."""
-        self._flush()
+        self._pending.clear()
+        self._pending_size = 0
+        producer, self._detached = self._detached, None
+        self._producer = None
+        if producer is not None:
+            try:
+                producer.stopProducing()
+            except Exception:
+                _log.failure("a producer failed to stop")
         TLSMemoryBIOProtocol.connectionLost(self, reason)
 
 
@@ -213,10 +280,10 @@ class _Beneath:
         return getattr(self._stream, name)
 
     def write(self, data: bytes) -> None:
-        self._stream._raw(data)  # noqa: SLF001 - it is a part of the stream
+        type(self._stream).write(self._stream, data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        self._stream._raw(b"".join(data))  # noqa: SLF001 - it is a part of the stream
+        type(self._stream).writeSequence(self._stream, data)
 
     def loseConnection(self) -> None:
         self._stream._lose_connection()  # noqa: SLF001 - it is a part of the stream

@@ -38,33 +38,50 @@ class _Descriptors(Stream):
 
     # Few connections ever send a descriptor: those that do have these in their dictionary.
     _descriptors: tuple[int, ...] = ()
-    _unsent = b""
+    _unsent: bytearray | None = None
     _watch = -1
 
     def sendFileDescriptor(self, descriptor: int) -> None:
         """See `IUNIXTransport.sendFileDescriptor`."""
         if not self.connected or self.disconnecting:
             return
+        if self._unsent is None:
+            self._unsent = bytearray()
         self._descriptors += (descriptor,)
-        self._set_raw(self._send_with)
+        self._pace()
         if len(self._descriptors) > _DESCRIPTORS and self.streamingProducer:
-            self._pause_producer()
+            self._pause()
+
+    def _pace(self) -> None:
+        if self._descriptors and not self._write_closed and self._reason is None:
+            self._use(self._send_with)
+        else:
+            super()._pace()
+
+    def _pause(self) -> None:
+        self.producerPaused = True
+        self.producer.pauseProducing()
 
     def _send_with(self, data: bytes) -> None:
+        if self._unsent is None or not data:
+            return
         self._unsent += data
         if self.streamingProducer and len(self._unsent) > self._buffer_size:
-            self._pause_producer()
+            self._pause()
         if self._watch < 0:
             self._send()
 
     def _send(self) -> None:
         """Send as many descriptors as can be, and after the last of them the bytes left."""
+        unsent = self._unsent
+        if unsent is None:
+            return
         if self._native.get_write_buffer_size():
             self._wait()
             return
-        while self._descriptors and self._unsent:
+        while self._descriptors and unsent:
             try:
-                socket.send_fds(self.socket, [self._unsent[:1]], self._descriptors[:1])
+                socket.send_fds(self.socket, [unsent[:1]], self._descriptors[:1])
             except BlockingIOError:
                 self._wait()
                 return
@@ -73,15 +90,14 @@ class _Descriptors(Stream):
                 self._descriptors = ()
                 break
             self._descriptors = self._descriptors[1:]
-            self._unsent = self._unsent[1:]
+            del unsent[:1]
         self._stop_waiting()
         if not self._descriptors:
-            unsent, self._unsent = self._unsent, b""
+            self._unsent = None
             self._pace()
-            self._native.write(unsent)
-            if self.producerPaused:
-                self._resume_paced()
-        self._drained()
+            self._native.write(bytes(unsent))
+        if self.producerPaused or self.disconnecting or self._write_closing:
+            self._soon()
 
     def _wait(self) -> None:
         if self._watch < 0:
@@ -95,13 +111,17 @@ class _Descriptors(Stream):
             os.close(self._watch)
             self._watch = -1
 
-    def _drained(self) -> None:
-        if self._watch >= 0:
-            return
-        if self.disconnecting and self._descriptors:
+    def _turn(self) -> None:
+        if self._watch < 0:
+            super()._turn()
+        else:
+            self._due = False
+
+    def _close(self) -> None:
+        if self._descriptors:
             self._lose(Failure(FileDescriptorOverrun()))
         else:
-            super()._drained()
+            super()._close()
 
     def _over(self, reason: Failure) -> None:
         self._stop_waiting()

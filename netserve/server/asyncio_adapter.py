@@ -98,7 +98,9 @@ class AsyncioTransport(asyncio.Transport):
         self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
-        return hasattr(self._transport, "loseWriteConnection")
+        # TLS has no half-closed connections, as with asyncio's own transports.
+        half_closes = hasattr(self._transport, "loseWriteConnection")
+        return half_closes and not ISSLTransport.providedBy(self._transport)
 
     def write_eof(self) -> None:
         # Nothing more is written, and a transport would wait for its producer to end.

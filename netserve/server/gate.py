@@ -26,8 +26,12 @@ from zope.interface import implementer
 from netserve.fairness.handshake import PacedHandshake
 from netserve.fairness.turns import Share
 from netserve.plugin import Metrics
+from netserve.reactor.interfaces import IPeerWatcher
+from netserve.reactor.stream import Stream
 from netserve.server.admission import Admission
+from netserve.server.tls_failures import tls_failure
 from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic, kernel_traffic
+from netserve.server.waiting import Waiting
 from netserve.wire.peer import counting_key
 from netserve.wire.reply_guard import LogLimit, times
 
@@ -37,9 +41,12 @@ def _never() -> bool:
     return False
 
 
-@implementer(IHalfCloseableProtocol, IHandshakeListener)
+@implementer(IHandshakeListener, IPeerWatcher)
 class Gate(Protocol):
-    """One connection of a service.
+    """One connection of a service, whose protocol does not know half-closed connections.
+
+    When the peer closes its side, the transport tells that the connection is lost, and still sends
+    what was written. The connection counts until that is over.
 
     Arguments:
         inner: the service's protocol.
@@ -58,7 +65,10 @@ class Gate(Protocol):
         self._gates = gates
         self._handshake_timeout = handshake_timeout
         self._handshake_call: Any = None
+        self._shaken = False
         self._made = False
+        self.raw: Any = None
+        """The transport of the socket, beneath TLS."""
         self._is_full: Callable[[], bool] = _never
         self._traffic: TCPTraffic | CountingTransport | None = None
         self.closing = False
@@ -71,8 +81,8 @@ class Gate(Protocol):
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
         self._gates.opened(self)
-        # Under TLS the transport is the TLS protocol, and the socket's own is behind it.
-        raw = transport.transport if self._handshake_timeout is not None else transport
+        # Under TLS the transport is the TLS protocol, and the socket's own is beneath it.
+        self.raw = raw = transport.transport if self._handshake_timeout is not None else transport
         self._is_full = getattr(raw, "is_full", _never)
         self._traffic = kernel_traffic(raw)
         if self._traffic is None:
@@ -109,29 +119,51 @@ class Gate(Protocol):
         self.transport.received += len(data)
         self.inner.dataReceived(data)
 
-    def readConnectionLost(self) -> None:
-        """The peer has closed its side, as ``nc -N`` does behind its question.
-
-        A protocol that does not know half-closed connections may have written its answer just
-        now: it is sent before the connection is closed, where Twisted would drop it.
-        """
-        if isinstance(self._traffic, TCPTraffic):
-            self._traffic.ended = True
-        if IHalfCloseableProtocol.providedBy(self.inner):
-            self.inner.readConnectionLost()
-        else:
-            self.transport.loseConnection()
-
-    def writeConnectionLost(self) -> None:
-        if IHalfCloseableProtocol.providedBy(self.inner):
-            self.inner.writeConnectionLost()
-
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        if isinstance(self._traffic, TCPTraffic):
+            self._traffic.ended = getattr(self.raw, "read_closed", False)
         self._stop_waiting_for_handshake()
+        self._gates.waiting.discard(self)
+        self._log_tls_failure(reason)
+        if self._is_flushing():
+            self.raw.flushing.then(self._gone)
+        else:
+            self._gone()
+        made, self._made = self._made, False
+        if made:
+            self.inner.connectionLost(reason)
+
+    def _is_flushing(self) -> bool:
+        """Whether the connection is lost, but its transport still sends what was written."""
+        return getattr(self.raw, "flushing", None) is not None
+
+    def _gone(self) -> None:
+        """The socket has sent everything, or will send nothing more."""
         self.traffic()
         self._gates.closed(self)
-        if self._made:
-            self.inner.connectionLost(reason)
+
+    def _log_tls_failure(self, reason: Failure) -> None:
+        is_tls = self._handshake_timeout is not None or getattr(self.raw, "TLS", False)
+        if not is_tls or getattr(self.raw, "aborted", False):
+            return
+        why = tls_failure(reason, shaken=self._shaken)
+        if why is None:
+            return
+        self.traffic()
+        if not self._shaken and not self.seen.received:
+            return  # somebody has looked whether the port is open
+        self._gates.metrics.errors["tls" if self._shaken else "handshake"] += 1
+        what = "TLS" if self._shaken else "the TLS handshake"
+        self._gates.log.info(
+            "closed {peer}: {what} failed: {why}", peer=self.peer, what=what, why=why
+        )
+
+    def waitsForPeer(self, waiting: bool) -> None:
+        """See `IPeerWatcher`."""
+        if waiting and isinstance(self.raw, Stream):
+            self._gates.waiting.add(self)
+        elif not self.transport.disconnecting:
+            self._gates.waiting.discard(self)
 
     def drain(self) -> bool:
         """Have the service's protocol finish, by its method ``drain``.
@@ -142,7 +174,8 @@ class Gate(Protocol):
             False where the protocol has no such method, or a bug in it.
         """
         if not self._made:
-            self.transport.abortConnection()
+            if not self._is_flushing():
+                self.transport.abortConnection()
             return True
         return self._tell("drain")
 
@@ -167,6 +200,7 @@ class Gate(Protocol):
         return True
 
     def handshakeCompleted(self) -> None:
+        self._shaken = True
         self._stop_waiting_for_handshake()
         if IHandshakeListener.providedBy(self.inner):
             self.inner.handshakeCompleted()
@@ -205,6 +239,20 @@ class Gate(Protocol):
         self.seen = now
         self.seen_at = self._gates.clock.seconds()
         return True
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloseableGate(Gate):
+    """One connection of a service whose protocol knows half-closed connections."""
+
+    def readConnectionLost(self) -> None:
+        """The peer has closed its side, as ``nc -N`` does after its question."""
+        if isinstance(self._traffic, TCPTraffic):
+            self._traffic.ended = True
+        self.inner.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        self.inner.writeConnectionLost()
 
 
 class Refused(Protocol):
@@ -252,6 +300,7 @@ class Gates:
         self.clock = clock
         self.log = log
         self.open: set[Gate] = set()
+        self.waiting = Waiting(self)
         self.started = started
         self.turns = turns
         self.handshake_timeout = handshake_timeout
@@ -285,9 +334,11 @@ class Gates:
         if protocol is None:
             self.admission.release(peer)
             return None
+        kind = HalfCloseableGate if IHalfCloseableProtocol.providedBy(protocol) else Gate
+        gate = kind(protocol, self, peer, self.handshake_timeout if tls is not None else None)
         if tls is None:
-            return Gate(protocol, self, peer, None)
-        secured = tls.protocol(tls, Gate(protocol, self, peer, self.handshake_timeout))
+            return gate
+        secured = tls.protocol(tls, gate)
         PacedHandshake(secured, self.turns, counting_key(peer))
         return secured
 
@@ -301,6 +352,13 @@ class Gates:
             self.log.info(
                 "refused {peer}: {reason}{more}", peer=peer, reason=why, more=times(count)
             )
+
+    def does_not_read(self, gate: Gate) -> None:
+        """Abort a connection whose peer takes nothing of the last that is sent to it."""
+        if not gate.closing:  # the idle sweep has told already
+            self.metrics.errors["not_reading"] += 1
+            self.log.info("closed {peer}: it does not read what is left for it", peer=gate.peer)
+        gate.transport.abortConnection()
 
     def opened(self, gate: Gate) -> None:
         """A connection was made; called by its gate."""

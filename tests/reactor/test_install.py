@@ -8,10 +8,10 @@ from types import ModuleType
 import pytest
 import pytest_twisted
 from twisted.internet import task
+from twisted.internet.error import ReactorAlreadyInstalledError
 
 from netserve import reactor as choice
 from netserve.crossing import TimedOut, from_asyncio
-from netserve.errors import StartError
 from netserve.reactor.reactor import clock
 
 
@@ -23,7 +23,7 @@ def test_install_again_gives_the_same_reactor() -> None:
 
 def test_another_reactor_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "twisted.internet.reactor", ModuleType("EPollReactor"))
-    with pytest.raises(StartError, match="leave out --reactor, or give --reactor netserve"):
+    with pytest.raises(ReactorAlreadyInstalledError, match=r"call netserve\.reactor\.install\(\)"):
         choice.install()
 
 
