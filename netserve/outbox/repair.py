@@ -31,7 +31,7 @@ from typing import Final
 
 from netserve.durable import make_folders, sync_folder
 from netserve.errors import StartError
-from netserve.outbox.bodies import BodyFolder, StoredBodies
+from netserve.outbox.bodies import BodyFolder, StoredBodies, free_name
 from netserve.outbox.checking import Report, check_pages, check_rows, count_quarantine
 from netserve.outbox.database import COUNT, NEVER, VERSION, open_unchanged, open_writer
 from netserve.outbox.examine import examine
@@ -131,13 +131,14 @@ class Repair:
     Arguments:
         folder: of the queue.
         wishes: of the operator.
-        stamp: names the folder for what is put aside, such as ``20260102-030405``.
+        stamp: names the folder for what is put aside, such as ``20260102-030405``; a number
+            follows it where that folder exists.
     """
 
     def __init__(self, folder: Path, wishes: Wishes, *, stamp: str) -> None:
         self._folder = folder
         self._database = folder / "queue.db"
-        self._aside = folder / f"aside-{stamp}"
+        self._aside = free_name(folder, f"aside-{stamp}")
         self._wishes = wishes
         self._examined = examine(folder, seconds=None)
         self._kinds = {finding.kind for finding in self._examined.findings}
