@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ _TOLD: Final = 50
 """Damaged messages that are listed; JSON has all of them."""
 OUTBOX: Final = "outbox"
 """The queue's folder in the state folder."""
+_SAFE: Final = "nothing was removed, and `netserve queue repair` can be run again"
 
 
 @click.command()
@@ -106,7 +108,10 @@ def _repair_folder(asked: Asked, wishes: dict[str, bool], *, yes: bool) -> dict[
         try:
             report: Report = plan.run()
         except OSError as error:
-            raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}; {_SAFE}") from None
+        except sqlite3.Error as error:
+            raise click.ClickException(f"{folder / 'queue.db'}: {error}; {_SAFE}") from None
     return {"found": findings, "done": plan.done, **report.as_json()}
 
 

@@ -156,7 +156,7 @@ class BodyFolder(StoredBodies):
         target = os.open(self.quarantine, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in names:
-                new = _free_name(self.quarantine, name)
+                new = free_name(self.quarantine, name).name
                 os.rename(name, new, src_dir_fd=self._folder, dst_dir_fd=target)
             os.fsync(target)
         finally:
@@ -172,12 +172,12 @@ class BodyFolder(StoredBodies):
         return len(names)
 
 
-def _free_name(folder: Path, name: str) -> str:
-    """A name that nothing in a folder has."""
-    free, count = name, 0
-    while (folder / free).exists():
+def free_name(folder: Path, name: str) -> Path:
+    """A path in a folder that nothing has: the name, or the name with a number."""
+    free, count = folder / name, 0
+    while free.exists():
         count += 1
-        free = f"{name}.{count}"
+        free = folder / f"{name}.{count}"
     return free
 
 

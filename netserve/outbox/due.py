@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, Final
 
 from netserve.outbox.bodies import BodyFolder
+from netserve.outbox.hints import EACH_LANE
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.outbox.quota import KEPT, Slice
@@ -38,22 +39,17 @@ Position = tuple[float, int, int]
 START: Final[Position] = (-inf, 0, 0)
 
 _FORGET_USED: Final = "DELETE FROM quota WHERE start + seconds * ? <= ? OR start > ?"
-_USED: Final = "SELECT account, seconds, start, used FROM quota"
-_EACH_LANE: Final = """
-WITH RECURSIVE lanes(lane) AS (
-    SELECT min(lane) FROM recipient INDEXED BY recipient_due WHERE state = 0
-    UNION ALL
-    SELECT (SELECT min(lane) FROM recipient INDEXED BY recipient_due
-            WHERE state = 0 AND lane > lanes.lane)
-    FROM lanes WHERE lane IS NOT NULL
-)
+_USED: Final = """
+SELECT account, seconds, start, used FROM quota
+WHERE typeof(account) = 'text' AND typeof(seconds) = 'real' AND typeof(start) = 'real'
+    AND typeof(used) = 'integer'
 """
-_LANES: Final = f"""{_EACH_LANE}
+_LANES: Final = f"""{EACH_LANE}
 SELECT lane, (SELECT min(next_at) FROM recipient INDEXED BY recipient_due
               WHERE state = 0 AND lane = lanes.lane)
 FROM lanes WHERE lane IS NOT NULL
 """  # noqa: S608 - of constants
-_SOONER: Final = f"""{_EACH_LANE}
+_SOONER: Final = f"""{EACH_LANE}
 UPDATE recipient INDEXED BY recipient_due SET next_at = ?
 WHERE state = 0 AND lane IN (SELECT lane FROM lanes WHERE lane IS NOT NULL) AND next_at > ?
 """  # noqa: S608 - of constants

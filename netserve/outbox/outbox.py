@@ -23,6 +23,7 @@ from netserve.outbox.courier import Courier
 from netserve.outbox.depth import Depth
 from netserve.outbox.due import bring_forward, lanes, used
 from netserve.outbox.errors import OutboxError, StorageFailed
+from netserve.outbox.hints import mend_hints
 from netserve.outbox.ids import IdSource
 from netserve.outbox.incoming import Finished, Incoming
 from netserve.outbox.ledger import Ledger
@@ -139,6 +140,7 @@ class Outbox:
         longest = max((one.schedule.longest for one in self._services.values()), default=0.0)
 
         def look(connection: sqlite3.Connection, _: list[int]) -> Any:
+            mend_hints(connection, self._services)
             bring_forward(connection, now, longest)
             return list(lanes(connection)), used(connection, now)
 

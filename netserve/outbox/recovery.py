@@ -24,7 +24,6 @@ DAMAGED: Final = "its row in the database is damaged"
 _STATELESS: Final = " UNION ".join(
     f"SELECT message FROM recipient INDEXED BY recipient_due WHERE {condition}"  # noqa: S608 - of constants
     for condition in (
-        "state IS NULL",
         "state < 0",
         "state > 0 AND state < 1",
         "state > 1 AND state < 2",
@@ -33,6 +32,9 @@ _STATELESS: Final = " UNION ".join(
     )
 )
 """The gaps between the states, each a range of the index: no queued row is looked at."""
+_FIRST_STATE: Final = "SELECT state FROM recipient INDEXED BY recipient_due ORDER BY state LIMIT 1"
+_NO_STATE: Final = "SELECT message FROM recipient WHERE typeof(state) = 'null'"
+"""SQLite takes IS NULL for false here, since the column is declared NOT NULL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,10 @@ def hold(connection: sqlite3.Connection, numbers: array[int] | list[int], why: s
 
 def _hold_stateless(connection: sqlite3.Connection) -> list[int]:
     """Hold recipients whose state is damaged: no lane would find them. Gives their messages."""
-    numbers = [number for (number,) in connection.execute(_STATELESS)]
+    found = {number for (number,) in connection.execute(_STATELESS)}
+    if connection.execute(_FIRST_STATE).fetchone() == (None,):
+        found.update(number for (number,) in connection.execute(_NO_STATE))
+    numbers = sorted(found)
     if numbers:
         hold(connection, numbers, DAMAGED)
     return numbers

@@ -31,10 +31,11 @@ from typing import Final
 
 from netserve.durable import make_folders, sync_folder
 from netserve.errors import StartError
-from netserve.outbox.bodies import BodyFolder, StoredBodies
+from netserve.outbox.bodies import BodyFolder, StoredBodies, free_name
 from netserve.outbox.checking import Report, check_pages, check_rows, count_quarantine
 from netserve.outbox.database import COUNT, NEVER, VERSION, open_unchanged, open_writer
 from netserve.outbox.examine import examine
+from netserve.outbox.hints import unroute
 from netserve.outbox.lock import LOCK, SpoolLock
 from netserve.outbox.marker import MARKER, NOWHERE, Marker, Place
 from netserve.outbox.recovery import hold, recover
@@ -48,12 +49,6 @@ from netserve.outbox.salvage import (
 
 HELD: Final = "held by a repair of the queue; it may have been sent before"
 _FILES: Final = ("queue.db-wal", "queue.db-shm", "queue.db-journal")
-_UNROUTE: Final = """
-UPDATE recipient SET lane = message.service || ' (unrouted)' FROM message
-WHERE message.id = recipient.message AND state < 2
-    AND substr(lane, 1, instr(lane, ' ') - 1) <> message.service
-"""
-"""A lane is a hint, but its service has to be right, or nobody looks for the recipient."""
 _MADE_HERE: Final = ("begin.db", "with-log.db")
 _NOTHING_HELPS: Final = frozenset({"access", "newer"})
 _REPLACED: Final = frozenset({"lost", "foreign", "damaged"})
@@ -136,13 +131,14 @@ class Repair:
     Arguments:
         folder: of the queue.
         wishes: of the operator.
-        stamp: names the folder for what is put aside, such as ``20260102-030405``.
+        stamp: names the folder for what is put aside, such as ``20260102-030405``; a number
+            follows it where that folder exists.
     """
 
     def __init__(self, folder: Path, wishes: Wishes, *, stamp: str) -> None:
         self._folder = folder
         self._database = folder / "queue.db"
-        self._aside = folder / f"aside-{stamp}"
+        self._aside = free_name(folder, f"aside-{stamp}")
         self._wishes = wishes
         self._examined = examine(folder, seconds=None)
         self._kinds = {finding.kind for finding in self._examined.findings}
@@ -295,7 +291,7 @@ class Repair:
         damages = list(check_rows(lambda read: read(connection), bodies, counts=Counter()))
         for damage in damages:
             hold(connection, [damage.number], damage.what)
-        connection.execute(_UNROUTE)
+        unroute(connection)
         if damages:
             self._tell(f"held {len(damages)} messages that are damaged or lack their body")
         if self._wishes.hold:

@@ -3,6 +3,8 @@
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -18,7 +20,7 @@ from netserve.outbox import Outbox
 from netserve.outbox.ids import decode_id
 from netserve.testing.programs import missing
 from netserve.testing.queue import DEFERRED, Courier, opened_queue, put
-from tests.cli.test_queue import run
+from tests.cli.test_queue import MAIN, run
 
 BODY = b"Subject: a test\r\n\r\nHello\r\n"
 LARGE = BODY + bytes(100_000)
@@ -200,3 +202,35 @@ def test_the_help_tells_what_is_done(command: str, tmp_path: Path) -> None:
     done = run(tmp_path, command, "--help")
     assert done.returncode == 0
     assert "nothing is" in done.stdout
+
+
+@pytest.mark.parametrize("room", [0, 4096, 40_960])
+@pytest.mark.parametrize("what", ["sound", "no marker", "a cut database"])
+@ensureDeferred
+async def test_a_repair_that_finds_no_room_says_so_and_removes_nothing(
+    tmp_path: Path, what: str, room: int
+) -> None:
+    """No traceback; with room a second repair does all of it."""
+    await filled(tmp_path)
+    queue = tmp_path / "outbox"
+    if what == "no marker":
+        (queue / "marker").unlink()
+    elif what == "a cut database":
+        os.truncate(queue / "queue.db", (queue / "queue.db").stat().st_size // 2 & -4096)
+    bodies = {path.read_bytes() for path in (queue / "bodies").iterdir()}
+    command = f'ulimit -f {room // 1024}; exec "$@"'  # the system refuses to write more
+    done = await deferToThread(
+        subprocess.run,
+        [
+            *("bash", "-c", command, "-", sys.executable, "-c", MAIN),
+            *("queue", "repair", "--yes", "--state", str(tmp_path)),
+        ],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    if done.returncode:
+        assert done.stderr.startswith("Error: ")
+    left = {p.read_bytes() for p in queue.rglob("*") if p.parent.name in {"bodies", "quarantine"}}
+    assert left == bodies
+    done = await asked(tmp_path, "repair", "--yes")
+    assert done.returncode == 0, done.stderr

@@ -229,6 +229,7 @@ DAMAGE = {
     "an unknown state": ("UPDATE recipient SET state = 77 WHERE message = :id", "held"),
     "a negative state": ("UPDATE recipient SET state = -1 WHERE message = :id", "held"),
     "half a state": ("UPDATE recipient SET state = 0.5 WHERE message = :id", "held"),
+    "no state": ("UPDATE recipient SET state = NULL WHERE message = :id", "held"),
     "a text for the state": ("UPDATE recipient SET state = 'queued' WHERE message = :id", "held"),
     "bytes for the state": ("UPDATE recipient SET state = x'00' WHERE message = :id", "held"),
     "bytes for the address": ("UPDATE recipient SET address = x'ff' WHERE message = :id", "held"),
@@ -250,8 +251,8 @@ async def test_a_damaged_row_is_held_and_stops_no_other(tmp_path: Path, what: st
     async with opened_queue(tmp_path, Courier(DEFERRED), reactor=reactor) as outbox:
         damaged = await put(outbox, "one@x.org")
         await put(outbox, "other@x.org")
+    damage(tmp_path, statement, id=decode_id(damaged))
     connection = sqlite3.connect(tmp_path / "queue.db")
-    connection.execute(statement, {"id": decode_id(damaged)})
     connection.execute("UPDATE recipient SET next_at = 0")
     connection.commit()
     connection.close()
@@ -268,8 +269,57 @@ async def test_a_damaged_row_is_held_and_stops_no_other(tmp_path: Path, what: st
         await until(settled, reactor=reactor)
         assert outbox.broken is None
     alarms = [formatEvent(event) for event in events if event["log_level"].name == "critical"]
-    assert len(alarms) == (state == "held")
+    assert len(alarms) == (state == "held"), alarms
     assert all(str(alarm).startswith(f"{damaged} is held: ") for alarm in alarms)
+
+
+HINTS = {
+    "bytes for the lane": "UPDATE recipient SET lane = x'ff' WHERE message = :id",
+    "an empty lane": "UPDATE recipient SET lane = '' WHERE message = :id",
+    "a lane of another service": "UPDATE recipient SET lane = 'nail x' WHERE message = :id",
+    "a lane that is no UTF-8": (
+        "UPDATE recipient SET lane = CAST(x'6d61696c20ff' AS TEXT) WHERE message = :id"
+    ),
+    "no lane": "UPDATE recipient SET lane = NULL WHERE message = :id",
+    "bytes for the time": "UPDATE recipient SET next_at = x'ff' WHERE message = :id",
+    "a text for the time": "UPDATE recipient SET next_at = 'then' WHERE message = :id",
+    "a time without end": "UPDATE recipient SET next_at = 9e999 WHERE message = :id",
+    "no time": "UPDATE recipient SET next_at = NULL WHERE message = :id",
+    "bytes for the account of a quota": "INSERT INTO quota VALUES (x'ff', 60, 1e12, 1)",
+    "a text for what a quota has used": "INSERT INTO quota VALUES ('a', 60, 1, 'one')",
+    "no time of a quota": "INSERT INTO quota VALUES ('a', 60, x'ff', 1)",
+}
+
+
+def damage(folder: Path, statement: str, *, id: int) -> None:  # noqa: A002 - as in the statement
+    """Change rows as a disk does, which knows nothing of NOT NULL."""
+    with closing(sqlite3.connect(folder / "queue.db", isolation_level=None)) as database:
+        rows = database.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table'")
+        tables = rows.fetchall()
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '')")
+        (version,) = database.execute("PRAGMA schema_version").fetchone()
+        database.execute(f"PRAGMA schema_version = {version + 1}")
+        database.execute(statement, {"id": id})
+        database.executemany(
+            "UPDATE sqlite_schema SET sql = ?2 WHERE name = ?1 AND type = 'table'", tables
+        )
+        database.execute(f"PRAGMA schema_version = {version + 2}")
+
+
+@pytest.mark.parametrize("what", HINTS)
+@ensureDeferred
+async def test_a_damaged_lane_or_time_stops_no_mail(tmp_path: Path, what: str) -> None:
+    """It says where a recipient is found only, so all goes out after the next start."""
+    async with opened_queue(tmp_path, Courier(DEFERRED), reactor=reactor) as outbox:
+        damaged = await put(outbox, "one@x.org")
+        await put(outbox, "other@x.org")
+    damage(tmp_path, HINTS[what], id=decode_id(damaged))
+    courier, clock = Courier(), SteeredReactor(reactor)
+    async with opened_queue(tmp_path, courier, reactor=clock, wall=WALL + 600) as outbox:
+        wanted = {"one@x.org", "other@x.org"}
+        await until(lambda: set(courier.addresses) == wanted, reactor=reactor)
+        assert outbox.broken is None
 
 
 FILE_DAMAGE = {

@@ -285,3 +285,12 @@ async def test_a_salvage_copies_all_of_a_sound_database(long: Path, tmp_path: Pa
     await fill(long)
     copied = salvage(long / "queue.db", tmp_path / "new.db")
     assert copied == Counter(message=200, body=200, recipient=360, attempt=360)
+
+
+def test_two_repairs_within_a_second_put_two_databases_aside(folder: Path) -> None:
+    """What the first one has put aside is not written over."""
+    for name in (f"aside-{STAMP}", f"aside-{STAMP}.1", f"aside-{STAMP}.2"):
+        database = (folder / "queue.db").read_bytes()[:3000] + name.encode()
+        (folder / "queue.db").write_bytes(database)
+        repaired(folder)
+        assert (folder / name / "queue.db").read_bytes() == database
