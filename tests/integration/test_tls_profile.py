@@ -6,10 +6,14 @@ newest one. `openssl s_client` asks about single curves, where there is no sslyz
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import re
+import socket
+import socketserver
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +30,11 @@ from netserve.testing.process import free_port, running
 from netserve.testing.programs import require_program
 
 LISTENERS = ("tls address", "tls option", "ssl address", "submission on 465", "mail over HTTP",
-             "HTTP front", "factory")  # fmt: skip
+             "HTTP front", "factory", "request-response")  # fmt: skip
 """What speaks TLS from the first byte."""
+FORWARDED = ("haproxy address", "behind a balancer", "TCP over IPv6", "UNIX socket")
+"""The same, but sslyze reaches these through a forwarder, which knows the way and the header."""
+HEADER = b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n"
 STARTTLS = ("relay", "submission")
 KEYS: dict[str, Callable[[], Any]] = {
     "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -42,11 +49,25 @@ services:
     listen:
       - tls:{tls address}:interface=127.0.0.1
       - ssl:{ssl address}:interface=127.0.0.1:privateKey={key}.key:certKey={key}.pem
+      - haproxy:ssl:{haproxy address}:interface=127.0.0.1:privateKey={key}.key:certKey={key}.pem
+      - tls6:{TCP over IPv6}:interface=\\:\\:1
     tls: &tls {{certificate: {key}.pem, key: {key}.key}}
     limits: &limits {{connections: 5000, connections_per_address: 5000}}
   option:
     protocol: echo
-    listen: tcp:{tls option}:interface=127.0.0.1
+    listen: [tcp:{tls option}:interface=127.0.0.1, "unix:option.sock"]
+    tls: *tls
+    limits: *limits
+  balanced:
+    protocol: echo
+    listen: tcp:{behind a balancer}:interface=127.0.0.1
+    proxy_protocol_from: 127.0.0.1
+    tls: *tls
+    limits: *limits
+  lines:
+    protocol: request-response
+    listen: tcp:{request-response}:interface=127.0.0.1
+    reply: ok
     tls: *tls
     limits: *limits
   factory:
@@ -98,6 +119,63 @@ class Served:
     authority: Path
 
 
+class Forwarder(socketserver.ThreadingTCPServer):
+    """Takes connections on a free port, and passes what they say to a listener.
+
+    Arguments:
+        family: of the listener's address.
+        address: of the listener.
+        header: what each connection begins with.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, family: socket.AddressFamily, address: Any, header: bytes = b"") -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.listener = family, address
+        self.header = header
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        family, address = self.listener
+        with socket.socket(family) as listener, contextlib.suppress(OSError):
+            listener.connect(address)
+            listener.sendall(self.header)
+            back = threading.Thread(target=copy, args=(listener, request), daemon=True)
+            back.start()
+            copy(request, listener)
+            back.join()
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes, and the end."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def forwarding(folder: Path, ports: dict[str, int]) -> Iterator[dict[str, int]]:
+    """The ports of forwarders, by the name of what they lead to."""
+    here = "127.0.0.1"
+    ways: dict[str, tuple[socket.AddressFamily, Any, bytes]] = {
+        "haproxy address": (socket.AF_INET, (here, ports["haproxy address"]), HEADER),
+        "behind a balancer": (socket.AF_INET, (here, ports["behind a balancer"]), HEADER),
+        "TCP over IPv6": (socket.AF_INET6, ("::1", ports["TCP over IPv6"]), b""),
+        "UNIX socket": (socket.AF_UNIX, str(folder / "option.sock"), b""),
+    }
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for name, way in ways.items():
+            forwarder = stack.enter_context(Forwarder(*way))
+            threading.Thread(target=forwarder.serve_forever, daemon=True).start()
+            stack.callback(forwarder.shutdown)
+            found[name] = forwarder.server_address[1]
+        yield found
+
+
 SIGNS_CERTIFICATES = x509.KeyUsage(
     key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False,
     key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
@@ -146,7 +224,7 @@ def served(
     folder = tmp_path_factory.mktemp("tls-profile")
     key = request.param
     issue(folder, key)
-    ports = {name: free_port() for name in (*LISTENERS, *STARTTLS)}
+    ports = {name: free_port() for name in (*LISTENERS, *FORWARDED, *STARTTLS)}
     (folder / "myfactory.py").write_text(
         "from twisted.internet.protocol import Factory\n"
         "from twisted.protocols.wire import Echo\n"
@@ -154,8 +232,8 @@ def served(
     )
     config = folder / "config.yaml"
     config.write_text(FILE.format(key=key, **ports))
-    with running(config) as process:
-        yield Served(ports, folder / "authority.pem")
+    with running(config) as process, forwarding(folder, ports) as forwarded:
+        yield Served(ports | forwarded, folder / "authority.pem")
         assert "Traceback" not in process.log()
 
 
@@ -185,13 +263,19 @@ def test_what_begins_with_tls_passes_the_intermediate_profile(served: Served) ->
 
 
 @pytest.mark.slow
+def test_what_stands_elsewhere_passes_the_intermediate_profile(served: Served) -> None:
+    """S19: behind a PROXY header, over IPv6, on a UNIX socket."""
+    scan(served, FORWARDED)
+
+
+@pytest.mark.slow
 def test_starttls_passes_the_intermediate_profile(served: Served) -> None:
     """S19."""
     scan(served, STARTTLS, "--starttls=smtp")
 
 
 @pytest.mark.parametrize("served", ["rsa"], indirect=True)
-@pytest.mark.parametrize("name", [*LISTENERS, *STARTTLS])
+@pytest.mark.parametrize("name", [*LISTENERS, *FORWARDED, *STARTTLS])
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_the_curves_of_the_profile_and_no_others(served: Served, name: str, version: str) -> None:
     """S19: for every kind of listener."""
