@@ -21,6 +21,7 @@ services:
     protocol: smtp-relay
     listen: tcp:{mail}:interface=127.0.0.1
     hostname: relay.example.org
+    refuse_early_talk: false
     limits: {{connections: 6000, connections_per_address: 6000}}
     routes: [{{deliver: {{discard: true}}}}]
   hello:

@@ -95,7 +95,11 @@ SERVICES: dict[str, tuple[Any, dict[str, Any], bytes, bool]] = {
     ),
     "mail": (
         smtp_relay,
-        {"hostname": "mx.test", "routes": ({"deliver": {"maildir": "mail"}},)},
+        {
+            "hostname": "mx.test",
+            "routes": ({"deliver": {"maildir": "mail"}},),
+            "refuse_early_talk": False,
+        },
         b"EHLO me.test\r\n",
         True,
     ),
@@ -475,7 +479,9 @@ async def test_a_handshake_that_fails_after_starttls_is_told(
         client = clients.Client(port, b"EHLO me.test\r\nSTARTTLS\r\n", False)
         said = b""
         while not (said.count(b"220 ") == 2 and said.endswith(b"\n")):
-            said += client.receive()
+            more = client.receive()
+            assert more
+            said += more
         client.send(b"MAIL FROM:<a@b.test>\r\n")
         return client
 

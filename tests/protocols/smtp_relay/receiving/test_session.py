@@ -619,12 +619,18 @@ def session(
     peer: Any = HERE,
     logged: list[str] | None = None,
     turns: Share | None = None,
+    refuse_early_talk: bool = True,
 ) -> tuple[SmtpSession, Transport]:
     """A session without sockets; what it logs is appended to the list."""
     lines: list[str] = [] if logged is None else logged
     log = Logger(observer=lambda event: lines.append(formatEvent(event)))
     settings = plugin.settings.model_validate(
-        {"protocol": "smtp-relay", "listen": "tcp:0", "routes": ({"deliver": {"discard": True}},)}
+        {
+            "protocol": "smtp-relay",
+            "listen": "tcp:0",
+            "routes": ({"deliver": {"discard": True}},),
+            "refuse_early_talk": refuse_early_talk,
+        }
     )
     context: Any = SimpleNamespace(
         service="mail", reactor=clock, log=log, metrics=Metrics(), random=random.Random(0),
@@ -838,10 +844,11 @@ def test_turns_do_not_matter(data: st.DataObject, chance: random.Random) -> None
             )
         )
     )  # fmt: skip
-    whole, wanted = session(Queue(), Clock())
+    # A client that talks early is refused by what has come until then.
+    whole, wanted = session(Queue(), Clock(), refuse_early_talk=False)
     whole.dataReceived(sent)
     manual = ManualTurns()
-    sliced, transport = session(Queue(), Clock(), turns=manual.share())
+    sliced, transport = session(Queue(), Clock(), turns=manual.share(), refuse_early_talk=False)
     for piece in data.draw(chunkings(sent)):
         if not transport.reading:
             manual.all()
