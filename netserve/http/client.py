@@ -34,7 +34,7 @@ from netserve.http import redirects as following
 from netserve.http.decompress import ACCEPTED, DecompressError, Decompressor, ExpandsTooMuch
 from netserve.http.errors import BadAnswer, HttpError, TooLarge, TooManyRedirects, as_http_error
 from netserve.http.guard import PUBLIC_ONLY, AddressGuard
-from netserve.http.octets import is_utf8
+from netserve.http.octets import is_utf8, one_spelling
 from netserve.http.resolver import GuardedConnector
 
 Body: TypeAlias = bytes | AsyncIterable[bytes] | None
@@ -220,9 +220,10 @@ class HttpClient:
     async def _request(
         self, method: str, url: URL, headers: Mapping[str, str] | None, body: Body
     ) -> aiohttp.ClientResponse:
-        for value in (headers or {}).values():
-            if not is_utf8(value):
+        if headers:
+            if not all(map(is_utf8, headers.values())):
                 raise HttpError(f"{place(url)}: a header has bytes that are not UTF-8")
+            headers = one_spelling(headers)
         session = self._session or self._open()
         follows = self.options.redirects > 0
         began = asyncio.get_running_loop().time() if follows else 0.0

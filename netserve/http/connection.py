@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from twisted.python.failure import Failure
 
@@ -43,7 +43,7 @@ class HttpConnection(web.RequestHandler):
 
     __slots__ = (
         "_at", "_ended", "_head_deadline", "_head_left", "_lingering", "_own_pause", "_refuses",
-        "_shared", "_turn", "_unread",
+        "_rest", "_shared", "_turn", "_unread",
     )  # fmt: skip
 
     _turn: Turn
@@ -56,6 +56,8 @@ class HttpConnection(web.RequestHandler):
         self._at = 0
         self._own_pause = False
         self._refuses = False
+        # The body of a request that was answered before the whole body came; aiohttp drops it.
+        self._rest: StreamReader | None = None
         self._lingering: PacedReading | None = None
         self._head_left = shared.head_size
         self._head_deadline: float | None = None
@@ -134,6 +136,9 @@ class HttpConnection(web.RequestHandler):
 
     def _take(self, data: bytes) -> None:
         super().data_received(data)
+        if self._messages and self._drops_a_body():
+            self._refuse_rest()
+            return
         if self._waiter is None or self._waiter.done():
             self._head_deadline = None
             return
@@ -201,17 +206,32 @@ class HttpConnection(web.RequestHandler):
         """Whether the body of the last request is incomplete, as far as it has been looked at."""
         if self._unread:
             return False
+        if self._drops_a_body():
+            return True
         if self._messages:
             return not self._messages[-1][1].is_eof()
         return self._current_request is not None and not self._current_request.content.is_eof()
+
+    def _drops_a_body(self) -> bool:
+        """Whether an answer was sent, and the rest of the request's body is still to come."""
+        return self._rest is not None and not self._rest.is_eof()
+
+    def _refuse_rest(self) -> None:
+        """The rest of a body that is dropped is not HTTP: nothing after it can be understood."""
+        self._log_refusal("the rest of its body is malformed")
+        self._messages.clear()
+        self._linger()
 
     async def drained(self) -> None:
         """Wait until the client has taken so much that there is room for more."""
         await self._drain_helper()
 
-    async def finish_response(self, *args: Any) -> tuple[web.StreamResponse, bool]:
+    async def finish_response(
+        self, request: web.BaseRequest, *args: Any
+    ) -> tuple[web.StreamResponse, bool]:
         """Send an answer to its end."""
-        finished = await super().finish_response(*args)
+        finished = await super().finish_response(request, *args)
+        self._rest = None if request.content.is_eof() else request.content
         if self._refuses:
             self._linger()
         elif self._ended and not self._messages and not self._unread:
@@ -274,6 +294,11 @@ class HttpConnection(web.RequestHandler):
     def log_exception(self, *args: Any, **options: Any) -> None:
         """One record; aiohttp's own way would be a traceback on standard error."""
         error = options.get("exc_info")
+        if isinstance(error, web.RequestPayloadError):
+            self._log_refusal("the rest of its body is malformed")
+            return
+        if isinstance(error, RuntimeError) and self.transport is None:
+            return  # aiohttp was still reading the rest of a body when the connection closed
         self._log_bug(error if isinstance(error, BaseException) else None)
 
 

@@ -1,15 +1,17 @@
-"""Header fields with bytes that are not UTF-8 (S27).
+"""Header fields that leave as they came (S27), where aiohttp would change them.
 
-aiohttp reads them with surrogate escapes, and leaves those out of what it writes.
+aiohttp reads bytes that are not UTF-8 with surrogate escapes, and leaves those out of what it
+writes. Of fields with one name in two spellings, its client sends the last one only. Its server
+adds a `Content-Type` to a response that has none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
@@ -21,6 +23,18 @@ _LINE_END: Final = re.compile("[\r\n\0]")
 def is_utf8(text: str) -> bool:
     """Whether a text that was read with surrogate escapes was UTF-8."""
     return text.isascii() or _ESCAPED.search(text) is None
+
+
+def one_spelling(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """The same fields; those of one name are all spelled as the first of them is.
+
+    Arguments:
+        headers: names, in any spelling, and values.
+    """
+    names: dict[str, str] = {}
+    return CIMultiDict(
+        (names.setdefault(name.lower(), name), value) for name, value in headers.items()
+    )
 
 
 def fields(lines: Iterable[str]) -> bytes:
@@ -37,6 +51,12 @@ def fields(lines: Iterable[str]) -> bytes:
 
 class OctetResponse(web.StreamResponse):
     """An answer that is passed on: its header fields leave with the bytes that they came with."""
+
+    async def _prepare_headers(self) -> None:
+        had_type = hdrs.CONTENT_TYPE in self.headers
+        await super()._prepare_headers()
+        if not had_type:
+            self.headers.popall(hdrs.CONTENT_TYPE, None)
 
     async def _write_headers(self) -> None:
         texts = [self.reason, *self.headers.values()]

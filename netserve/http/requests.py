@@ -11,6 +11,7 @@ from aiohttp import web
 
 from netserve.errors import PeerError
 from netserve.http.octets import is_utf8
+from netserve.wire.peer import parse_address
 
 
 class BadRequest(PeerError):
@@ -26,8 +27,9 @@ class BadRequest(PeerError):
         self.status = status
 
 
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-"""RFC 3986, 3.2.2, without what no host's name has, and RFC 9110, 4.2.1: it is not empty."""
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
+"""RFC 3986, 3.2.2 and 3.2.3, without the characters that no host name contains, and RFC 9110,
+4.2.1: it is not empty. The groups are an IPv6 address and the port."""
 
 
 def check(request: web.BaseRequest) -> None:
@@ -41,7 +43,7 @@ def check(request: web.BaseRequest) -> None:
     hosts = headers.getall("Host", [])
     if len(hosts) > 1 or (not hosts and request.version >= (1, 1)):
         raise BadRequest("a request has one Host")
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if hosts and not _is_host(hosts[0]):
         raise BadRequest("Host is not the name of a host")
     if len(headers.getall("Content-Length", [])) > 1:
         raise BadRequest("a request has one Content-Length")
@@ -54,6 +56,16 @@ def check(request: web.BaseRequest) -> None:
     if not all(map(is_utf8, headers.values())):
         # aiohttp would leave these bytes out when it passes them on.
         raise BadRequest("a header has bytes that are not UTF-8")
+
+
+def _is_host(value: str) -> bool:
+    found = _HOST.fullmatch(value)
+    if found is None:
+        return False
+    address, port = found.groups()
+    return int(port or 0) <= 65535 and (
+        address is None or (":" in address and parse_address(address) is not None)
+    )
 
 
 PACED: Final = 64 * 1024

@@ -71,6 +71,8 @@ async def json_object(request: web.BaseRequest) -> dict[str, Any]:
     Raises:
         BadRequest: it is not one.
     """
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise BadRequest("the body is compressed; send it as it is", 415)
     text = b"".join([piece async for piece in Upload(request, LARGEST_BODY)])
     try:
         value = json.loads(text or b"{}")

@@ -8,6 +8,7 @@ the next client is served.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -157,6 +158,12 @@ ODD: dict[str, tuple[bytes, set[int]]] = {
     "host with a wrong port": (b"GET / HTTP/1.1\r\nHost: a:b\r\n", {400}),
     "host with half a bracket": (b"GET / HTTP/1.1\r\nHost: [::1\r\n", {400}),
     "host in Latin-1": (b"GET / HTTP/1.1\r\nHost: b\xfccher\r\n", {400}),
+    "host with a large port": (b"GET / HTTP/1.1\r\nHost: a:65536\r\n", {400}),
+    "host with a long port": (b"GET / HTTP/1.1\r\nHost: a:000080\r\n", {400}),
+    "host with a coded slash": (b"GET / HTTP/1.1\r\nHost: a%2fb\r\n", {400}),
+    "host with a coded NUL": (b"GET / HTTP/1.1\r\nHost: a%00\r\n", {400}),
+    "host with no address in brackets": (b"GET / HTTP/1.1\r\nHost: [1:2]\r\n", {400}),
+    "host with IPv4 in brackets": (b"GET / HTTP/1.1\r\nHost: [127.0.0.1]\r\n", {400}),
     "no host": (b"GET / HTTP/1.1\r\n", {400}),
     "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n", {400}),
     "header in Latin-1": (b"GET / HTTP/1.1\r\n" + HOST + b"X-Role: us\xffer\r\n", {400}),
@@ -258,6 +265,106 @@ async def test_http_1_0_needs_no_host(surface: Callable[..., Any], tmp_path: Pat
         request, wanted = running.good
         request = request.replace(b"HTTP/1.1", b"HTTP/1.0")
         assert statuses(await running.ask(request + b"\r\n")) == [wanted]
+
+
+BAD_BODIES: dict[str, bytes] = {
+    "gzip that is none": b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
+    "deflate that is none": b"Content-Encoding: deflate\r\nContent-Length: 5\r\n\r\nabcde",
+    "a coding that is not installed": b"Content-Encoding: br\r\nContent-Length: 5\r\n\r\nabcde",
+    "an unknown coding": b"Content-Encoding: x\r\nContent-Length: 5\r\n\r\nabcde",
+    "a chunk that is none": CHUNKED + b"\r\n3\r\nabc\r\nzz\r\n",
+    "a chunk with a sign": CHUNKED + b"\r\n3\r\nabc\r\n-1\r\n",
+    "a chunk with a longer end": CHUNKED + b"\r\n3\r\nabcd\r\n0\r\n\r\n",
+    "a trailer that is none": CHUNKED + b"\r\n0\r\nnonsense\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=lambda surface: surface.__name__)
+@pytest.mark.parametrize("late", [False, True])
+@in_asyncio
+async def test_bodies_that_are_malformed(
+    surface: Callable[..., Any], late: bool, tmp_path: Path
+) -> None:
+    """S13: also those that come after the answer was sent: no traceback, and the next is served."""
+    async with watched(surface, tmp_path) as running:
+        for name, body in BAD_BODIES.items():
+            running.events.clear()
+            reader, writer = await running.connect()
+            head, _, rest = (b"POST /messages HTTP/1.1\r\n" + HOST + body).partition(b"\r\n\r\n")
+            writer.write(head + b"\r\n\r\n")
+            if late:
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            writer.write(rest)
+            if writer.can_write_eof():
+                writer.write_eof()
+            async with asyncio.timeout(5):
+                with contextlib.suppress(ConnectionResetError):
+                    reply = await reader.read()
+                    assert len(statuses(reply)) <= 1, (name, reply)
+            writer.close()
+            assert not any("log_failure" in event for event in running.events), name
+            assert len(running.lines) <= 2, (name, running.lines)
+        request, wanted = running.good
+        good = await running.ask(request + HOST + b"Connection: close\r\n\r\n")
+        assert statuses(good) == [wanted], good
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=lambda surface: surface.__name__)
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 50\r\n\r\nabc",
+        b"POST /messages HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n3\r\nabc\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + HOST + b"Content-Length: 50\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + HOST,
+        b"GET /",
+    ],
+    ids=repr,
+)
+@in_asyncio
+async def test_a_client_that_ends_within_a_request_is_let_go(
+    surface: Callable[..., Any], request_bytes: bytes, tmp_path: Path
+) -> None:
+    """Also where the answer did not need the body."""
+    async with watched(surface, tmp_path) as running:
+        reader, writer = await running.connect()
+        writer.write(request_bytes)
+        writer.write_eof()
+        async with asyncio.timeout(3):
+            await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=lambda surface: surface.__name__)
+@in_asyncio
+async def test_a_client_that_resets_within_a_body_that_nobody_needs(
+    surface: Callable[..., Any], tmp_path: Path
+) -> None:
+    """S16: no traceback, wherever in the body it leaves."""
+    async with watched(surface, tmp_path) as running:
+        for more in (b"", b"3\r\nabc\r\n", b"3\r\na"):
+            _, writer = await running.connect()
+            writer.write(b"POST /nowhere HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n3\r\nabc\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(more)
+            writer.transport.abort()
+        request, wanted = running.good
+        good = await running.ask(request + HOST + b"Connection: close\r\n\r\n")
+        assert statuses(good) == [wanted], good
+        assert not any("log_failure" in event for event in running.events)
+
+
+@pytest.mark.parametrize(
+    "host", [b"localhost:", b"localhost:65535", b"[::1]", b"[::1]:80", b"my_host-1.x.", b"10.0.0.1"]
+)
+@in_asyncio
+async def test_hosts_of_every_kind(host: bytes, tmp_path: Path) -> None:
+    """RFC 3986, 3.2.2 and 3.2.3."""
+    async with watched(bridge, tmp_path) as running:
+        reply = await running.ask(b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host)
+        assert statuses(reply) == [200]
 
 
 @pytest.mark.parametrize(

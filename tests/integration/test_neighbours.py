@@ -1,4 +1,4 @@
-"""One client attacks one service; whoever asks another one waits for less than a bound.
+"""While one client attacks one service, clients of another one wait for less than a bound.
 
 `python -m bench.neighbours` measures the same; docs/fairness.md has the figures.
 """
@@ -12,8 +12,8 @@ from bench.neighbours import measure
 
 BOUND = 2.0
 """Seconds within which another service answers, on a machine that does more than this."""
-MEGABYTES = 450
-"""The most memory that the process may come to."""
+MEGABYTES = 600
+"""The most memory that the process may use: 100 answers of 4 MiB, and a budget of 64 MiB."""
 SECONDS = 3.0
 
 SLOW_FOR_THEIR_OWN = {"percent-body", "unread-frames", "long-lines"}

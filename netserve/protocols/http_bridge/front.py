@@ -116,7 +116,6 @@ class HttpFront:
             refuse=self._refuse_unread,
             give_up=True,
             keepalive_timeout=settings.limits.idle_timeout,
-            auto_decompress=False,
         )
         self.under_way = 0
         """How many requests have no complete reply yet."""

@@ -44,8 +44,8 @@ def passed_on(
 ) -> CIMultiDict[str]:
     """The headers that are passed on: neither hop-by-hop, nor named by Connection, nor in a set.
 
-    A name in the set is meant however its hyphens are written: many servers take
-    ``X_Forwarded_For`` for ``X-Forwarded-For``.
+    Underscores in a name count as hyphens: many servers read ``X_Forwarded_For`` as
+    ``X-Forwarded-For``, and ``Transfer_Encoding`` as ``Transfer-Encoding``.
 
     Arguments:
         headers: as they came.
@@ -53,7 +53,7 @@ def passed_on(
     """
     multi = CIMultiDict(headers)
     named = {
-        name.strip().lower()
+        _hyphenated(name.strip())
         for value in multi.getall("Connection", [])
         for name in value.split(",")
     }
@@ -62,5 +62,9 @@ def passed_on(
     return CIMultiDict(
         (name, value)
         for name, value in multi.items()
-        if (lower := name.lower()) not in dropped and lower.replace("_", "-") not in without
+        if (hyphenated := _hyphenated(name)) not in dropped and hyphenated not in without
     )
+
+
+def _hyphenated(name: str) -> str:
+    return name.lower().replace("_", "-")

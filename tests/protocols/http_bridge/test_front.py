@@ -155,6 +155,71 @@ async def test_what_could_be_read_in_two_ways_is_400(bridge: Bridge, request_byt
         assert b"aiohttp" not in reply
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("X-Role", "x-role"), ("x-role", "X-ROLE", "X-Role"), ("Cookie", "cookie"),
+     ("X-User", "x-user"), ("accept-encoding", "Accept-Encoding")],
+)  # fmt: skip
+@pytest.mark.parametrize("framing", ["template", "stream"])
+@in_asyncio
+async def test_all_fields_of_a_name_are_passed_on(
+    bridge: Bridge, names: tuple[str, ...], framing: str
+) -> None:
+    """S27: a filter in front sees them all, so the upstream must as well."""
+    sent = [f"{name}: v{at}" for at, name in enumerate(names)]
+    request: dict[str, Any] = {} if framing == "stream" else {"body": "{body}"}
+    async with (
+        upstream(echo_request) as url,
+        bridge(framing="http", request={"url": f"{url}{{target}}", **request}) as front,
+    ):
+        reply = await ask(front, get("/", *sent, "Connection: close"))
+        assert re.findall(rb"\n(?i:%b): (v\d)" % names[0].encode(), reply) == [
+            b"v%d" % at for at in range(len(names))
+        ]
+
+
+@pytest.mark.parametrize("fields", [b"", b"Content-Type: text/x\r\n", b"Content-type:\r\n"])
+@pytest.mark.parametrize("length", [b"Content-Length: 2\r\n", b"Connection: close\r\n"])
+@in_asyncio
+async def test_no_type_is_made_up_for_an_answer(
+    bridge: Bridge, fields: bytes, length: bytes
+) -> None:
+    """S27: with `application/octet-stream`, browsers would save what they show without it."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + fields + length + b"\r\nok")
+        writer.close()
+
+    async with (
+        raw_upstream(talk) as url,
+        bridge(framing="http", request={"url": f"{url}{{target}}"}) as front,
+    ):
+        reply = await ask(front, get("/", "Connection: close"))
+        assert status(reply) == 200
+        found = re.findall(rb"^content-type:.*$", reply, re.MULTILINE | re.IGNORECASE)
+        wanted = [fields.strip()] if fields else []
+        assert [line.strip().lower() for line in found] == [line.lower() for line in wanted]
+
+
+@pytest.mark.parametrize(
+    "name", ["Transfer_Encoding", "transfer_encoding", "Content_Length", "Proxy_Authorization",
+             "Keep_Alive", "Proxy_Connection"],
+)  # fmt: skip
+@in_asyncio
+async def test_names_that_are_taken_for_hop_by_hop_fields_are_not_passed_on(
+    bridge: Bridge, name: str
+) -> None:
+    """S13: an upstream that makes one name of both would find two framings."""
+    async with (
+        upstream(echo_request) as url,
+        bridge(framing="http", request={"url": f"{url}{{target}}"}) as front,
+    ):
+        reply = await ask(front, get("/", f"{name}: chunked", "Connection: close"))
+        assert status(reply) == 200
+        assert name.encode() not in reply
+
+
 NOT_UTF8 = [b"us\xffer", b"\xe9t\xe9", b"a\xc3", b"\xed\xa0\x80", bytes(range(0x80, 0x100))]
 
 

@@ -112,7 +112,6 @@ class HttpIntake:
             refuse=self._refuse_unread,
             give_up=True,
             keepalive_timeout=idle_timeout,
-            auto_decompress=False,
             head_size=2 * LONGEST_LINE,
             read_bufsize=IN_MEMORY,  # a hundred large messages at once are nothing special
             max_line_size=LONGEST_LINE,
