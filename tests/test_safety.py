@@ -12,7 +12,7 @@ import pytest
 TESTS = Path(__file__).parent
 TABLE = TESTS.parent / "docs" / "safety.md"
 SENTENCES = range(1, 31)
-NOT_YET = {21, 22, 25, 26, 28, 29, 30}
+NOT_YET: set[int] = set()
 """Sentences without a test. A sentence that gets one leaves this set and enters the table."""
 
 ROW = re.compile(r"^\| S(\d+) \| (.+) \| (.+) \|$", re.MULTILINE)

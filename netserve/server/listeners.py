@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
@@ -56,14 +57,21 @@ def listen_stream(listen: Listen, factory: Any, *, reactor: Any, folder: Path) -
     Errors:
         StartError: it cannot be listened on, with the reason, from the Deferred.
     """
+    inside = listen.inside
+    path = folder / inside.values["address"] if inside.kind == "unix" else None
 
     def opened() -> Any:
+        if path is not None:
+            _remove_stale(path, socket.SOCK_STREAM)
         return serverFromString(reactor, _description(listen, folder)).listen(factory)
 
     def failed(failure: Failure) -> NoReturn:
         _explain(listen, failure.value)  # type: ignore[arg-type]  # a failure has an error
 
-    return maybeDeferred(opened).addErrback(failed)
+    opening = maybeDeferred(opened)
+    if path is not None:
+        opening.addCallback(SocketFile, path)
+    return opening.addErrback(failed)
 
 
 def tls_of(listen: Listen, folder: Path) -> ServerContextFactory | None:
@@ -117,7 +125,7 @@ def listen_datagram(
             return begin(udp, turns)
         path = folder / listen.values["address"]
         mode = int(listen.values.get("mode", _mode_by_umask()), 8)
-        _remove_stale(path)
+        _remove_stale(path, socket.SOCK_DGRAM)
         unix = UNIXDatagramPort(os.fspath(path), protocol, MAX_DATAGRAM, mode, reactor)
         return SocketFile(begin(unix, turns), path)
     except Exception as error:
@@ -126,7 +134,10 @@ def listen_datagram(
 
 @dataclass(frozen=True, slots=True)
 class SocketFile:
-    """A port of datagrams on a UNIX socket, whose file goes with it.
+    """A port on a UNIX socket, whose file is removed with it.
+
+    The file may be gone, or lie in a folder that only root may write to; the next start removes
+    it then. Neither keeps the service from stopping.
 
     Arguments:
         port: Twisted's.
@@ -141,17 +152,32 @@ class SocketFile:
         return self.port.getHost()
 
     def stopListening(self) -> Any:
-        """Close it; a file that this user may not remove is removed by the next start."""
-        with suppress(OSError):
-            self.path.unlink()
-        return self.port.stopListening()
+        """Close it, and remove the file."""
+
+        def closed(_: Any) -> None:
+            with suppress(OSError):
+                self.path.unlink()
+
+        def not_removed(failure: Failure) -> None:
+            # Twisted removes the file of a stream before it closes the socket.
+            failure.trap(OSError)
+            if isinstance(self.port, tcp.Port):
+                tcp.Port.connectionLost(self.port, failure)
+
+        closing = maybeDeferred(self.port.stopListening)
+        return closing.addCallbacks(closed, not_removed)
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove the file of a socket that a process left behind, and that nobody reads from."""
+def _remove_stale(path: Path, kind: socket.SocketKind) -> None:
+    """Remove the file of a socket that a process left behind, and that no process reads from.
+
+    Twisted does it by a lock with the number of the process. A daemon has another number after it
+    has gone to the background, and a number comes again: asking the socket is never wrong.
+    """
     if not path.is_socket():
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.setblocking(False)  # the queue of one that is in use may be full
         try:
             probe.connect(os.fspath(path))
         except ConnectionRefusedError:
@@ -174,6 +200,8 @@ def _description(listen: Listen, folder: Path) -> str:
         values.setdefault("backlog", str(BACKLOG))
     if "mode" in OPTIONS[listen.kind]:
         values.setdefault("mode", _mode_by_umask())
+    if "lockfile" in OPTIONS[listen.kind]:
+        values["lockfile"] = "0"  # see `_remove_stale`
     kind = {"tls": "tcp", "tls6": "tcp6", "ssl": "tcp"}.get(listen.kind, listen.kind)
     return ":".join([kind, *(f"{name}={_quoted(value)}" for name, value in values.items())])
 

@@ -201,9 +201,13 @@ class HostedService:
         self.state = "draining"
         ports, self._ports = self._ports, []
         for port in ports:
-            await maybeDeferred(port.stopListening)
+            await maybeDeferred(port.stopListening).addErrback(self._not_closed)
         for entrance in self._entrances.values():
             entrance.drain()
+
+    def _not_closed(self, failure: Failure) -> None:
+        """A port of somebody's plugin that fails keeps nothing else from ending."""
+        self._log.failure("an address was not closed as it should", failure)
 
     async def drain(self, seconds: float) -> None:
         """Let the connections finish, and close what is left of them.

@@ -149,6 +149,9 @@ def test_modes_follow_the_umask(
         os.kill(int((tmp_path / "x.pid").read_text()), signal.SIGTERM)
         assert process.wait(20) == 0
         wait_until(lambda: "stopped" in (tmp_path / "x.log").read_text())
+    # A daemon has another process number than it had when it opened the sockets.
+    assert not list(tmp_path.glob("*.sock*"))
+    assert " critical " not in (tmp_path / "x.log").read_text()
 
 
 def test_the_mode_of_a_datagram_socket(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pwd
 import re
 import signal
 import smtplib
+import socket
 import ssl
 import subprocess
 import urllib.error
@@ -188,6 +189,26 @@ def test_a_user_who_can_do_everything(open_folder: Path) -> None:
         wait_until(lambda: list(mail.glob("one/new/*")))
         assert process.stop() == 0
         assert " warn " not in process.log()
+
+
+def test_sockets_in_a_folder_that_only_root_can_write_to(open_folder: Path) -> None:
+    """Their files stay when it stops, in order; the next start replaces them."""
+    port = free_port()
+    addresses = (
+        "['tcp:{port}:interface=127.0.0.1', 'unix:a.sock', 'unix:b.sock', 'unixgram:c.sock']"
+    )
+    services = ECHO.replace("'tcp:{port}:interface=127.0.0.1'", addresses).format(port=port)
+    config = write(open_folder, services)
+    command = command_for(open_folder, "netserve", "run")
+    for _ in range(2):
+        with running(config, command=command) as process:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(open_folder / "b.sock"))
+                client.sendall(b"x")
+                assert client.recv(1) == b"x"
+            assert process.stop() == 0
+            assert " critical " not in process.log()
+        assert (open_folder / "a.sock").is_socket()
 
 
 def test_groups_of_the_user_count(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,14 @@ def listen_datagrams(*arguments: Any, **options: Any) -> Any:
         ("tcp:7007:backlog=5", "tcp:port=7007:backlog=5"),
         (r"tcp6:7007:interface=\:\:1", rf"tcp6:port=7007:interface=\:\:1:backlog={BACKLOG}"),
         ("tls6:465", f"tcp6:port=465:backlog={BACKLOG}"),
-        (r"unix:a\=b.sock:mode=660", rf"unix:address=/srv/a\=b.sock:mode=660:backlog={BACKLOG}"),
+        (
+            r"unix:a\=b.sock:mode=660",
+            rf"unix:address=/srv/a\=b.sock:mode=660:backlog={BACKLOG}:lockfile=0",
+        ),
         ("haproxy:tcp:7007", f"haproxy:tcp:port=7007:backlog={BACKLOG}"),
         (
             "haproxy:unix:a.sock:mode=600",
-            f"haproxy:unix:address=/srv/a.sock:mode=600:backlog={BACKLOG}",
+            f"haproxy:unix:address=/srv/a.sock:mode=600:backlog={BACKLOG}:lockfile=0",
         ),
         ("ssl:443:privateKey=a.pem:certKey=b.pem", f"tcp:port=443:backlog={BACKLOG}"),
         ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
@@ -64,7 +67,7 @@ def test_a_socket_without_a_mode_follows_the_umask(umask: int) -> None:
         assert os.umask(umask) == umask, "it is as it was"
     finally:
         os.umask(before)
-    assert opened.endswith(f":mode={0o666 & ~umask:o}")
+    assert f":mode={0o666 & ~umask:o}:" in opened
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,77 @@ async def test_the_file_of_a_datagram_socket_goes_with_it(tmp_path: Path) -> Non
     with pytest.raises(StartError, match="address in use"):
         listen_datagrams(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
     assert path.read_text() == "no socket"
+
+
+UNIX = ("unix:a.sock", "haproxy:unix:a.sock", "unix:a.sock:lockfile=1")
+
+
+@pytest.mark.parametrize("description", UNIX)
+@pytest.mark.parametrize("lock", [None, "1", "4194304", "nonsense"])
+@ensureDeferred
+async def test_a_socket_that_a_process_left_behind(
+    description: str, lock: str | None, tmp_path: Path
+) -> None:
+    """The next start replaces it, whatever process has the number of the one that ended."""
+    path = tmp_path / "a.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(os.fspath(path))
+    if lock is not None:
+        (tmp_path / "a.sock.lock").symlink_to(lock)
+    factory = Factory.forProtocol(Protocol)
+    port = await listen_stream(Listen(description), factory, reactor=reactor, folder=tmp_path)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(path))
+    await port.stopListening()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("description", UNIX)
+@pytest.mark.parametrize("full", [False, True])
+@ensureDeferred
+async def test_a_socket_that_is_in_use_stays(description: str, full: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    with ExitStack() as stack:
+        other = stack.enter_context(socket.socket(socket.AF_UNIX))
+        other.bind(os.fspath(path))
+        other.listen(0)
+        for _ in range(3 if full else 0):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                client.connect(os.fspath(path))
+        with pytest.raises(StartError, match=r"a\.sock.*: address in use"):
+            await listen_stream(Listen(description), Factory(), reactor=reactor, folder=tmp_path)
+        assert path.is_socket()
+
+
+@pytest.mark.parametrize("description", UNIX)
+@ensureDeferred
+async def test_a_file_that_is_no_socket_stays(description: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    path.write_text("mine")
+    with pytest.raises(StartError, match="address in use"):
+        await listen_stream(Listen(description), Factory(), reactor=reactor, folder=tmp_path)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("description", [*UNIX, "unixgram:a.sock"])
+@ensureDeferred
+async def test_a_socket_whose_file_is_gone_is_closed_all_the_same(
+    description: str, tmp_path: Path
+) -> None:
+    """As where its folder is cleaned up, or only root may write to it."""
+    factory, stopped = Factory.forProtocol(Protocol), []
+    factory.stopFactory = lambda: stopped.append(True)  # type: ignore[method-assign]
+    listen = Listen(description)
+    if listen.is_datagram:
+        port = listen_datagram(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
+        stopped.append(True)
+    else:
+        port = await listen_stream(listen, factory, reactor=reactor, folder=tmp_path)
+    (tmp_path / "a.sock").unlink()
+    await maybeDeferred(port.stopListening)
+    assert stopped == [True]
 
 
 @ensureDeferred
