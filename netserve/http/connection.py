@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from netserve.fairness.reading import LARGE, PacedReading
 from netserve.fairness.turns import Turn
-from netserve.lingering import LINGER
+from netserve.streams.lingering import LINGER
 from netserve.wire.peer import counting_key
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ class HttpConnection(web.RequestHandler):
     def _linger(self) -> None:
         """Close behind what was written, without a reset that could take it from the client.
 
-        What the client still sends is read and dropped for a moment, see `netserve.lingering`.
+        What the client still sends is read and dropped for a moment
+        (`netserve.streams.lingering`).
         """
         transport = self.transport
         if transport is None or not transport.can_write_eof():

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
-from netserve.lingering import LINGER
 from netserve.reactor.flush import peer_has_closed, queued
+from netserve.streams.lingering import LINGER
 
 if TYPE_CHECKING:
     from netserve.server.gate import Gate, Gates

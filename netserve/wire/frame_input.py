@@ -23,8 +23,12 @@ SMALL: Final = 4 * 1024
 
 
 class TooMuchHeld(FramingError):
-    """A frame is not complete, and its address holds as much as it may already."""
+    """A request would take more memory than its address may still hold.
 
+    Of an incomplete frame the stream has to end; a whole one is refused, and the next is taken.
+    """
+
+    kind = "busy"
     fatal = True
 
     def __init__(self) -> None:

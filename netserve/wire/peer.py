@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -30,6 +30,25 @@ _WIDEST_OF_ONE_SITE: Final = {4: 16, 6: 32}
 
 _WIDEST_OF_ONE_ROOM: Final = {4: 24, 6: 64}
 """Prefix length of the widest network whose addresses count as named one by one."""
+
+
+LOCAL: Final = "unix"
+"""The name of a peer on a UNIX socket, which has no address."""
+
+
+def peer_name(address: Any) -> str:
+    """The one name of a peer in logs: ``127.0.0.1:4711``, ``[::1]:4711``, else ``unix``.
+
+    Arguments:
+        address: Twisted's address of a connection, or the pair of a datagram.
+    """
+    if isinstance(address, tuple):
+        host, port = address[0], address[1]
+    else:
+        host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if not isinstance(host, str):
+        return LOCAL
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @lru_cache(maxsize=_REMEMBERED)

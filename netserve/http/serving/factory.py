@@ -15,6 +15,7 @@ from netserve.http.h1.reasons import reason_of
 from netserve.http.serving.connection import ServerConnection
 from netserve.http.serving.exchange import Handler
 from netserve.http.serving.options import ServerOptions
+from netserve.wire.peer import peer_name
 
 
 @implementer(IProtocolFactory)
@@ -103,6 +104,5 @@ class HttpServerFactory:
 
 
 def peer_of(connection: ServerConnection) -> str:
-    """The client's address, for the log."""
-    peer = connection.transport.getPeer()
-    return getattr(peer, "host", None) or "a local client"
+    """The client's name, for the log."""
+    return peer_name(connection.transport.getPeer())

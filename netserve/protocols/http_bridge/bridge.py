@@ -1,7 +1,7 @@
 """The core of the bridge: one frame in, one HTTP request, one reply out.
 
 Asyncio inside, callbacks outside: a request is one task, and `Bridge.ask` calls back with the
-reply, unless it is refused at once. There always is a reply, in the time that the settings give:
+reply. There always is a reply, in the time that the settings give:
 the answer's, or the error's.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any
 
 from yarl import URL
 
@@ -21,41 +21,45 @@ from netserve.protocols.http_bridge.encode import Misfit, Values
 from netserve.protocols.http_bridge.plan import Plan
 from netserve.protocols.http_bridge.refusals import Refusals
 from netserve.protocols.http_bridge.upstream import Busy, Upstream
+from netserve.wire.peer import LOCAL, counting_key, peer_name
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class Client:
+    """The client that sent a request.
+
+    Arguments:
+        peer: its name in the log (`netserve.wire.peer.peer_name`).
+        host: for ``{peer}``: its IP address, or ``unix``.
+        address: what counts as its address (`netserve.wire.peer.counting_key`).
+    """
+
+    peer: str
+    host: str
+    address: str
+
+    @classmethod
+    def of(cls, peer: Any) -> Client:
+        """The client with a transport's peer address."""
+        host = getattr(peer, "host", "")
+        return cls(peer_name(peer), host or LOCAL, counting_key(host))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
     """A request that goes to the upstream.
 
     Arguments:
         url: as it is asked for.
         headers: beside the client's own.
         values: of the placeholders, for the body.
+        client: that sent it.
     """
 
     url: URL
     headers: Mapping[str, str]
     values: Values
-
-
-class UnderWay(Protocol):
-    """A request that has no reply yet."""
-
-    def cancel(self) -> object:
-        """Give it up: its connection to the upstream is closed, and no callback comes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who asks.
-
-    Arguments:
-        peer: for the log and for ``{peer}``.
-        address: what counts as its address (`netserve.wire.peer.counting_key`).
-    """
-
-    peer: str
-    address: str
+    client: Client
 
 
 @dataclass(slots=True)
@@ -80,34 +84,35 @@ class Bridge:
     def __post_init__(self) -> None:
         self.refusals = Refusals(self.context)
 
-    def ask(self, frame: bytes, client: Client, done: Callable[[bytes], None]) -> UnderWay | bytes:
-        """Begin a request.
-
-        Arguments:
-            frame: what came.
-            client: who sent it.
-            done: called with the reply, once, unless the request is given up.
-
-        Returns:
-            What is under way; or the reply, where it is there at once, and `done` is not called.
-        """
-        self.context.metrics.requests += 1
-        values: Values = {"request": frame, "path": frame, "peer": client.peer}
+    def begin(self, frame: bytes, client: Client) -> Request | bytes:
+        """What is asked of the upstream for a frame; or the error reply, where it is refused."""
+        values: Values = {"request": frame, "path": frame, "peer": client.host}
         try:
             url, headers = self.plan.head(values)
         except Misfit as misfit:
             return self.refuse(str(misfit), client.peer)
         except Exception:
             return self._failed(client)
-        work = self._ask(_Request(url, headers, values), client, done)
-        return asyncio.get_running_loop().create_task(work)
+        return Request(url, headers, values, client)
 
-    async def _ask(self, request: _Request, client: Client, done: Callable[[bytes], None]) -> None:
+    def ask(self, request: Request, done: Callable[[bytes], None]) -> Callable[[], object]:
+        """Ask the upstream.
+
+        Arguments:
+            request: what `begin` gave.
+            done: called with the reply, once, unless the request is given up.
+
+        Returns:
+            What gives it up: its connection to the upstream is closed, and no callback comes.
+        """
+        return asyncio.get_running_loop().create_task(self._ask(request, done)).cancel
+
+    async def _ask(self, request: Request, done: Callable[[bytes], None]) -> None:
         self.under_way += 1
         try:
-            reply = await self._reply(request, client)
+            reply = await self._reply(request, request.client)
         except Exception:
-            reply = self._failed(client)
+            reply = self._failed(request.client)
         finally:
             self.under_way -= 1
         done(reply)
@@ -117,7 +122,7 @@ class Bridge:
         self.context.log.failure("the request of {peer} failed", peer=client.peer)
         return self.error("internal", "an internal error", 500)
 
-    async def _reply(self, request: _Request, client: Client) -> bytes:
+    async def _reply(self, request: Request, client: Client) -> bytes:
         try:
             async with self.upstream.slot(client.address):
                 pace = partial(self.upstream.turn, client.address)
@@ -155,7 +160,14 @@ class Bridge:
         self.refusals.request(peer, reason)
         return self.error(kind, reason, status)
 
-    def error(self, kind: str, text: str, status: int) -> bytes:
-        """The configured error reply, counted."""
-        self.context.metrics.errors[kind] += 1
+    def error(self, kind: str, text: str, status: int, *, counted: str = "") -> bytes:
+        """The configured error reply, counted.
+
+        Arguments:
+            kind: for ``{kind}`` in the reply.
+            text: for ``{error}``.
+            status: for ``{status}``.
+            counted: the kind in ``netserve_errors_total``, where it is another one.
+        """
+        self.context.metrics.errors[counted or kind] += 1
         return self.plan.error_reply(text, kind, status)

@@ -8,11 +8,12 @@ from netserve.errors import OptionError
 from netserve.http import AddressGuard, ClientOptions, HttpClient
 from netserve.plugin import Context, Hosted
 from netserve.protocols.http_bridge.bridge import Bridge
-from netserve.protocols.http_bridge.framed import FramedFactory
+from netserve.protocols.http_bridge.framed import BridgeAnswers
 from netserve.protocols.http_bridge.front import HttpFront
 from netserve.protocols.http_bridge.plan import Plan
 from netserve.protocols.http_bridge.settings import HttpBridgeSettings, HttpFraming
 from netserve.protocols.http_bridge.upstream import Upstream
+from netserve.streams.framed import FramedFactory, FramedOptions
 
 
 def build(settings: HttpBridgeSettings, context: Context) -> Hosted:
@@ -33,18 +34,23 @@ def build(settings: HttpBridgeSettings, context: Context) -> Hosted:
     if isinstance(settings.framing, HttpFraming):
         return _over_http(settings, plan, client, upstream)
     bridge = Bridge(plan, client, upstream, context)
-    factory = FramedFactory(
-        bridge,
-        settings.framing.make(),
-        context.reactor,
+    framing = settings.framing.make()
+    answers = BridgeAnswers(bridge, framing)
+    options = FramedOptions(
+        answers=answers,
+        framing=framing,
         request_size=settings.limits.request_size,
         pipeline=settings.limits.requests_per_connection,
+        metrics=context.metrics,
+        clock=context.reactor,
+        turns=context.turns,
+        memory=upstream.memory,
     )
     return Hosted(
-        stream=factory,  # type: ignore[arg-type]  # zope: it is an IProtocolFactory
+        stream=FramedFactory(options),  # type: ignore[arg-type]  # zope: it is an IProtocolFactory
         stop=lambda: _stop(client),
         state=lambda: _words(bridge.under_way),
-        refusal=factory.encode(plan.error_reply("too many connections", "refused", 503)),
+        refusal=answers.encode(plan.error_reply("too many connections", "refused", 503)),
     )
 
 

@@ -11,8 +11,8 @@ from twisted.internet.protocol import DatagramProtocol
 from netserve.plugin import Metrics
 from netserve.protocols.request_response.handling import Reporter, wait
 from netserve.protocols.request_response.responder import Pending, Responder
-from netserve.protocols.request_response.stream import peer_text
 from netserve.wire.framing import FrameTooLong, Framing
+from netserve.wire.peer import peer_name
 from netserve.wire.reply_guard import ReplyGuard
 
 
@@ -64,7 +64,7 @@ class Datagrams(DatagramProtocol):
         options = self._options
         options.metrics.requests += 1
         port = addr[1] if isinstance(addr, tuple) else None
-        peer = peer_text(addr)
+        peer = peer_name(addr)
         if reason := options.guard.refuses_port(port):
             options.report("reply_refused", peer, reason)
             return
@@ -110,10 +110,10 @@ class Datagrams(DatagramProtocol):
             try:
                 reply = options.reply_framing.encode(reply)
             except ValueError as error:
-                options.report("reply", peer_text(addr), error)
+                options.report("reply", peer_name(addr), error)
                 return
         if reason := options.guard.refuses_size(len(datagram), len(reply)):
-            options.report("reply_refused", peer_text(addr), reason)
+            options.report("reply_refused", peer_name(addr), reason)
         else:
             self.transport.write(reply, addr)
 

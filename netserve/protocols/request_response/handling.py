@@ -118,6 +118,7 @@ class Reporter:
 
     _TEXTS: Final = {
         "oversized": "refused a request from {peer}: {reason}{more}",
+        "busy": "refused a request from {peer}: {reason}{more}",
         "framing": "ended the connection of {peer}: {reason}{more}",
         "reply": "no reply could be made for {peer}: {reason}{more}",
         "handler": "the handler failed for {peer}: {reason}{more}",

@@ -102,7 +102,7 @@ class Responder:
         service: the service's name.
         encode: the framing of the replies.
         encoding: of texts.
-        report: is called with a kind of error (``oversized``, ``framing``, ``handler``,
+        report: is called with a kind of error (``oversized``, ``framing``, ``busy``, ``handler``,
             ``timeout``), the peer, and what went wrong.
 
     Raises:
@@ -188,12 +188,10 @@ class Responder:
         return list(map(self._constants.get, frames, repeat(self._default_constant or b"")))
 
     def refuse(self, error: FramingError, peer: str) -> bytes | None:
-        """What is sent for a frame that is too long or broken."""
-        if isinstance(error, FrameTooLong):
-            self._report("oversized", peer, error)
-            return self._apologise(self._oversized, peer)
-        self._report("framing", peer, error)
-        return self._apologise(self._error, peer)
+        """What is sent for a frame that is too long or broken, or cannot be held."""
+        self._report(error.kind, peer, error)
+        is_long = isinstance(error, FrameTooLong)
+        return self._apologise(self._oversized if is_long else self._error, peer)
 
     def finish(self, request: Request, answer: Any) -> bytes | None:
         """What is sent for what a handler returned.

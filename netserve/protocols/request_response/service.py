@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.protocol import Factory
-
 from netserve.fairness.shares import Shares
 from netserve.plugin import Context, Hosted
 from netserve.protocols.request_response.datagram import DatagramOptions, Datagrams
 from netserve.protocols.request_response.handling import Reporter, load_handler
 from netserve.protocols.request_response.responder import Replies, Responder
 from netserve.protocols.request_response.settings import RequestResponseSettings
-from netserve.protocols.request_response.stream import Connection, StreamOptions
+from netserve.protocols.request_response.stream import StreamAnswers
+from netserve.streams.framed import FramedFactory, FramedOptions
 from netserve.wire.reply_guard import ReplyGuard
 
 
@@ -49,12 +48,13 @@ def build(settings: RequestResponseSettings, context: Context) -> Hosted:
         )
 
     limits = settings.limits
-    streams = StreamOptions(
-        responder=responder(reply_framing.encode),
+    streams = FramedOptions(
+        answers=StreamAnswers(
+            responder(reply_framing.encode), clock=context.reactor, timeout=settings.timeout
+        ),
         framing=framing,
         request_size=limits.request_size,
         pipeline=limits.pipeline,
-        timeout=settings.timeout,
         metrics=context.metrics,
         clock=context.reactor,
         turns=context.turns,
@@ -72,7 +72,5 @@ def build(settings: RequestResponseSettings, context: Context) -> Hosted:
         metrics=context.metrics,
         clock=context.reactor,
     )
-    factory = Factory.forProtocol(lambda: Connection(streams))
-    factory.noisy = False
-    stream: Any = factory  # zope's interfaces are unknown to mypy
+    stream: Any = FramedFactory(streams)  # zope's interfaces are unknown to mypy
     return Hosted(stream=stream, datagram=lambda: Datagrams(datagrams))

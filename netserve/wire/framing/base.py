@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from netserve.errors import PeerError
 
@@ -15,6 +15,8 @@ class FramingError(PeerError):
         text: what is wrong; the peer's bytes are in it as a repr.
     """
 
+    kind: ClassVar[str] = "framing"
+    """What it is counted as in ``netserve_errors_total``, whichever the protocol."""
     fatal: bool = True
     """Whether the stream has to end; if not, later frames are found again."""
 
@@ -32,6 +34,8 @@ class FrameTooLong(FramingError):
         limit: in bytes.
         fatal: whether the stream has to end.
     """
+
+    kind = "oversized"
 
     def __init__(self, limit: int, *, fatal: bool) -> None:
         super().__init__(f"a frame of more than {limit} bytes")

@@ -15,7 +15,8 @@ from netserve.fairness.shares import Shares
 from netserve.fairness.turns import Share
 from netserve.plugin import Metrics
 from netserve.protocols.request_response.responder import Replies, Responder
-from netserve.protocols.request_response.stream import Connection, StreamOptions
+from netserve.protocols.request_response.stream import StreamAnswers
+from netserve.streams.framed import FramedConnection, FramedOptions
 from netserve.testing.machines import chunkings
 from netserve.testing.turns import ManualTurns, endless_turn
 from netserve.wire.framing import Delimiter, Framing, LengthPrefix, Line, Netstring
@@ -60,7 +61,7 @@ class Transport:
 
 def connection(
     framing: Framing, turns: Share, *, memory: int = 1 << 20
-) -> tuple[Connection, Transport]:
+) -> tuple[FramedConnection[Any, Any], Transport]:
     responder = Responder(
         Replies(
             rules=[(Exact(b"ping"), "pong"), (Pattern(r"^my name is (?P<name>\w+)$"), "{name}!")],
@@ -72,18 +73,18 @@ def connection(
         encode=framing.encode,
         report=lambda kind, peer, error: None,
     )
-    options = StreamOptions(
-        responder=responder,
+    clock = Clock()
+    options = FramedOptions(
+        answers=StreamAnswers(responder, clock=clock, timeout=1.0),
         framing=framing,
         request_size=1000,
         pipeline=10,
-        timeout=1.0,
         metrics=Metrics(),
-        clock=Clock(),
+        clock=clock,
         turns=turns,
         memory=Shares(memory),
     )
-    made, transport = Connection(options), Transport()
+    made, transport = FramedConnection(options), Transport()
     made.transport = transport
     made.connectionMade()
     return made, transport
@@ -144,7 +145,7 @@ def test_a_connection_that_is_gone_has_no_more_turns() -> None:
 def test_a_request_that_would_take_too_much_memory_ends_the_connection() -> None:
     """S8, S24: with the reply to what is no request; and what was held is free again."""
     made, transport = connection(LengthPrefix(4), endless_turn(), memory=10)
-    made._input._decoder._limit = 1 << 20
+    made._frames._decoder._limit = 1 << 20
     made.dataReceived((100_000).to_bytes(4, "big") + b"x" * 50_000)
     assert transport.sent == b"\0\0\0\5error"
     assert transport.closed

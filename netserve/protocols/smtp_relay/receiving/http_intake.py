@@ -67,7 +67,7 @@ from netserve.protocols.smtp_relay.receiving.posting import (
     not_kept,
 )
 from netserve.protocols.smtp_relay.receiving.taking import Shared, tell_accepted
-from netserve.wire.peer import counting_key, parse_address
+from netserve.wire.peer import LOCAL, counting_key, parse_address
 
 PATH: Final = "/messages"
 IN_MEMORY: Final = 64 * 1024
@@ -147,7 +147,7 @@ class HttpIntake:
         context.metrics.errors["login" if status == 401 else "refused"] += 1
         context.log.info(  # this is Twisted's logger
             "refused a request of {client}: {status} {field}{reason}",
-            client=request.remote or "a local socket",
+            client=request.remote or LOCAL,
             status=status,
             field=f"{refused.field}: " if refused.field else "",
             reason=refused.what,

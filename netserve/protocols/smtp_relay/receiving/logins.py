@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from netserve.config.types import Network
 from netserve.protocols.smtp_relay.receiving.login_memory import Client, LoginMemory, Patience
 from netserve.protocols.smtp_relay.receiving.login_turns import Lane, LoginTurns, Waiting
-from netserve.wire.peer import counting_key, is_in
+from netserve.wire.peer import LOCAL, counting_key, is_in
 
 TIMEOUT: Final = 60.0
 """Seconds that a checker may take, from the login's turn on."""
@@ -211,7 +211,7 @@ class Logins:
         if wait := self._memory.wait(client, now):
             self._log.warn(
                 "logins of {client} as {user} have to wait {seconds} s: too many have failed",
-                client=address or "a local socket",
+                client=address or LOCAL,
                 user=what,
                 seconds=ceil(wait),
             )

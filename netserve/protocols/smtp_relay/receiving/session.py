@@ -25,7 +25,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netserve.fairness.handshake import PacedHandshake
-from netserve.lingering import close_lingering
 from netserve.mail.envelope import Reply
 from netserve.mail.server import answers
 from netserve.mail.server.machine import SmtpServer
@@ -45,7 +44,8 @@ from netserve.protocols.smtp_relay.receiving.logins import TryLater
 from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
 from netserve.protocols.smtp_relay.receiving.timer import Timer
-from netserve.wire.peer import counting_key
+from netserve.streams.lingering import close_lingering
+from netserve.wire.peer import LOCAL, counting_key
 
 WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")
 LOGIN_FAILED: Final = Reply(454, "4.7.0", "Logins cannot be checked now; try again later")
@@ -297,7 +297,7 @@ class SmtpSession(Protocol):
             self._shared.context.metrics.errors["sent_away"] += 1
             self._shared.context.log.info(
                 "closed {client}: {reply}",
-                client=self._client or "a local socket",
+                client=self._client or LOCAL,
                 reply=str(reply),
             )
 
@@ -353,7 +353,7 @@ class SmtpSession(Protocol):
             "refused {what} from {sender} of {client}: {reply}",
             what=what,
             sender=sender or "<>",
-            client=self._client or "a local socket",
+            client=self._client or LOCAL,
             reply=str(reply),
         )
 

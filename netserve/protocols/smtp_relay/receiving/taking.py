@@ -26,6 +26,7 @@ from netserve.plugin import Context
 from netserve.protocols.smtp_relay.receiving.logins import Logins
 from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits
 from netserve.protocols.smtp_relay.receiving.reception import Reception
+from netserve.wire.peer import LOCAL
 
 NO_SPACE: Final = Reply(452, "4.3.1", "There is too little space for mail; come again")
 NOT_STORED: Final = Reply(451, "4.3.0", "The message could not be kept; come again")
@@ -217,7 +218,7 @@ class Taker:
             context.metrics.errors["refused"] += 1
             context.log.info(
                 "refused a message of {client}: {reply}",
-                client=self._client or "a local socket",
+                client=self._client or LOCAL,
                 reply=str(event.reply),
             )
 
@@ -239,7 +240,7 @@ def tell_accepted(context: Context, queue_id: str, envelope: Envelope, size: int
         sender=envelope.sender or "<>",
         recipients=envelope.recipients[0].address if many == 1 else f"{many} recipients",
         size=size,
-        client=envelope.client or "a local socket",
+        client=envelope.client or LOCAL,
         user=envelope.user,
         trace=envelope.trace,
     )
@@ -250,7 +251,7 @@ def tell_not_kept(context: Context, client: str, error: OutboxError) -> None:
     context.metrics.errors["storage"] += 1
     context.log.error(
         "a message of {client} was not kept: {reason}",
-        client=client or "a local socket",
+        client=client or LOCAL,
         reason=str(error),
     )
 
