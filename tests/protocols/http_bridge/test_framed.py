@@ -7,13 +7,17 @@ import socket
 import struct
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
 
+from netserve.http import Answer
 from netserve.protocols.http_bridge.framed import fitting
+from netserve.protocols.http_bridge.upstream import Upstream
 from netserve.testing.upstream import in_asyncio, raw_upstream, upstream
 from netserve.wire.framing import Delimiter, Event, Fixed, Framing, Line, Netstring
 
@@ -368,6 +372,42 @@ async def test_replies_that_are_not_taken_count_as_held(bridge: Bridge) -> None:
         assert len(other) == 3_000_002
         for _, writer in clients:
             writer.transport.abort()
+        await until(lambda: service.memory.used == 0)
+
+
+@pytest.mark.parametrize("size", [300_000, 600_000, 2_000_000])
+@in_asyncio
+async def test_answers_that_wait_for_their_turn_count_as_held(bridge: Bridge, size: int) -> None:
+    """S24: their slots are free again, so nothing else would bound what has come by then."""
+    asked, go_on = [], asyncio.Event()
+
+    async def fetch(*arguments: Any, **options: Any) -> Answer:
+        asked.append(arguments)
+        await asyncio.sleep(0)
+        return Answer(200, "OK", CIMultiDictProxy(CIMultiDict()), b"x" * size)
+
+    async def turn(self: Upstream, address: str) -> None:
+        await go_on.wait()
+
+    async with bridge(
+        framing="line",
+        request={"url": "http://127.0.0.1:1/"},
+        limits={"memory": "1MiB", "requests": 4},
+        error="{status} {kind}",
+    ) as service:
+        reader, writer = await service.connect()
+        await until(lambda: service.protocols)
+        shared = service.protocols[0].factory.bridge
+        with patch.object(shared, "http", Mock(fetch=fetch)), patch.object(Upstream, "turn", turn):
+            writer.write(b"a\n" * 16)
+            await until(lambda: len(asked) + service.metrics.errors["busy"] >= 16)
+            assert len(asked) <= 4
+            go_on.set()
+            writer.write_eof()
+            replies = (await reader.read()).splitlines()
+        assert len(replies) == 16
+        assert replies.count(b"x" * size) == len(asked)
+        writer.close()
         await until(lambda: service.memory.used == 0)
 
 
