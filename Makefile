@@ -1,17 +1,18 @@
-# make run | test | check | bench | docs: each sets up what it needs in .venv.
+# make run | test | check | bench | suites | docs: each sets up what it needs in .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CONFIG ?= config.yaml
 TESTS ?= tests
 
-.PHONY: help run test check bench docs clean
+.PHONY: help run test check bench suites docs clean
 
 help:
 	@echo "make run      run config.yaml in the foreground"
 	@echo "make test     run all tests"
 	@echo "make check    linters, types, import rules, documentation"
 	@echo "make bench    measure beside the peers that are installed"
+	@echo "make suites   run other Twisted programs' tests on epoll and on netserve's reactor"
 	@echo "make docs     build the documentation into docs/_build/html"
 
 # One stamp a set of extras, so that `make run` does not install what only tests need.
@@ -39,6 +40,9 @@ check: $(VENV)/test
 
 bench: $(VENV)/test
 	$(BIN)/python -m bench
+
+suites:
+	$(PYTHON) -m tests.suites $(SUITES)
 
 docs: $(VENV)/test
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
