@@ -17,7 +17,9 @@ from bench.subject import or_failed
 from bench.table import Row, render
 from bench.versions import heading
 
-ITEMS = ("echo", "request_response", "http_bridge", "smtp_relay", "long_queue", "footprint")
+ITEMS = (
+    "echo", "programs", "request_response", "http_bridge", "smtp_relay", "long_queue", "footprint",
+)  # fmt: skip
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
