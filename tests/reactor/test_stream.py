@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 import trustme
 from twisted.internet import reactor as installed
+from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -91,6 +92,28 @@ async def connected(server: Recorder, client: Recorder) -> Any:
 
 def test_the_reactor_is_ours() -> None:
     assert isinstance(reactor, NetserveReactor)
+
+
+@pytest.mark.parametrize("kind", [tcp, unix], ids=["TCP", "UNIX"])
+@pytest_twisted.ensureDeferred
+async def test_programs_that_look_for_twisteds_classes_find_them(kind: Any, tmp_path: Path) -> None:
+    """treq's tests wait until no `tcp.Client` is left among the reactor's readers."""
+    server, client = Recorder(), Recorder()
+    if kind is tcp:
+        port = await connected(server, client)
+    else:
+        path = str(tmp_path / "socket")
+        port = reactor.listenUNIX(path, Factory.forProtocol(lambda: server))
+        await connectProtocol(UNIXClientEndpoint(reactor, path), client)
+        await server.made
+    assert isinstance(server.transport, kind.Server)
+    assert isinstance(client.transport, kind.Client)
+    assert {server.transport, client.transport} <= set(reactor.getReaders())
+    client.transport.loseConnection()
+    await client.lost
+    await server.lost
+    assert not any(isinstance(it, kind.Client) for it in reactor.getReaders())
+    await port.stopListening()
 
 
 @pytest_twisted.ensureDeferred
