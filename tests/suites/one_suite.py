@@ -82,7 +82,8 @@ def run_pytest(outcomes: Outcomes, arguments: list[str]) -> None:
 
         def pytest_runtest_logreport(self, report: Any) -> None:
             # Set-up and tear-down count if they fail, or if the test is skipped there.
-            if report.when == "call" or report.outcome != "passed":
+            counts = report.when == "call" or report.outcome != "passed"
+            if counts and report.outcome != "rerun":  # pytest-rerunfailures tries it once more
                 outcomes.write(report.nodeid, report.outcome)
 
         def pytest_collectreport(self, report: Any) -> None:
