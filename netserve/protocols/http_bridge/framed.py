@@ -160,6 +160,7 @@ class FramedBridge(Protocol):
         for slot in self._slots:
             if slot.request is not None:
                 slot.request.cancel()
+                slot.request = None
         self._slots.clear()
 
     def drain(self) -> None:
