@@ -8,7 +8,6 @@ the answer's, or the error's.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,12 +109,6 @@ class Bridge:
             reply = await self._reply(request, client)
         except Exception:
             reply = self._failed(client)
-        except asyncio.CancelledError as cancelled:
-            # The frames hold what has come of the answer, and, by their timeouts, the task, which
-            # holds the error. Without this they would stay until the garbage collector runs, which
-            # counts objects, and not megabytes.
-            traceback.clear_frames(cancelled.__traceback__)
-            raise
         finally:
             self.under_way -= 1
         done(reply)

@@ -1,11 +1,13 @@
 """Requests by a framing, over real sockets: order, limits, and upstreams that fail."""
 
 import asyncio
+import gc
 import gzip
 import json
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import Mock, patch
 
@@ -15,7 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from netserve.crossing import turn_of
+from netserve.fairness.turns import Share
 from netserve.http import Answer
+from netserve.protocols.http_bridge.bridge import _Request
 from netserve.protocols.http_bridge.framed import fitting
 from netserve.protocols.http_bridge.upstream import Upstream
 from netserve.testing.upstream import in_asyncio, raw_upstream, upstream
@@ -502,6 +507,49 @@ async def test_a_client_that_is_gone_has_its_request_given_up(bridge: Bridge) ->
         reset(writer)
         await asyncio.wait_for(gone.wait(), 5)
         await until(lambda: web_service.hosted.state() == "0 requests under way")
+
+
+@pytest.mark.parametrize("waits", ["for its upstream", "for its turn"])
+@in_asyncio
+async def test_what_has_come_for_a_client_that_is_gone_is_freed_at_once(
+    bridge: Bridge, waits: str
+) -> None:
+    """S24: the garbage collector, which counts objects only, may let hundreds of megabytes wait."""
+    sent = asyncio.Event()
+
+    async def half(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "4000000"})
+        await response.prepare(request)
+        await response.write(bytes(1_000_000))
+        sent.set()
+        await asyncio.sleep(30)
+        return response
+
+    async def no_turn(_: Share, address: str) -> None:
+        share = Mock(spec=Share, turns=Mock(is_young=Mock(return_value=False)))
+        await turn_of(share, address)
+
+    def requests() -> int:
+        return sum(type(each) is _Request for each in gc.get_objects())
+
+    never = patch("netserve.protocols.http_bridge.upstream.turn_of", no_turn)
+    async with (
+        upstream(half) as url,
+        bridge(framing="line", request={"url": f"{url}/{{request}}"}) as web_service,
+    ):
+        gc.collect()
+        gc.disable()
+        try:
+            with never if waits == "for its turn" else nullcontext():
+                _, writer = await web_service.connect()
+                writer.write(b"a\n")
+                await asyncio.wait_for(sent.wait(), 10)
+                assert requests() == 1
+                reset(writer)
+                await until(lambda: web_service.metrics.connections_open == 0)
+            await until(lambda: not requests())
+        finally:
+            gc.enable()
 
 
 @in_asyncio
