@@ -380,4 +380,6 @@ class FramedFactory(protocol.Factory, Generic[C, P]):
         self.options = options
 
     def buildProtocol(self, addr: Any) -> protocol.Protocol:
-        return FramedConnection(self.options)
+        connection = FramedConnection(self.options)
+        connection.factory = self
+        return connection

@@ -172,7 +172,13 @@ class Pipeline:
     def lose(self) -> list[Callable[[], object]]:
         """The connection is lost; gives what cancels the work on replies that are still open."""
         self.signal(Signal.LOSE)
-        cancels = [slot.cancel for slot in self.slots if slot.is_open and slot.cancel is not None]
+        cancels = []
+        for slot in self.slots:
+            if slot.cancel is not None:
+                cancels.append(slot.cancel)
+                # The work holds what has come of the reply, and its slot. In this circle it would
+                # stay until the garbage collector runs, which counts objects and not their bytes.
+                slot.cancel = None
         self.slots.clear()
         self.frames.clear()
         self._holding.close()

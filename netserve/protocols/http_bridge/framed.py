@@ -67,28 +67,28 @@ class BridgeAnswers:
     client = staticmethod(Client.of)
 
     def __init__(self, bridge: Bridge, framing: Framing) -> None:
-        self._bridge = bridge
+        self.bridge = bridge
         self._framing = framing
         self._fit = fitting(framing)
 
     def respond(self, frame: bytes, client: Client) -> bytes | Request:
         """The request to the upstream, or the error reply where the frame makes none."""
-        begun = self._bridge.begin(frame, client)
+        begun = self.bridge.begin(frame, client)
         return self.encode(begun) if isinstance(begun, bytes) else begun
 
     def refuse(self, error: FramingError, client: Client) -> bytes:
         """The error reply to a frame that is broken, too long, or cannot be held."""
         held = isinstance(error, TooMuchHeld)
         kind, status = ("busy", 503) if held else ("request", 400)
-        self._bridge.refusals.request(client.peer, str(error))
-        return self.encode(self._bridge.error(kind, str(error), status, counted=error.kind))
+        self.bridge.refusals.request(client.peer, str(error))
+        return self.encode(self.bridge.error(kind, str(error), status, counted=error.kind))
 
     def constants(self, frames: Sequence[bytes], most: int) -> None:
         """No reply is constant."""
 
     def begin(self, request: Request, done: Done) -> Callable[[], object]:
         """Ask the upstream; gives what gives the request up."""
-        return self._bridge.ask(request, lambda reply: done(self.encode(reply)))
+        return self.bridge.ask(request, lambda reply: done(self.encode(reply)))
 
     def discard(self, request: Request) -> None:
         """The upstream is not asked."""
@@ -98,8 +98,8 @@ class BridgeAnswers:
         try:
             return self._framing.encode(self._fit(reply))
         except ValueError as error:
-            self._bridge.refusals.answer(str(error))
-            told = self._fit(self._bridge.error("reply", str(error), 502))
+            self.bridge.refusals.answer(str(error))
+            told = self._fit(self.bridge.error("reply", str(error), 502))
         try:
             return self._framing.encode(told)
         except ValueError:
