@@ -6,54 +6,11 @@ A reply is made to fit one frame of the framing, whatever the upstream has sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from netserve.protocols.http_bridge.bridge import Bridge, Client, Request
 from netserve.streams.framed import Done
 from netserve.wire.frame_input import TooMuchHeld
-from netserve.wire.framing import Delimiter, Framing, FramingError, Line
-
-_LINE_ENDS: Final = b"\r\n"
-_BLANKS: Final = bytes.maketrans(_LINE_ENDS, b"  ")
-
-
-def fitting(framing: Framing) -> Callable[[bytes], bytes]:
-    """What makes a reply fit into one frame, whatever the upstream's body has in it.
-
-    In a line, line ends become blanks; the last ones are dropped. Of other delimiters, each one
-    in the reply becomes a blank, or another sign where a blank is a part of it.
-    """
-    if isinstance(framing, Line):
-        return _one_line
-    if isinstance(framing, Delimiter):
-        return _without(framing.delimiter)
-    return bytes
-
-
-def _one_line(reply: bytes) -> bytes:
-    if b"\n" in reply or b"\r" in reply:
-        return reply.rstrip(_LINE_ENDS).replace(b"\r\n", b"\n").translate(_BLANKS)
-    return reply
-
-
-def _without(delimiter: bytes) -> Callable[[bytes], bytes]:
-    # What takes its place is in no delimiter, so that one pass finds all of them.
-    every = (b" ", *(bytes([octet]) for octet in range(255, -1, -1)))
-    sign = next((each for each in every if each not in delimiter), b"")
-
-    def fit(reply: bytes) -> bytes:
-        if delimiter in reply:
-            reply = reply.replace(delimiter, sign)
-        # The end of the reply and the delimiter behind it may hold an earlier delimiter.
-        end = reply[-len(delimiter) :]
-        drop = 0
-        while drop < len(end) and (end[: len(end) - drop] + delimiter).find(delimiter) < (
-            len(end) - drop
-        ):
-            drop += 1
-        return reply[: len(reply) - drop] if drop else reply
-
-    return fit
+from netserve.wire.framing import Framing, FramingError
 
 
 class BridgeAnswers:
@@ -69,7 +26,7 @@ class BridgeAnswers:
     def __init__(self, bridge: Bridge, framing: Framing) -> None:
         self.bridge = bridge
         self._framing = framing
-        self._fit = fitting(framing)
+        self._fit = framing.fit
 
     def respond(self, frame: bytes, client: Client) -> bytes | Request:
         """The request to the upstream, or the error reply where the frame makes none."""

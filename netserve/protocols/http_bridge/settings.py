@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -14,21 +14,14 @@ from netserve.config.types import (
     Section,
     Shown,
     Size,
-    Words,
 )
 from netserve.errors import InvalidValue
 from netserve.http.options import Texts, Upstreams
 from netserve.plugin import Limits, Settings
 from netserve.protocols.http_bridge.plan import Plan
-from netserve.wire.framing_settings import (
-    DelimiterFraming,
-    FixedFraming,
-    LengthPrefixFraming,
-    LineFraming,
-    NetstringFraming,
-    ShortForm,
-    UntilIdleFraming,
-)
+from netserve.wire.framing import FramingSettings
+from netserve.wire.framing.line import LineFraming
+from netserve.wire.framing.options import framing_option
 
 MEBIBYTE: Final = 1024 * 1024
 
@@ -40,24 +33,11 @@ class HttpFraming(Section):
     """Requests come in over HTTP, and answers go back over it."""
 
 
-BridgeFraming: TypeAlias = Annotated[
-    Annotated[
-        LineFraming
-        | DelimiterFraming
-        | FixedFraming
-        | LengthPrefixFraming
-        | NetstringFraming
-        | UntilIdleFraming
-        | HttpFraming,
-        Field(discriminator="kind"),
-    ],
-    ShortForm(
-        lambda kind: {"kind": kind},
-        {"enum": ["http", "line", "length-prefix", "netstring", "until-idle"]},
-    ),
-    Words("text or mapping"),
-]
-"""A framing of `netserve.wire`, or ``http``."""
+if TYPE_CHECKING:
+    BridgeFraming: TypeAlias = FramingSettings | HttpFraming
+else:
+    BridgeFraming = framing_option(HttpFraming)
+    """A framing of `netserve.wire`, or ``http``."""
 
 
 PositiveDuration: TypeAlias = Annotated[Duration, Field(gt=0)]

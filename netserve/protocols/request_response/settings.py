@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from netserve.config.short_form import ShortForm
 from netserve.config.types import Duration, ImportPath, PositiveInt, Section, Size, Words
 from netserve.errors import InvalidValue
 from netserve.plugin import Limits, Settings
@@ -22,14 +23,9 @@ from netserve.protocols.request_response.replies import (
     names_of_requests,
     parse_reply,
 )
-from netserve.wire.framing_settings import (
-    OCTETS_SCHEMA,
-    FramingOption,
-    LineFraming,
-    Octets,
-    ShortForm,
-    parse_octets,
-)
+from netserve.wire.framing.line import LineFraming
+from netserve.wire.framing.options import FramingOption
+from netserve.wire.octets import OCTETS_SCHEMA, Octets, parse_octets
 from netserve.wire.pattern import MAX_PATTERN, Encoding, Exact, Matcher, Pattern, Prefix
 
 

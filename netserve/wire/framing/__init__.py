@@ -30,9 +30,19 @@ At the end of the stream (`Decoder.end`) an unfinished line or delimited frame c
 as for most programs that read lines; in the other framings it is an error, but for `UntilIdle`.
 """
 
-from netserve.wire.framing.base import Decoder, Event, FrameTooLong, Framing, FramingError
-from netserve.wire.framing.counted import Fixed, LengthPrefix, Netstring
-from netserve.wire.framing.delimited import Delimiter, Line
+from netserve.wire.framing.base import (
+    Decoder,
+    Event,
+    FrameTooLong,
+    Framing,
+    FramingError,
+    FramingSettings,
+)
+from netserve.wire.framing.delimiter import Delimiter
+from netserve.wire.framing.fixed import Fixed
+from netserve.wire.framing.length_prefix import LengthPrefix
+from netserve.wire.framing.line import Line
+from netserve.wire.framing.netstring import Netstring
 from netserve.wire.framing.until_idle import UntilIdle
 
 __all__ = [
@@ -43,6 +53,7 @@ __all__ = [
     "FrameTooLong",
     "Framing",
     "FramingError",
+    "FramingSettings",
     "LengthPrefix",
     "Line",
     "Netstring",

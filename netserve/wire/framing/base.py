@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, TypeAlias
 
+from netserve.config.types import Section
 from netserve.errors import PeerError
 
 
@@ -112,3 +113,15 @@ class Framing(ABC):
     def from_datagram(self, data: bytes) -> bytes:
         """The frame in a datagram, which is one already: without a line's or delimiter's end."""
         return data
+
+    def fit(self, reply: bytes) -> bytes:
+        """A reply that one frame can hold, whatever bytes of others it was made of."""
+        return reply
+
+
+class FramingSettings(Section):
+    """What the options of all framings have in common; each has a ``kind`` of its own."""
+
+    @abstractmethod
+    def make(self) -> Framing:
+        """The framing itself."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from netserve.wire.framing.base import Decoder, Event, FrameTooLong, Framing
+from pydantic import Field
+
+from netserve.config.types import Duration
+from netserve.wire.framing.base import Decoder, Event, FrameTooLong, Framing, FramingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +52,15 @@ class _UntilIdleDecoder(Decoder):
         return [frame] if frame else []
 
     end = idle
+
+
+class UntilIdleFraming(FramingSettings):
+    """A frame is what comes until nothing comes for a while."""
+
+    kind: Literal["until-idle"] = "until-idle"
+    """A frame ends when the peer pauses, or closes its side."""
+    idle: Annotated[Duration, Field(gt=0)] = 0.2
+    """The length of the pause."""
+
+    def make(self) -> Framing:
+        return UntilIdle(self.idle)

@@ -22,7 +22,6 @@ from netserve.crossing import turn_of
 from netserve.fairness.turns import Share
 from netserve.http import Answer
 from netserve.protocols.http_bridge.bridge import Request
-from netserve.protocols.http_bridge.framed import fitting
 from netserve.protocols.http_bridge.upstream import Upstream
 from netserve.testing.upstream import in_asyncio, raw_upstream, upstream
 from netserve.wire.framing import Delimiter, Event, Fixed, Framing, Line, Netstring
@@ -776,7 +775,7 @@ def test_the_worst_replies_are_fitted_in_linear_time(
     framing: Framing, reply: bytes, fitted: bytes | None
 ) -> None:
     """S23: whatever an upstream sends; one of these took longer than a day."""
-    made = fitting(framing)(reply)
+    made = framing.fit(reply)
     assert fitted is None or made == fitted
     assert framing.decoder(len(made) + 10).feed(framing.encode(made)) == [made]
 
@@ -789,14 +788,14 @@ FRAMINGS = [Line(), Delimiter(b"|"), Delimiter(b"\r\n"), Delimiter(b"aa"), Delim
 @given(reply=st.one_of(st.binary(max_size=30), st.text("a b|\r\n", max_size=12).map(str.encode)))
 def test_a_reply_is_one_frame_whatever_the_body_has_in_it(framing: Framing, reply: bytes) -> None:
     """A body with line ends can't become two replies."""
-    fitted = fitting(framing)(reply)
+    fitted = framing.fit(reply)
     frames: list[Event] = framing.decoder(1000).feed(framing.encode(fitted))
     assert len(frames) == 1
     assert isinstance(frames[0], bytes)
 
 
 def test_a_body_of_several_lines_becomes_one_line() -> None:
-    fit = fitting(Line())
+    fit = Line().fit
     assert fit(b'200 {\r\n  "a": 1\r\n}\r\n') == b'200 {   "a": 1 }'
     assert fit(b"plain") == b"plain"
-    assert fitting(Fixed(3))(b"\r\n") == b"\r\n"
+    assert Fixed(3).fit(b"\r\n") == b"\r\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import pytest
@@ -12,12 +12,14 @@ from netserve.wire.framing import (
     Delimiter,
     Fixed,
     Framing,
+    FramingSettings,
     LengthPrefix,
     Line,
     Netstring,
     UntilIdle,
 )
-from netserve.wire.framing_settings import FramingOption, Octets, parse_octets
+from netserve.wire.framing.options import FRAMINGS, FramingOption, framing_option
+from netserve.wire.octets import Octets, parse_octets
 
 OPTION: TypeAdapter[Any] = TypeAdapter(FramingOption)
 OCTETS: TypeAdapter[Any] = TypeAdapter(Octets)
@@ -97,3 +99,27 @@ def test_not_octets(value: Any) -> None:
         OCTETS.validate_python(value)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, OCTETS.json_schema())
+
+
+def test_every_framing_is_in_the_tuple() -> None:
+    """And each can be chosen by its kind."""
+    kinds = [model.model_fields["kind"].default for model in FRAMINGS]
+    assert len(set(kinds)) == len(kinds)
+    assert set(FRAMINGS) == set(FramingSettings.__subclasses__()) - {_Tab}
+
+
+class _Tab(FramingSettings):
+    """A framing that a protocol adds."""
+
+    kind: Literal["tab"] = "tab"
+
+    def make(self) -> Framing:
+        return Delimiter(b"\t")
+
+
+def test_a_framing_more_is_taken_in_both_forms() -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(framing_option(_Tab))
+    for value in ("tab", {"kind": "tab"}):
+        assert adapter.validate_python(value).make() == Delimiter(b"\t")
+        jsonschema.validate(value, adapter.json_schema())
+    assert adapter.validate_python("line").make() == Line()

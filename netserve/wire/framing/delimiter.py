@@ -1,30 +1,12 @@
-"""Frames that end with some bytes: lines, and delimiters of any kind."""
+"""Frames that end at a delimiter."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from netserve.wire.framing.base import Decoder, Event, FrameTooLong, Framing
-
-
-@dataclass(frozen=True, slots=True)
-class Line(Framing):
-    """Lines that end with LF or CRLF.
-
-    Arguments:
-        ending: what `encode` puts behind a line.
-    """
-
-    ending: bytes = b"\r\n"
-
-    def decoder(self, limit: int) -> Decoder:
-        return _LineDecoder(limit)
-
-    def encode(self, frame: bytes) -> bytes:
-        return frame + self.ending
-
-    def from_datagram(self, data: bytes) -> bytes:
-        return data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
+from netserve.wire.framing.base import Decoder, Event, FrameTooLong, Framing, FramingSettings
+from netserve.wire.octets import OctetsWithin
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +20,7 @@ class Delimiter(Framing):
     delimiter: bytes
 
     def decoder(self, limit: int) -> Decoder:
-        return _DelimiterDecoder(limit, self.delimiter)
+        return DelimiterDecoder(limit, self.delimiter)
 
     def encode(self, frame: bytes) -> bytes:
         return frame + self.delimiter
@@ -46,8 +28,28 @@ class Delimiter(Framing):
     def from_datagram(self, data: bytes) -> bytes:
         return data.removesuffix(self.delimiter)
 
+    def fit(self, reply: bytes) -> bytes:
+        """Each delimiter becomes a blank, or another byte where a blank is part of it."""
+        delimiter = self.delimiter
+        if delimiter in reply:
+            reply = reply.replace(delimiter, _byte_outside(delimiter))
+        # The end of the reply and the delimiter after it may hold an earlier delimiter.
+        end = reply[-len(delimiter) :]
+        drop = 0
+        while drop < len(end) and (end[: len(end) - drop] + delimiter).find(delimiter) < (
+            len(end) - drop
+        ):
+            drop += 1
+        return reply[: len(reply) - drop] if drop else reply
 
-class _DelimiterDecoder(Decoder):
+
+def _byte_outside(delimiter: bytes) -> bytes:
+    """What takes a delimiter's place: it is in no delimiter, so that one pass finds all of them."""
+    every = (b" ", *(bytes([octet]) for octet in range(255, -1, -1)))
+    return next((each for each in every if each not in delimiter), b"")
+
+
+class DelimiterDecoder(Decoder):
     """Holds what stands behind the last delimiter; bounded by `_most`.
 
     While a frame that is too long is skipped, only as many bytes are held as can be the beginning
@@ -116,26 +118,13 @@ class _DelimiterDecoder(Decoder):
         return rest
 
 
-class _LineDecoder(_DelimiterDecoder):
-    """As delimited by LF; one more byte is held, since it may be a CR that does not count."""
+class DelimiterFraming(FramingSettings):
+    """Frames that end with some bytes of your choice."""
 
-    __slots__ = ()
+    kind: Literal["delimiter"] = "delimiter"
+    """A frame ends at a delimiter."""
+    delimiter: Annotated[bytes, OctetsWithin(1, 256)]
+    """What ends a frame: a text, or `{hex: "1c 0d"}`."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit, b"\n")
-        self._most = limit + 1
-
-    def feed(self, data: bytes) -> list[Event]:
-        # Whole lines, none of them too long: what nearly always comes.
-        free = not self._held and not self._skipping
-        if free and data[-1:] == b"\n" and len(data) <= self._limit:
-            frames: list[Event] = self._split(data)  # type: ignore[assignment]  # as above
-            del frames[-1]
-            return frames
-        return super().feed(data)
-
-    def _split(self, data: bytes) -> list[bytes]:
-        return data.replace(b"\r\n", b"\n").split(b"\n")
-
-    def _last(self, rest: bytes) -> bytes:
-        return rest.removesuffix(b"\r")
+    def make(self) -> Framing:
+        return Delimiter(self.delimiter)
