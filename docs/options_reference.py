@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from netserve.config.envelope import ProcessSettings
+from netserve.config.packet import PacketSettings
 from netserve.config.reference import options_of
-from netserve.packet.settings import PacketSettings
 from netserve.plugin import Settings
 from netserve.registry import Registry
 

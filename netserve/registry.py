@@ -18,9 +18,9 @@ from twisted.logger import Logger, LogLevel
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
+from netserve.config.import_path import import_object
 from netserve.config.sentences import nearest
 from netserve.errors import PluginError
-from netserve.imports import import_object
 from netserve.plugin import ProtocolPlugin, Settings
 
 GROUP: Final = "netserve.protocols"

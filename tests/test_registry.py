@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from netserve.config.import_path import import_object
 from netserve.errors import PluginError
-from netserve.imports import import_object
 from netserve.plugin import ProtocolPlugin
 from netserve.registry import BUILT_IN, GROUP, Registry
 

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import click
 
+from netserve.config.packet import PacketSettings
 from netserve.errors import NetserveError
-from netserve.packet.settings import PacketSettings
 
 EXIT_CODES: Final = {
     "invalid": 2, "missing": 69, "unavailable": 69, "bug": 70, "busy": 75, "died": 75,

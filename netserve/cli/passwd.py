@@ -1,4 +1,4 @@
-"""``netserve passwd``: users and their hashes in a file; see `netserve.wire.users_file`."""
+"""``netserve passwd``: users and their hashes in a file; see `netserve.mail.users_file`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from netserve.cli.files import open_new
-from netserve.wire.users_file import (
+from netserve.mail.users_file import (
     LARGEST,
     UsersFileError,
     name_problem,

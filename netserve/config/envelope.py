@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from netserve.config.listen import Listen
+from netserve.config.packet import PacketSettings
 from netserve.config.types import Duration, FilePath, Section, Shown
 from netserve.errors import InvalidValue
-from netserve.packet.settings import PacketSettings
 
 SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
 """What a service may be called."""

@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from netserve.config.listen_kinds import INSIDE_HAPROXY, values_by_name
-from netserve.config.types import json_one_or_many, one_or_many
+from netserve.config.values import json_one_or_many, one_or_many
 from netserve.errors import InvalidValue
 
 

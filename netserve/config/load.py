@@ -22,14 +22,14 @@ from netserve.config.envelope import SERVICE_NAME, Envelope, ProcessSettings
 from netserve.config.explain import explain
 from netserve.config.listen import Listen
 from netserve.config.nodes import Unreadable, compose
+from netserve.config.packet import PacketSettings
 from netserve.config.sentences import kind_of, nearest
+from netserve.config.service import Plugin, Settings
 from netserve.config.shapes import Shape
 from netserve.config.source import read_text
 from netserve.config.tree import Way
 from netserve.config.types import FilePath
 from netserve.errors import ConfigError, PluginError, Problem
-from netserve.packet.settings import PacketSettings
-from netserve.plugin import ProtocolPlugin, Settings
 
 M = TypeVar("M", bound=BaseModel)
 _STATE: TypeAdapter[Path] = TypeAdapter(FilePath)
@@ -38,7 +38,7 @@ _STATE: TypeAdapter[Path] = TypeAdapter(FilePath)
 class Plugins(Protocol):
     """Where protocols are found; `netserve.registry.Registry` is the one in use."""
 
-    def find(self, name: str, folder: Path | None = None) -> ProtocolPlugin[Any]:
+    def find(self, name: str, folder: Path | None = None) -> Plugin:
         """The protocol of this name; raises PluginError."""
 
     def names(self) -> Sequence[str]:
@@ -59,7 +59,7 @@ class ServiceConfiguration:
     """
 
     name: str
-    plugin: ProtocolPlugin[Any]
+    plugin: Plugin
     settings: Settings
 
 
@@ -239,9 +239,9 @@ class _Loader:
         report_clashes(self.document, addresses)
         return envelope, tuple(loaded)
 
-    def _plugins(self, services: Mapping[str, Any]) -> dict[str, ProtocolPlugin[Any] | None]:
+    def _plugins(self, services: Mapping[str, Any]) -> dict[str, Plugin | None]:
         """The protocol of each service; None where there is none for what the file has."""
-        found: dict[str, ProtocolPlugin[Any] | None] = {}
+        found: dict[str, Plugin | None] = {}
         for name, options in services.items():
             way = ("services", name)
             if not SERVICE_NAME.fullmatch(name):
@@ -257,7 +257,7 @@ class _Loader:
                 self.document.report(way, f"{what}, not {kind_of(options)}" if options else what)
         return found
 
-    def _disclose(self, plugins: Mapping[str, ProtocolPlugin[Any] | None]) -> None:
+    def _disclose(self, plugins: Mapping[str, Plugin | None]) -> None:
         """Say what of the file may be shown, before anything of it is."""
         sections: dict[Way, Shape] = {(): Shape(Envelope)}
         partly_known: list[Way] = []
@@ -275,7 +275,7 @@ class _Loader:
             explain(self.document, way, Shape(model), data, error)
             return None
 
-    def _plugin(self, way: Way, options: Mapping[str, Any]) -> ProtocolPlugin[Any] | None:
+    def _plugin(self, way: Way, options: Mapping[str, Any]) -> Plugin | None:
         name = options.get("protocol")
         if not isinstance(name, str) or not name:
             known = nearest("", self.plugins.names())

@@ -16,8 +16,8 @@ from pydantic_core import core_schema
 
 from netserve.config.envelope import SERVICE_NAME, ProcessSettings
 from netserve.config.meanings import meanings_of
-from netserve.packet.settings import PacketSettings
-from netserve.plugin import ProtocolPlugin, Settings
+from netserve.config.packet import PacketSettings
+from netserve.config.service import Plugin, Settings
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _IMPORT_PATH: Final = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
@@ -44,7 +44,7 @@ class _Generator(GenerateJsonSchema):
         return made
 
 
-def file_schema(plugins: Sequence[tuple[str, ProtocolPlugin[Any]]]) -> dict[str, Any]:
+def file_schema(plugins: Sequence[tuple[str, Plugin]]) -> dict[str, Any]:
     """The schema of the whole file.
 
     Arguments:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from netserve.config.listen import Listen
 from netserve.config.shapes import Shape, fields
-from netserve.config.types import Rate, Secret, Shown
+from netserve.config.values import Rate, Secret, Shown
 
 HARMLESS: Final = (
     bool, int, float, type(None), PurePath, Listen, Rate, ipaddress.IPv4Network,

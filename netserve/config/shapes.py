@@ -16,20 +16,20 @@ from typing import Annotated, Any, Final, Literal, Union
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from netserve.config import types as config_types
+from netserve.config import values
 from netserve.config.listen import Listen, ListenAddresses
-from netserve.config.types import Rate, Secret
+from netserve.config.values import Rate, Secret
 
 _NAMED: Final = (
-    (config_types.Duration, "duration"),
-    (config_types.Size, "size"),
-    (config_types.Rates, "rate or list of rates"),
-    (config_types.FilePath, "path"),
-    (config_types.Network, "network"),
-    (config_types.Networks, "network or list of networks"),
+    (values.Duration, "duration"),
+    (values.Size, "size"),
+    (values.Rates, "rate or list of rates"),
+    (values.FilePath, "path"),
+    (values.Network, "network"),
+    (values.Networks, "network or list of networks"),
     (ListenAddresses, "address or list of addresses"),
-    (config_types.ImportPath, "module:object"),
-    (config_types.PositiveInt, "number from 1 up"),
+    (values.ImportPath, "module:object"),
+    (values.PositiveInt, "number from 1 up"),
 )
 _PLAIN: Final[Mapping[Any, str]] = {
     str: "text",
@@ -140,7 +140,7 @@ class Shape:
 
     def words(self) -> str:
         """The type as a few words: ``duration``, ``text``, ``list of paths``, ``tcp or udp``."""
-        told = [item.text for item in self.metadata if isinstance(item, config_types.Words)]
+        told = [item.text for item in self.metadata if isinstance(item, values.Words)]
         if told or (name := self._alias()):
             return told[-1] if told else name
         members = self.members

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from netserve.fairness.reading import LARGE, PacedReading
 from netserve.fairness.turns import Turn
-from netserve.streams.lingering import LINGER
+from netserve.reactor.lingering import LINGER
 from netserve.wire.peer import counting_key
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class HttpConnection(web.RequestHandler):
         """Close behind what was written, without a reset that could take it from the client.
 
         What the client still sends is read and dropped for a moment
-        (`netserve.streams.lingering`).
+        (`netserve.reactor.lingering`).
         """
         transport = self.transport
         if transport is None or not transport.can_write_eof():

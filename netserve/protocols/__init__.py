@@ -1,1 +1,1 @@
-"""The built-in protocols, a folder each: settings, pure logic, service."""
+"""The built-in protocols, a folder each: settings, logic, service."""

@@ -16,7 +16,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
 from netserve.reactor.flush import peer_has_closed, queued
-from netserve.streams.lingering import LINGER
+from netserve.reactor.lingering import LINGER
 
 if TYPE_CHECKING:
     from netserve.server.gate import Gate, Gates

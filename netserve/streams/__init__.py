@@ -4,6 +4,6 @@
 module                        drives
 ============================  ====================================================================
 `netserve.streams.framed`     framed requests and their replies (`netserve.wire.pipeline`)
-`netserve.streams.lingering`  the end of a connection whose client may still be sending
+`netserve.reactor.lingering`  the end of a connection whose client may still be sending
 ============================  ====================================================================
 """

@@ -23,7 +23,7 @@ from netserve.fairness.reading import LARGE, PacedReading
 from netserve.fairness.shares import Shares
 from netserve.fairness.turns import Share
 from netserve.plugin import Metrics
-from netserve.streams.lingering import close_lingering
+from netserve.reactor.lingering import close_lingering
 from netserve.wire.frame_input import SMALL, TooMuchHeld
 from netserve.wire.framing import Event, Framing, FramingError
 from netserve.wire.peer import counting_key

@@ -13,8 +13,8 @@ from argon2 import PasswordHasher
 from click.testing import CliRunner
 
 from netserve.cli.passwd import passwd
+from netserve.mail.users_file import LARGEST, parse_users
 from netserve.testing.process import BIN
-from netserve.wire.users_file import LARGEST, parse_users
 
 
 def run(*arguments: str | Path, text: str = "") -> tuple[int, str]:

@@ -16,7 +16,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from netserve.protocols.http_bridge import plugin as http_bridge
 from netserve.protocols.request_response import plugin as request_response
-from netserve.streams import lingering
+from netserve.reactor import lingering
 from netserve.testing.hosting import RunningService, connect, serve
 
 HELD = 0.1

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from netserve.config.types import parse_network
 from netserve.wire.peer import (
     counting_key,
-    has_strangers,
     is_in,
-    names_addresses,
     parse_address,
 )
 
@@ -40,32 +38,6 @@ def test_one_subscriber_of_ipv6_counts_once() -> None:
 def test_forms_of_an_address(client: str, inside: bool) -> None:
     networks = [ip_network("10.0.0.0/8"), ip_network("fe80::/10")]
     assert is_in(client, networks) is inside
-
-
-@pytest.mark.parametrize(
-    ("network", "strangers", "named"),
-    [
-        ("0.0.0.0/0", True, False),
-        ("198.0.0.0/8", True, False),
-        ("198.51.0.0/16", False, False),
-        ("10.0.0.0/8", False, False),
-        ("198.51.100.0/24", False, True),
-        ("198.51.100.7", False, True),
-        ("::/0", True, False),
-        ("2001:db8::/32", False, False),
-        ("fc00::/7", False, False),
-        ("2001:db8::/64", False, True),
-        ("2001:db8::1", False, True),
-        ("64:ff9b::/96", True, True),
-        ("64:ff9b:1::/64", True, True),
-        ("64:ff9b::c000:0/112", False, True),
-        ("2001::/32", True, False),
-        ("2001::/64", True, True),
-    ],
-)
-def test_how_wide_a_network_is(network: str, strangers: bool, named: bool) -> None:
-    assert has_strangers(ip_network(network)) is strangers
-    assert names_addresses(ip_network(network)) is named
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from netserve.http.h1 import End, Kind, Request, ServerMachine, Signal, Violatio
 from netserve.http.h1.events import NEED_DATA, NOTHING_FOLLOWS
 from netserve.http.h1.states import BODY, CLOSED, DONE, HEAD, IDLE, RAW
 from netserve.http.serving.exchange import Exchange
-from netserve.streams.lingering import close_lingering
+from netserve.reactor.lingering import close_lingering
 
 if TYPE_CHECKING:
     from netserve.http.serving.factory import HttpServerFactory

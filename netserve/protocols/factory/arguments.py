@@ -22,9 +22,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from netserve.config.import_path import import_object
 from netserve.config.types import expand_home
 from netserve.errors import InvalidValue, PluginError, place_of, with_place
-from netserve.imports import import_object
 
 _FORMS: Final = ({"object"}, {"object", "arguments"}, {"path"}, {"import"})
 

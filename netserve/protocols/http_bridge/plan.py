@@ -19,7 +19,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 from yarl import URL
 
@@ -33,9 +33,6 @@ from netserve.protocols.http_bridge.bodies import (
 )
 from netserve.protocols.http_bridge.encode import Misfit, UrlTemplate, Values, header_value
 from netserve.wire.template import Template
-
-if TYPE_CHECKING:
-    from netserve.protocols.http_bridge.settings import HttpBridgeSettings, RequestSettings
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -53,6 +50,47 @@ HOP_BY_HOP: Final = frozenset(
 """Headers that belong to one connection, and are not passed on (RFC 9110, 7.6.1)."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+class RequestPlan(Protocol):
+    """The options of a request, as `netserve.protocols.http_bridge.settings` has them."""
+
+    @property
+    def method(self) -> str | None: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def hosts(self) -> tuple[str, ...]: ...
+    @property
+    def headers(self) -> Mapping[str, str | Secret]: ...
+    @property
+    def body(self) -> str | None: ...
+    @property
+    def json_(self) -> dict[str, Any] | None: ...
+    @property
+    def form(self) -> dict[str, str] | None: ...
+
+
+class Limits(Protocol):
+    """The limits of a bridge that a plan keeps to."""
+
+    @property
+    def value_size(self) -> int: ...
+
+
+class BridgePlan(Protocol):
+    """The options of a bridge that are compiled; its settings model checks itself by them."""
+
+    @property
+    def request(self) -> RequestPlan: ...
+    @property
+    def response(self) -> str | None: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def over_http(self) -> bool: ...
 
 
 class _Names(frozenset[str]):
@@ -116,7 +154,7 @@ class Plan:
     _answer_headers: frozenset[str]
 
     @classmethod
-    def of(cls, settings: HttpBridgeSettings) -> Plan:
+    def of(cls, settings: BridgePlan) -> Plan:
         """Compile the settings.
 
         Raises:
@@ -188,7 +226,7 @@ class Plan:
         return self.error.render_bytes({"error": text, "kind": kind, "status": str(status)})
 
 
-def _method(settings: HttpBridgeSettings, body: BodyTemplate | None) -> str | None:
+def _method(settings: BridgePlan, body: BodyTemplate | None) -> str | None:
     method = settings.request.method
     if method == "{method}" and not settings.over_http:
         raise InvalidValue("{method} is there over HTTP only", at=("request", "method"))
@@ -197,7 +235,7 @@ def _method(settings: HttpBridgeSettings, body: BodyTemplate | None) -> str | No
     return None if method == "{method}" else method
 
 
-def _body(request: RequestSettings, names: Collection[str]) -> BodyTemplate | None:
+def _body(request: RequestPlan, names: Collection[str]) -> BodyTemplate | None:
     if request.json_ is not None:
         with _naming("request", "json"):
             return json_body(request.json_, names)
@@ -213,7 +251,7 @@ def _body(request: RequestSettings, names: Collection[str]) -> BodyTemplate | No
 
 
 def _headers(
-    request: RequestSettings, names: Collection[str], body: BodyTemplate | None
+    request: RequestPlan, names: Collection[str], body: BodyTemplate | None
 ) -> tuple[tuple[str, Template], ...]:
     headers = []
     for name, value in request.headers.items():
@@ -230,7 +268,7 @@ def _headers(
     return tuple(headers)
 
 
-def _check_header(name: str, request: RequestSettings) -> None:
+def _check_header(name: str, request: RequestPlan) -> None:
     if not _TOKEN.fullmatch(name):
         raise InvalidValue("is not the name of a header")
     if name.lower() in HOP_BY_HOP or name.lower() in {"content-length", "expect"}:

@@ -9,9 +9,9 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from netserve.config.import_path import import_object
 from netserve.crossing import TimedOut, ensure_deferred
 from netserve.errors import InvalidValue, PluginError, with_place
-from netserve.imports import import_object
 from netserve.plugin import Context
 from netserve.protocols.request_response.responder import (
     Handler,

@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from netserve.config.import_path import import_object
 from netserve.errors import InvalidValue
-from netserve.imports import import_object
 from netserve.outbox import Outbox, Schedule
 from netserve.plugin import Context, Hosted, StreamFactory
 from netserve.protocols.smtp_relay.delivery import resolver

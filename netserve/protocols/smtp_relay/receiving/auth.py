@@ -22,7 +22,7 @@ from zope.interface import implementer
 from netserve.config.types import Secret
 from netserve.crossing import ensure_deferred
 from netserve.errors import OptionError
-from netserve.wire.users_file import (
+from netserve.mail.users_file import (
     LARGEST,
     UsersFileError,
     dummy_hash,

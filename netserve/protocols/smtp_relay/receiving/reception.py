@@ -1,4 +1,4 @@
-"""What is decided about a client, a sender and a recipient before mail is taken. No I/O."""
+"""What is decided about a client, a sender and a recipient before mail is accepted."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
+from netserve.config.networks import Network, has_strangers, names_addresses
 from netserve.errors import InvalidValue
-from netserve.wire.peer import Network, has_strangers, names_addresses
 
 LOOPBACK: Final[tuple[Network, ...]] = (
     ipaddress.IPv4Network("127.0.0.0/8"),

@@ -44,7 +44,7 @@ from netserve.protocols.smtp_relay.receiving.logins import TryLater
 from netserve.protocols.smtp_relay.receiving.rates import take_of_all
 from netserve.protocols.smtp_relay.receiving.taking import NO_SPACE, OUR_FAULT, Shared, Taker
 from netserve.protocols.smtp_relay.receiving.timer import Timer
-from netserve.streams.lingering import close_lingering
+from netserve.reactor.lingering import close_lingering
 from netserve.wire.peer import LOCAL, counting_key
 
 WRONG_LOGIN: Final = Reply(535, "5.7.8", "The user or the password is wrong")

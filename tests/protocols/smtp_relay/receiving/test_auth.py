@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 
 from netserve.config.types import Secret
 from netserve.errors import OptionError
+from netserve.mail.users_file import LARGEST
 from netserve.protocols.smtp_relay.receiving.auth import (
     AT_ONCE,
     UsersChecker,
@@ -23,7 +24,6 @@ from netserve.protocols.smtp_relay.receiving.auth import (
     listed_users,
 )
 from netserve.testing.queue import until
-from netserve.wire.users_file import LARGEST
 
 HASH = PasswordHasher(time_cost=1, memory_cost=64).hash("geheim", salt=bytes(16))
 USERS = {"plain": Secret("secret"), "hashed": Secret(HASH), "ümlaut": Secret("pässword")}

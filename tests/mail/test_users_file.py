@@ -6,7 +6,7 @@ import pytest
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from netserve.wire.users_file import (
+from netserve.mail.users_file import (
     UsersFileError,
     dummy_hash,
     hash_problem,

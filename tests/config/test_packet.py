@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from netserve.config.load import load, load_packet
+from netserve.config.packet import PacketSettings
 from netserve.errors import ConfigError
 from netserve.packet.policy import Policy
-from netserve.packet.settings import PacketSettings
 from netserve.registry import Registry
 
 
