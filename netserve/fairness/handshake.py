@@ -47,6 +47,6 @@ class PacedHandshake:
             self._paused = False
             tls.transport.resumeProducing()
         self._receive(data)
-        if tls._handshakeDone:  # noqa: SLF001 - Twisted tells it to the protocol above only
+        if tls.handshake_done:
             self._turn.drop()
             del tls.dataReceived

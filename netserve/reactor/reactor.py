@@ -9,9 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import error
-from twisted.internet._signals import _MultiSignalHandling
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.base import ReactorBase
 from twisted.internet.main import CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,6 +21,7 @@ from netserve.reactor.server import Port, adopt
 from netserve.reactor.stream import Stream
 from netserve.reactor.timing import Timing
 from netserve.reactor.tls import TLSFactory
+from netserve.reactor.twisted_private import base_signals, combine_signals, label_as_tls
 from netserve.reactor.unix import UNIXConnector, UNIXPort, adopt_unix
 
 _log = Logger()
@@ -71,8 +70,7 @@ class NetserveReactor(Timing, AsyncioSelectorReactor):  # type: ignore[misc]
 
     def _signalsFactory(self) -> Any:
         # Past PosixReactorBase, which adds its own listening for children.
-        signals = ReactorBase._signalsFactory(self)  # noqa: SLF001 - its own base class
-        return _MultiSignalHandling((signals, ChildSignals(self.loop)))
+        return combine_signals(base_signals(self), ChildSignals(self.loop))
 
     # IReactorTCP
 
@@ -116,7 +114,7 @@ class NetserveReactor(Timing, AsyncioSelectorReactor):  # type: ignore[misc]
         """See `IReactorSSL.listenSSL`."""
         secured = TLSFactory(contextFactory, False, factory, self)
         listening = self.listenTCP(port, secured, backlog, interface)
-        listening._type = "TLS"  # noqa: SLF001 - Twisted's own listenSSL does so
+        label_as_tls(listening)
         return listening
 
     def connectSSL(

@@ -7,7 +7,6 @@ what it accepts gets a native transport.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from typing import Any, Final
 
 from twisted.internet import tcp
@@ -15,6 +14,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
 
 from netserve.reactor.stream import Stream
+from netserve.reactor.twisted_private import accept_waiting
 
 MOST_ACCEPTED: Final = 20
 """Connections that are accepted in one turn of the reactor by one port."""
@@ -108,7 +108,7 @@ class Accepting:
         """Accept as many connections as came."""
         accepted = 0
         try:
-            for sock, address in self._waiting():
+            for sock, address in accept_waiting(self.socket, self.numberAccepts, self._logger):
                 accepted += 1
                 self._accepted(sock, address)
         except OSError:
@@ -116,13 +116,6 @@ class Accepting:
         # A full round tells that more may wait; the next one is larger, up to what others can wait.
         more = accepted + 20 if accepted == self.numberAccepts else max(1, accepted)
         self.numberAccepts = min(more, MOST_ACCEPTED)
-
-    def _waiting(self: Any) -> Iterator[tuple[socket.socket, Any]]:
-        """The connections of one round, by Twisted's way of surviving without descriptors."""
-        # No record is written while descriptors are short: an observer may need one.
-        with tcp._BuffersLogs(self._logger.namespace, self._logger.observer) as log:  # noqa: SLF001
-            rounds = range(self.numberAccepts)
-            yield from tcp._accept(log, rounds, self.socket, tcp._reservedFD)  # noqa: SLF001
 
     def _accepted(self: Any, sock: socket.socket, address: Any) -> None:
         try:

@@ -13,7 +13,9 @@ import select
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.base import DelayedCall, ReactorBase
+from twisted.internet.base import DelayedCall
+
+from netserve.reactor.twisted_private import move_call_sooner
 
 _NEVER = math.inf
 _AT_ONCE = -math.inf
@@ -62,7 +64,7 @@ class Timing:
         return call
 
     def _moveCallLaterSooner(self: Any, call: DelayedCall) -> None:
-        ReactorBase._moveCallLaterSooner(self, call)  # noqa: SLF001 - its own base class
+        move_call_sooner(self, call)
         if call.time < self._wake_at:
             self._wake_in(call.time, max(0, call.time - self.seconds()))
 

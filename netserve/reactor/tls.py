@@ -190,6 +190,11 @@ class TLSProtocol(BufferingTLSTransport):
             transport: Any = self.transport
             transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
+    @property
+    def handshake_done(self) -> bool:
+        """Whether the handshake is over."""
+        return self._handshakeDone
+
     # Closing: first what was written, then Twisted's way.
 
     def waitsForPeer(self, waiting: bool) -> None:

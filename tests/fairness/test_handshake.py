@@ -26,13 +26,13 @@ class TLS:
         self.connected = True
         self.received: list[bytes] = []
         self._left = pieces
-        self._handshakeDone = False
+        self.handshake_done = False
         self.aborted = False
 
     def dataReceived(self, data: bytes) -> None:
         self.received.append(data)
         self._left -= 1
-        self._handshakeDone = self._left <= 0
+        self.handshake_done = self._left <= 0
 
     def abortConnection(self) -> None:
         self.aborted = True
