@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 from twisted.application.service import IProcess
 from twisted.internet.error import ReactorAlreadyInstalledError, ReactorNotRunning
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver
 from twisted.python import usage
 
 from netserve.config.load import Configuration, load
@@ -27,7 +27,6 @@ from netserve.ops.control import ControlSocket
 from netserve.ops.log_file import LogFile
 from netserve.ops.logs import Levels, LineObserver, make_observer
 from netserve.ops.status import status_service
-from netserve.plugin import Metrics
 from netserve.reactor import install
 from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
@@ -239,14 +238,14 @@ def assemble(daemon: Daemon) -> None:
     process = daemon.configuration.process
     daemon.build()
     if process.status is not None:
-        metrics, log = Metrics(), Logger(namespace="netserve.status")
-        turns = daemon.share_of_turns(metrics, log)
-        settings, hosted = status_service(process.status, daemon.services, turns)
-        daemon.host("status", settings, hosted, metrics=metrics, log=log, turns=turns)
+        lasting = daemon.lasting("netserve.status")
+        settings, hosted = status_service(
+            process.status, daemon.services, daemon.metrics, lasting.turns
+        )
+        daemon.host("status", settings, hosted, lasting)
     if daemon.outbox is not None:
-        log = Logger(namespace="netserve.control")
-        turns = daemon.share_of_turns(Metrics(), log)
-        control = ControlSocket(process.state / "control", turns=turns, log=log)
+        lasting = daemon.lasting("netserve.control")
+        control = ControlSocket(process.state / "control", turns=lasting.turns, log=lasting.log)
         control.add_queue(daemon.outbox)
         daemon.components.append(Component(control.start, control.stop))
     daemon.bind()

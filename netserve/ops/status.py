@@ -24,6 +24,7 @@ from netserve import __version__
 from netserve.config.listen import Listen
 from netserve.fairness.turns import Share
 from netserve.http.server import HttpServer
+from netserve.metrics import ProcessMetrics
 from netserve.ops.metrics import CONTENT_TYPE, make_exposition
 from netserve.plugin import Hosted, Settings
 from netserve.server.service import HostedService
@@ -68,7 +69,7 @@ th, td {{ text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px sol
 
 
 def status_service(
-    listen: Listen, services: Mapping[str, HostedService], turns: Share
+    listen: Listen, services: Mapping[str, HostedService], process: ProcessMetrics, turns: Share
 ) -> tuple[Settings, Hosted]:
     """The status port as a service like any other.
 
@@ -77,10 +78,11 @@ def status_service(
 
     Arguments:
         listen: its address.
-        services: what it shows, read anew for each request.
+        services: what it shows, looked up for each request.
+        process: the metrics of the process.
         turns: its share of the reactor's time.
     """
-    exposition = make_exposition(services)
+    exposition = make_exposition(services, process)
     routes: dict[str, Callable[[], web.Response]] = {
         "/": lambda: web.Response(text=_page(services), content_type="text/html"),
         "/healthz": lambda: web.Response(text="ok\n"),

@@ -19,24 +19,22 @@ from typing import Any, Literal
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netserve.config.listen import Listen
 from netserve.crossing import ensure_deferred
 from netserve.errors import StartError
-from netserve.fairness.turns import Share
-from netserve.plugin import Hosted, Metrics, Settings, Way
+from netserve.plugin import Way
 from netserve.reactor.tls import TLSFactory
 from netserve.server.access import AccessRules
 from netserve.server.admission import Admission
 from netserve.server.asyncio_adapter import AsyncioFactory
+from netserve.server.build import Built
 from netserve.server.connections import Connections
 from netserve.server.datagram import DatagramGate
 from netserve.server.entrance import Entrance
 from netserve.server.gate import Gates
-from netserve.server.listeners import listen_datagram, listen_stream, tls_of
-from netserve.server.tls import ServerContextFactory
+from netserve.server.listeners import listen_datagram, listen_stream
 
 State = Literal["built", "bound", "running", "draining", "stopped"]
 
@@ -45,44 +43,28 @@ class HostedService:
     """Hosts what a plugin has built on the addresses of its service.
 
     Arguments:
-        name: the service's name in the file.
-        settings: its options.
-        hosted: what its plugin has built.
-        tls: the context factory of its ``tls`` section, or None.
-        metrics: its counters.
-        log: its logger.
-        turns: its share of the reactor's time.
+        built: the service.
         reactor: opens the sockets, and is the clock.
         folder: where relative paths of UNIX sockets start.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        settings: Settings,
-        hosted: Hosted,
-        tls: ServerContextFactory | None,
-        metrics: Metrics,
-        log: Logger,
-        turns: Share,
-        reactor: Any,
-        folder: Path,
-    ) -> None:
-        self.name = name
+    def __init__(self, built: Built, *, reactor: Any, folder: Path) -> None:
+        settings = built.settings
+        self.name = built.name
         self.settings = settings
-        self.hosted = hosted
-        self.metrics = metrics
+        self.hosted = built.hosted
+        self.metrics = built.lasting.metrics
         self.state: State = "built"
-        self._log = log
-        self._turns = turns
+        self._log = built.lasting.log
+        self._turns = built.lasting.turns
         self._reactor = reactor
         self._folder = folder
         self._access = AccessRules(allow=settings.allow, deny=settings.deny)
         self._ports: list[Any] = []
         self._pending: list[Deferred[Any]] = []
         self._started: Deferred[None] = Deferred()
-        self._tls = tls
+        self._tls = built.tls
+        self._address_tls = built.address_tls
         self._gates = self._make_gates()
         self._entrances: dict[tuple[str, str, bool], Entrance] = {}
         self._connections = Connections(
@@ -105,18 +87,19 @@ class HostedService:
             handshake_timeout=limits.handshake_timeout,
         )
 
-    def _entrance(self, section: str, listen: Listen) -> Entrance | None:
+    def _entrance(self, way: Way, listen: Listen) -> Entrance | None:
         """What answers at an address; the addresses that are alike share it.
 
         Arguments:
-            section: of the settings, in which the address stands.
+            way: to the address in the settings; it begins with the section that it stands in.
             listen: the address.
         """
         hosted = self.hosted
+        section = str(way[0])
         stream: Any = hosted.streams.get(section, hosted.stream)
         if stream is None:
             return None
-        tls = tls_of(listen, self._folder)
+        tls = self._address_tls.get(way)
         own = "" if tls is None else listen.description
         if listen.begins_with_tls or not hosted.starts_tls:
             tls = tls or self._tls
@@ -145,7 +128,7 @@ class HostedService:
                 if listen.is_datagram:
                     self._bind_datagram(listen)
                 else:
-                    self._bind_stream(str(way[0]), listen)
+                    self._bind_stream(way, listen)
             except StartError as error:
                 failed(way, str(error))
 
@@ -165,8 +148,8 @@ class HostedService:
             )
         )
 
-    def _bind_stream(self, section: str, listen: Listen) -> None:
-        entrance = self._entrance(section, listen)
+    def _bind_stream(self, way: Way, listen: Listen) -> None:
+        entrance = self._entrance(way, listen)
         if entrance is None:
             raise StartError(f"cannot listen on {listen}: this protocol takes datagrams only")
         opening = listen_stream(listen, entrance, reactor=self._reactor, folder=self._folder)

@@ -30,10 +30,9 @@ from zope.interface import implementer
 from netserve.fairness.turns import Turns
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
-from netserve.plugin import Context, Hosted, Metrics, ProtocolPlugin
-from netserve.server.daemon import share_of_turns
+from netserve.plugin import Hosted, ProtocolPlugin
+from netserve.server.build import Lasting, Process, build_service, datagram_ports
 from netserve.server.service import HostedService
-from netserve.server.tls import ServerContextFactory
 
 FREE_PORT = "tcp:0:interface=127.0.0.1"
 
@@ -104,49 +103,26 @@ async def serve(
     options = {"protocol": what.name, "listen": FREE_PORT, **options}
     folder = state or Path(tempfile.mkdtemp(prefix="netserve-test-"))
     settings = what.settings.model_validate(options, context={"folder": folder})
-    tls = ServerContextFactory(settings.tls) if settings.tls is not None else None
     log = Logger(namespace="netserve.service.test")
-    http = HttpClients(reactor=reactor, log=log)
+    process = Process(
+        reactor=reactor,
+        folder=folder,
+        state=folder,
+        random=random.Random(0),  # noqa: S311 - tests want the same numbers each time
+        turns=Turns.of(reactor),
+        http=HttpClients(reactor=reactor, log=log),
+        listens=settings.listen,
+        datagram_ports=datagram_ports([settings]),
+    )
     outboxes: list[Outbox] = []
 
     def outbox() -> Outbox:
-        if not outboxes:
-            outboxes.append(
-                Outbox(folder / "outbox", reactor=reactor, log=log, random=random.Random(0))  # noqa: S311
-            )
+        outboxes.append(Outbox(folder / "outbox", reactor=reactor, log=log, random=process.random))
         return outboxes[0]
 
-    metrics = Metrics()
-    turns = share_of_turns(Turns.of(reactor), metrics, log)
-    context = Context(
-        service="test",
-        reactor=reactor,
-        log=log,
-        metrics=metrics,
-        folder=folder,
-        state=folder,
-        datagram_ports=frozenset(
-            listen.port for listen in settings.listen if listen.is_datagram and listen.port
-        ),
-        tls=tls,
-        outbox=outbox,
-        http=http,
-        random=random.Random(0),  # noqa: S311 - tests want the same numbers each time
-        turns=turns,
-        listens=settings.listen,
-    )
-    built = what.build(settings, context)
-    service = HostedService(
-        name="test",
-        settings=settings,
-        hosted=built if isinstance(built, Hosted) else Hosted(stream=built),
-        tls=tls,
-        metrics=metrics,
-        log=log,
-        turns=turns,
-        reactor=reactor,
-        folder=folder,
-    )
+    built = build_service("test", what, settings, process, lasting=Lasting.of(process.turns, log))
+    built.attach(process, outbox)
+    service = HostedService(built, reactor=reactor, folder=folder)
     problems: list[str] = []
     service.bind(lambda _, reason: problems.append(reason))
     if problems:
@@ -155,7 +131,7 @@ async def serve(
     if outboxes:
         await outboxes[0].open()
     await service.start()
-    return RunningService(service, http, outboxes[0] if outboxes else None)
+    return RunningService(service, process.http, outboxes[0] if outboxes else None)
 
 
 def _open_settings() -> Any:

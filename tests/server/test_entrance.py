@@ -276,8 +276,8 @@ class Noting(HostedService):
 
     made: ClassVar[list[HostedService]] = []
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *built: Any, **options: Any) -> None:
+        super().__init__(*built, **options)
         self.made.append(self)
 
 

@@ -378,8 +378,8 @@ async def test_a_stop_before_the_start_closes_what_waits(monkeypatch: pytest.Mon
 
     made: list[HostedService] = []
 
-    def noted(**options: Any) -> HostedService:
-        made.append(HostedService(**options))
+    def noted(*built: Any, **options: Any) -> HostedService:
+        made.append(HostedService(*built, **options))
         return made[-1]
 
     never: Deferred[None] = Deferred()
