@@ -27,6 +27,7 @@ from netserve.ops.control import ControlSocket
 from netserve.ops.log_file import LogFile
 from netserve.ops.logs import Levels, LineObserver, make_observer
 from netserve.ops.status import status_service
+from netserve.plugin import Settings
 from netserve.reactor import install
 from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
@@ -151,7 +152,8 @@ class TwistdDaemon(Daemon):
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
         services = self.configuration.services
-        provide(wanted(each.settings.limits.connections for each in services), self._log)
+        listening = (one.settings for one in services if isinstance(one.settings, Settings))
+        provide(wanted(settings.limits.connections for settings in listening), self._log)
 
     def startService(self) -> None:
         file = self._log_file

@@ -69,6 +69,7 @@ __all__ = [
     "ProcessMetrics",
     "ProtocolPlugin",
     "Section",
+    "ServiceSettings",
     "Settings",
 ]
 
@@ -140,11 +141,25 @@ Way: TypeAlias = tuple[str | int, ...]
 """The keys and indexes that lead to a value of the file."""
 
 
-class Settings(Section):
-    """The options that every service has; a protocol adds its own by a subclass."""
+class ServiceSettings(Section):
+    """The options of a service that need not listen, such as a probe or a scheduler.
+
+    Its protocol adds its own by a subclass. One that listens has `Settings` as its base.
+    """
 
     protocol: Annotated[str, Shown()]
     """The protocol: a name from `netserve list`, or `module:object`."""
+    log: Literal["debug", "info", "warn", "error"] | None = None
+    """The lowest level that this service logs; without it the level of `netserve.log`."""
+
+    def addresses(self) -> Iterator[tuple[Way, Listen]]:
+        """Every address of the service, with the way to it; a protocol may have further ones."""
+        yield from ()
+
+
+class Settings(ServiceSettings):
+    """The options that every service with addresses has; a protocol adds its own by a subclass."""
+
     listen: ListenAddresses
     """Where: one of Twisted's endpoint descriptions or `udp:` in the same form, or a list."""
     tls: TLS | None = None
@@ -158,8 +173,6 @@ class Settings(Section):
     proxy_protocol_from: Annotated[Networks, AfterValidator(_check_proxies)] = ()
     """Load balancers whose connections begin with HAProxy's PROXY header (version 1 or 2); the
     address in it counts as the client's. From others it is not taken."""
-    log: Literal["debug", "info", "warn", "error"] | None = None
-    """The least level that this service logs; without it the level of `netserve.log`."""
 
     def addresses(self) -> Iterator[tuple[Way, Listen]]:
         """Every address of the service, with the way to it; a protocol may have further ones."""
@@ -202,6 +215,8 @@ class Attachment:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosted:
     """What a plugin builds: what answers connections, what answers datagrams, and its life.
+
+    A service that does not listen has a `start`, a `stop`, or both, and nothing that answers.
 
     Arguments:
         stream: answers connections: a Twisted factory, or an asyncio protocol factory.
@@ -316,7 +331,7 @@ class Context:
     shared: Shared = field(default_factory=Shared)
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ServiceSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +340,8 @@ class ProtocolPlugin(Generic[S]):
 
     Arguments:
         name: what stands behind ``protocol:`` in the file.
-        settings: the model of a service's options, a subclass of `Settings`.
+        settings: the model of a service's options, a subclass of `Settings`; of `ServiceSettings`
+            where it does not listen.
         build: makes what is hosted; it opens nothing and raises ValueError for settings that
             cannot work, `netserve.errors.OptionError` where one option is to blame.
         summary: one line for ``netserve list``; without it the first line of the model's

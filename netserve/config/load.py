@@ -29,7 +29,7 @@ from netserve.config.tree import Way
 from netserve.config.types import FilePath
 from netserve.errors import ConfigError, PluginError, Problem
 from netserve.packet.settings import PacketSettings
-from netserve.plugin import ProtocolPlugin, Settings
+from netserve.plugin import ProtocolPlugin, ServiceSettings, Settings
 
 M = TypeVar("M", bound=BaseModel)
 _STATE: TypeAdapter[Path] = TypeAdapter(FilePath)
@@ -60,7 +60,7 @@ class ServiceConfiguration:
 
     name: str
     plugin: ProtocolPlugin[Any]
-    settings: Settings
+    settings: ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from netserve.plugin import (
     Hosted,
     Metrics,
     ProtocolPlugin,
+    ServiceSettings,
     Settings,
     Shared,
     Way,
@@ -94,7 +95,9 @@ class Process:
             random=random,
             turns=Turns.of(reactor),
             http=HttpClients(reactor=reactor, log=Logger(namespace="netserve.http")),
-            listens=tuple(listen for one in settings for listen in one.listen),
+            listens=tuple(
+                listen for one in settings if isinstance(one, Settings) for listen in one.listen
+            ),
             datagram_ports=datagram_ports(settings),
         )
 
@@ -172,7 +175,7 @@ class Built:
     """
 
     name: str
-    settings: Settings
+    settings: ServiceSettings
     hosted: Hosted
     tls: ServerContextFactory | None
     address_tls: Mapping[Way, ServerContextFactory]
@@ -219,7 +222,7 @@ class Built:
 def build_service(
     name: str,
     plugin: ProtocolPlugin[Any],
-    settings: Settings,
+    settings: ServiceSettings,
     process: Process,
     *,
     lasting: Lasting | None = None,
@@ -270,7 +273,7 @@ def build_service(
     with lasting.metrics.registering() as families:
         built = plugin.build(settings, context)
     hosted = built if isinstance(built, Hosted) else Hosted(stream=built)
-    _refuse_nothing(hosted)
+    _refuse_nothing(hosted, settings)
     return Built(
         name=name,
         settings=settings,
@@ -312,7 +315,7 @@ def build_services(configuration: Configuration, process: Process) -> list[Built
     return services
 
 
-def datagram_ports(services: Sequence[Settings]) -> frozenset[int]:
+def datagram_ports(services: Sequence[ServiceSettings]) -> frozenset[int]:
     """Every UDP port that services listen on.
 
     Arguments:
@@ -336,8 +339,8 @@ def share_of_turns(turns: Turns, metrics: Metrics, log: Logger) -> Share:
     return turns.share(failed)
 
 
-def _tls(settings: Settings) -> ServerContextFactory | None:
-    if settings.tls is None:
+def _tls(settings: ServiceSettings) -> ServerContextFactory | None:
+    if not isinstance(settings, Settings) or settings.tls is None:
         return None
     try:
         return ServerContextFactory(settings.tls)
@@ -345,7 +348,7 @@ def _tls(settings: Settings) -> ServerContextFactory | None:
         raise error.inside(("tls",)) from None
 
 
-def _address_tls(settings: Settings, folder: Path) -> dict[Way, ServerContextFactory]:
+def _address_tls(settings: ServiceSettings, folder: Path) -> dict[Way, ServerContextFactory]:
     found: dict[Way, ServerContextFactory] = {}
     for way, listen in settings.addresses():
         try:
@@ -357,9 +360,13 @@ def _address_tls(settings: Settings, folder: Path) -> dict[Way, ServerContextFac
     return found
 
 
-def _refuse_nothing(hosted: Hosted) -> None:
-    if hosted.stream is None and hosted.datagram is None and not hosted.streams:
+def _refuse_nothing(hosted: Hosted, settings: ServiceSettings) -> None:
+    if hosted.stream is not None or hosted.datagram is not None or hosted.streams:
+        return
+    if any(settings.addresses()):
         raise ValueError("its protocol has nothing to host: build gave no factory")
+    if hosted.start is None and hosted.stop is None:
+        raise ValueError("its protocol has nothing to host: build gave neither start nor stop")
 
 
 def _warnings(tls: ServerContextFactory | None) -> tuple[str, ...]:

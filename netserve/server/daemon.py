@@ -21,7 +21,7 @@ from netserve.durable import make_folders
 from netserve.errors import ConfigError, Problem, StartError
 from netserve.metrics import ProcessMetrics
 from netserve.outbox import Outbox
-from netserve.plugin import Hosted, ProtocolPlugin, Settings, Way
+from netserve.plugin import Hosted, ProtocolPlugin, ServiceSettings, Way
 from netserve.server.build import Lasting, Process, build_service, build_services
 from netserve.server.logger import ServiceLogger
 from netserve.server.queue_metrics import show_queue
@@ -94,7 +94,7 @@ class Daemon(Service):
         place = f"{problem.file}:{problem.line}:{problem.column}: {problem.path}"
         self._warnings.append((self._log, f"{place}: {problem.what}"))
 
-    def host(self, name: str, settings: Settings, hosted: Hosted, lasting: Lasting) -> None:
+    def host(self, name: str, settings: ServiceSettings, hosted: Hosted, lasting: Lasting) -> None:
         """Add a service that is not of the file, such as the status port.
 
         Arguments:
@@ -103,7 +103,7 @@ class Daemon(Service):
             hosted: what answers.
             lasting: its counters, its logger and its share of time.
         """
-        plugin = ProtocolPlugin(name=name, settings=Settings, build=lambda *_: hosted)
+        plugin = ProtocolPlugin(name=name, settings=ServiceSettings, build=lambda *_: hosted)
         built = build_service(name, plugin, settings, self.process, lasting=lasting)
         self.services[name] = HostedService(
             built, reactor=self._reactor, folder=self.configuration.folder

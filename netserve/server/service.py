@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from netserve.config.listen import Listen
 from netserve.crossing import ensure_deferred
 from netserve.errors import StartError
-from netserve.plugin import Way
+from netserve.plugin import Settings, Way
 from netserve.reactor.tls import TLSFactory
 from netserve.server.access import AccessRules
 from netserve.server.admission import Admission
@@ -37,6 +37,9 @@ from netserve.server.gate import Gates
 from netserve.server.listeners import listen_datagram, listen_stream
 
 State = Literal["built", "bound", "running", "draining", "stopped"]
+
+
+_NOT_LISTENING = Settings.model_construct(protocol="", listen=())
 
 
 class HostedService:
@@ -59,7 +62,9 @@ class HostedService:
         self._turns = built.lasting.turns
         self._reactor = reactor
         self._folder = folder
-        self._access = AccessRules(allow=settings.allow, deny=settings.deny)
+        # A service that does not listen has no such options; nothing is asked of these then.
+        self._listening = settings if isinstance(settings, Settings) else _NOT_LISTENING
+        self._access = AccessRules(allow=self._listening.allow, deny=self._listening.deny)
         self._ports: list[Any] = []
         self._pending: list[Deferred[Any]] = []
         self._started: Deferred[None] = Deferred()
@@ -68,11 +73,11 @@ class HostedService:
         self._gates = self._make_gates()
         self._entrances: dict[tuple[str, str, bool], Entrance] = {}
         self._connections = Connections(
-            self._gates, idle_timeout=settings.limits.idle_timeout, clock=reactor
+            self._gates, idle_timeout=self._listening.limits.idle_timeout, clock=reactor
         )
 
     def _make_gates(self) -> Gates:
-        limits = self.settings.limits
+        limits = self._listening.limits
         return Gates(
             admission=Admission(
                 access=self._access,
@@ -112,7 +117,7 @@ class HostedService:
                 # Only its settings are used; the gates make what is inside.
                 tls=None if tls is None else TLSFactory(tls, False, inner, self._reactor),
                 refusal=b"" if section in hosted.streams else hosted.refusal,
-                proxies=self.settings.proxy_protocol_from,
+                proxies=self._listening.proxy_protocol_from,
             )
         return self._entrances[key]
 
@@ -177,7 +182,10 @@ class HostedService:
         self.state = "running"
         self._started.callback(None)
         addresses = ", ".join(str(listen) for _, listen in self.settings.addresses())
-        self._log.info("listening on {addresses}", addresses=addresses)
+        if addresses:
+            self._log.info("listening on {addresses}", addresses=addresses)
+        else:
+            self._log.info("started")
 
     async def stop_listening(self) -> None:
         """Close the sockets; open connections stay."""

@@ -30,7 +30,7 @@ from zope.interface import implementer
 from netserve.fairness.turns import Turns
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
-from netserve.plugin import Hosted, ProtocolPlugin
+from netserve.plugin import Hosted, ProtocolPlugin, Settings
 from netserve.server.build import Lasting, Process, build_service, datagram_ports
 from netserve.server.service import HostedService
 
@@ -99,8 +99,10 @@ async def serve(
         reactor = global_reactor
     if isinstance(what, Hosted):
         hosted = what
-        what = ProtocolPlugin(name="test", settings=_open_settings(), build=lambda *_: hosted)
-    options = {"protocol": what.name, "listen": FREE_PORT, **options}
+        what = ProtocolPlugin(name="test", settings=Settings, build=lambda *_: hosted)
+    options = {"protocol": what.name, **options}
+    if issubclass(what.settings, Settings):
+        options.setdefault("listen", FREE_PORT)
     folder = state or Path(tempfile.mkdtemp(prefix="netserve-test-"))
     settings = what.settings.model_validate(options, context={"folder": folder})
     log = Logger(namespace="netserve.service.test")
@@ -111,7 +113,7 @@ async def serve(
         random=random.Random(0),  # noqa: S311 - tests want the same numbers each time
         turns=Turns.of(reactor),
         http=HttpClients(reactor=reactor, log=log),
-        listens=settings.listen,
+        listens=tuple(listen for _, listen in settings.addresses()),
         datagram_ports=datagram_ports([settings]),
     )
     outboxes: list[Outbox] = []
@@ -132,12 +134,6 @@ async def serve(
         await outboxes[0].open()
     await service.start()
     return RunningService(service, process.http, outboxes[0] if outboxes else None)
-
-
-def _open_settings() -> Any:
-    from netserve.plugin import Settings  # noqa: PLC0415 - only for what has no plugin
-
-    return Settings
 
 
 @implementer(IHalfCloseableProtocol)
