@@ -21,7 +21,7 @@ from twisted.internet.error import ReactorAlreadyInstalledError, ReactorNotRunni
 from twisted.logger import ILogObserver
 from twisted.python import usage
 
-from netserve.config.load import Configuration, load
+from netserve.config.load import Configuration, ServiceConfiguration, load
 from netserve.errors import ConfigError, InvalidValue, NetserveError, StartError
 from netserve.ops.control import ControlSocket
 from netserve.ops.log_file import LogFile
@@ -88,14 +88,12 @@ class TwistdDaemon(Daemon):
     ) -> None:
         super().__init__(configuration, reactor=reactor, failed=leave_with_failure)
         process = configuration.process
-        levels = Levels(
-            process.log.level,
-            {
-                service.name: service.settings.log
-                for service in configuration.services
-                if service.settings.log is not None
-            },
-        )
+        self._log_levels = {
+            service.name: service.settings.log
+            for service in configuration.services
+            if service.settings.log is not None
+        }
+        self._levels = levels = Levels(process.log.level, self._log_levels)
         self._observer: LineObserver | None = None
         self._log_file: LogFile | None = None
         if log_path is not None:
@@ -118,6 +116,14 @@ class TwistdDaemon(Daemon):
             process: Any = IProcess(parent)
             process.uid, process.gid = self._account.uid, self._account.gid
         super().setServiceParent(parent)
+
+    async def replace(self, service: ServiceConfiguration) -> None:
+        """See `Daemon.replace`; the service's level of the log changes as well."""
+        await super().replace(service)
+        self._log_levels.pop(service.name, None)
+        if service.settings.log is not None:
+            self._log_levels[service.name] = service.settings.log
+        self._levels.change(self.configuration.process.log.level, self._log_levels)
 
     def prepare(self) -> None:
         """Make the state folder, see that nobody else uses it, and what our user may do with files.

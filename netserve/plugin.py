@@ -240,6 +240,9 @@ class Hosted:
             services are built.
         attach: called once all services are built, before the queue and the sockets are opened:
             for what changes an object of `Context.shared`. A build changes nothing.
+        update: called with other options while the service runs; returns whether it goes by them
+            from now on. Where it returns False, has changed nothing, or is missing, the service
+            is built again instead.
     """
 
     stream: StreamFactory | None = None
@@ -255,6 +258,7 @@ class Hosted:
     preload: Callable[[], object] | None = None
     outbox: Attachment | None = None
     attach: Callable[[], None] | None = None
+    update: Callable[[Any], bool] | None = None
 
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from netserve.metrics import Distribution, Families, Family, Histogram, Metrics, ProcessMetrics
-from netserve.server.service import HostedService
+from netserve.server.service import Service
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -44,7 +44,7 @@ class NetserveCollector(Collector):
         process: shown once, without the label `service`.
     """
 
-    def __init__(self, services: Mapping[str, HostedService], process: ProcessMetrics) -> None:
+    def __init__(self, services: Mapping[str, Service], process: ProcessMetrics) -> None:
         self._services = services
         self._process = process
 
@@ -132,7 +132,7 @@ def _buckets(histogram: Histogram, distribution: Distribution) -> list[tuple[str
 
 
 def make_exposition(
-    services: Mapping[str, HostedService], process: ProcessMetrics
+    services: Mapping[str, Service], process: ProcessMetrics
 ) -> Callable[[], bytes]:
     """A function that gives all metrics of the process as Prometheus' text.
 

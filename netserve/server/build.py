@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
@@ -87,18 +88,25 @@ class Process:
             reactor: the reactor.
             random: the source of randomness.
         """
-        settings = [service.settings for service in configuration.services]
-        return cls(
+        process = cls(
             reactor=reactor,
             folder=configuration.folder,
             state=configuration.process.state,
             random=random,
             turns=Turns.of(reactor),
             http=HttpClients(reactor=reactor, log=Logger(namespace="netserve.http")),
-            listens=tuple(
-                listen for one in settings if isinstance(one, Settings) for listen in one.listen
-            ),
-            datagram_ports=datagram_ports(settings),
+        )
+        return process.serving([service.settings for service in configuration.services])
+
+    def serving(self, services: Sequence[ServiceSettings]) -> Process:
+        """The same process with other services.
+
+        Arguments:
+            services: the options of all of them.
+        """
+        listens = (one.listen for one in services if isinstance(one, Settings))
+        return replace(
+            self, listens=tuple(chain(*listens)), datagram_ports=datagram_ports(services)
         )
 
 

@@ -10,22 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import Service
+from twisted.application import service as twisted_service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netserve.config.load import Configuration
+from netserve.config.load import Configuration, ServiceConfiguration
 from netserve.crossing import ensure_deferred
 from netserve.durable import make_folders
 from netserve.errors import ConfigError, Problem, StartError
 from netserve.metrics import ProcessMetrics
 from netserve.outbox import Outbox
 from netserve.plugin import Hosted, ProtocolPlugin, ServiceSettings, Way
-from netserve.server.build import Lasting, Process, build_service, build_services
+from netserve.server.build import Built, Lasting, Process, build_service, build_services
 from netserve.server.logger import ServiceLogger
 from netserve.server.queue_metrics import show_queue
-from netserve.server.service import HostedService
+from netserve.server.service import Service
+from netserve.server.sockets import Sockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Component:
     stop: Callable[[], Awaitable[None] | None]
 
 
-class Daemon(Service):
+class Daemon(twisted_service.Service):
     """Builds, binds, starts and stops the services of a configuration.
 
     The order is: everything is built, every socket is bound, and only then something starts; a
@@ -58,17 +59,18 @@ class Daemon(Service):
         randomness: random.Random | None = None,
     ) -> None:
         self.configuration = configuration
-        self.services: dict[str, HostedService] = {}
+        self.services: dict[str, Service] = {}
         self.components: list[Component] = []
+        self._log = Logger(namespace="netserve")
         self.process = Process.of(
             configuration, reactor=reactor, random=randomness or random.SystemRandom()
         )
         self.metrics = ProcessMetrics()
+        self.sockets = Sockets(reactor=reactor, folder=configuration.folder, log=self._log)
         self.outbox: Outbox | None = None
         """The durable queue, where a service has asked for it."""
         self._reactor = reactor
         self._failed = failed
-        self._log = Logger(namespace="netserve")
         self._starting: Deferred[None] | None = None
         self._hurried = False
         self._warnings: list[tuple[Logger, str]] = []
@@ -85,14 +87,42 @@ class Daemon(Service):
             built.attach(self.process, self._shared_outbox)
             log = built.lasting.log
             self._warnings += [(log, warning) for warning in built.warnings]
-            self.services[built.name] = HostedService(
-                built, reactor=self._reactor, folder=self.configuration.folder
-            )
+            self.services[built.name] = Service(built, sockets=self.sockets, reactor=self._reactor)
 
     def warn_at_start(self, problem: Problem) -> None:
         """Have the log say, when the services start, what is not right at a place of the file."""
         place = f"{problem.file}:{problem.line}:{problem.column}: {problem.path}"
         self._warnings.append((self._log, f"{place}: {problem.what}"))
+
+    async def replace(self, service: ServiceConfiguration) -> None:
+        """Have a service that runs go by other options; its sockets stay open.
+
+        Where the options can change in place, its connections stay too; otherwise it is built
+        again, and the connections of the generation before have the time of `netserve.drain`.
+
+        Arguments:
+            service: one of this process, with its new options.
+
+        Raises:
+            InvalidValue: an option cannot be put to use; the service goes on as before.
+            StartError: an address cannot be listened on; the same.
+            Exception: whatever the plugin raised; the same.
+        """
+        running = self.services[service.name]
+        if running.update(service.settings):
+            return
+        others = [one.settings for name, one in self.services.items() if name != service.name]
+        process = self.process.serving([*others, service.settings])
+        built = build_service(
+            service.name, service.plugin, service.settings, process, lasting=running.lasting
+        )
+        self.process = process
+        await running.replace(built, attach=self._attach, drain=self.configuration.process.drain)
+
+    def _attach(self, built: Built) -> None:
+        built.attach(self.process, self._shared_outbox)
+        if built.attachment is not None and self.outbox is not None:
+            self.outbox.reroute(built.name)
 
     def host(self, name: str, settings: ServiceSettings, hosted: Hosted, lasting: Lasting) -> None:
         """Add a service that is not of the file, such as the status port.
@@ -105,9 +135,7 @@ class Daemon(Service):
         """
         plugin = ProtocolPlugin(name=name, settings=ServiceSettings, build=lambda *_: hosted)
         built = build_service(name, plugin, settings, self.process, lasting=lasting)
-        self.services[name] = HostedService(
-            built, reactor=self._reactor, folder=self.configuration.folder
-        )
+        self.services[name] = Service(built, sockets=self.sockets, reactor=self._reactor)
 
     def lasting(self, namespace: str) -> Lasting:
         """Counters, a logger and a share of the reactor's time, for a part of the process.

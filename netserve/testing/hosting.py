@@ -32,7 +32,8 @@ from netserve.http import HttpClients
 from netserve.outbox import Outbox
 from netserve.plugin import Hosted, ProtocolPlugin, Settings
 from netserve.server.build import Lasting, Process, build_service, datagram_ports
-from netserve.server.service import HostedService
+from netserve.server.service import Service
+from netserve.server.sockets import Sockets
 
 FREE_PORT = "tcp:0:interface=127.0.0.1"
 
@@ -42,17 +43,15 @@ class RunningService:
 
     Arguments:
         hosted_service: it is listening.
-        http: closed with the service.
+        process: what it was built with; its HTTP clients are closed with the service.
         outbox: opened if the plugin asked for it, and closed with the service.
     """
 
-    def __init__(
-        self, hosted_service: HostedService, http: HttpClients, outbox: Outbox | None
-    ) -> None:
+    def __init__(self, hosted_service: Service, process: Process, outbox: Outbox | None) -> None:
         self.hosted_service = hosted_service
         self.metrics = hosted_service.metrics
         self.outbox = outbox
-        self._http = http
+        self.process = process
 
     @property
     def addresses(self) -> list[Any]:
@@ -75,7 +74,7 @@ class RunningService:
         if self.outbox is not None:
             await self.outbox.close()
         await self.hosted_service.stop()
-        await self._http.close()
+        await self.process.http.close()
 
 
 async def serve(
@@ -124,7 +123,8 @@ async def serve(
 
     built = build_service("test", what, settings, process, lasting=Lasting.of(process.turns, log))
     built.attach(process, outbox)
-    service = HostedService(built, reactor=reactor, folder=folder)
+    sockets = Sockets(reactor=reactor, folder=folder, log=log)
+    service = Service(built, sockets=sockets, reactor=reactor)
     problems: list[str] = []
     service.bind(lambda _, reason: problems.append(reason))
     if problems:
@@ -133,7 +133,7 @@ async def serve(
     if outboxes:
         await outboxes[0].open()
     await service.start()
-    return RunningService(service, process.http, outboxes[0] if outboxes else None)
+    return RunningService(service, process, outboxes[0] if outboxes else None)
 
 
 @implementer(IHalfCloseableProtocol)

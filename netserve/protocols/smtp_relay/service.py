@@ -181,6 +181,15 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         ("destination", "outcome"),
         lambda: outbox.outcomes(context.service),
     )
+
+    def update(changed: SmtpRelaySettings) -> bool:
+        """Other routes change no session; anything else takes another generation."""
+        if changed.model_copy(update={"routes": settings.routes}) != settings:
+            return False
+        courier.use(changed.routes)
+        outbox.reroute(context.service)
+        return True
+
     factory: Any = SmtpFactory(shared)  # zope's interfaces mean nothing to mypy
     return Hosted(
         stream=factory,
@@ -193,4 +202,5 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         preload=resolver.preload,
         outbox=Attachment(courier=courier, schedule=schedule),
         attach=courier.attach,
+        update=update,
     )
