@@ -118,6 +118,7 @@ def test_a_lost_link_is_seen_as_loss(net: Lab) -> None:
         # The process in the namespace, not `ip`, which became it.
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, (rest, errors)
     summed = json.loads(rest.splitlines()[-1])
     assert 0.1 < summed["loss"] < 1, errors
     assert summed["sent"] > summed["received"] >= 3
