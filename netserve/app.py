@@ -18,16 +18,16 @@ from typing import Any, Final, NoReturn
 
 from twisted.application.service import IProcess
 from twisted.internet.error import ReactorAlreadyInstalledError, ReactorNotRunning
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver
 from twisted.python import usage
 
-from netserve.config.load import Configuration, load
+from netserve.config.load import Configuration, ServiceConfiguration, load
 from netserve.errors import ConfigError, InvalidValue, NetserveError, StartError
 from netserve.ops.control import ControlSocket
 from netserve.ops.log_file import LogFile
 from netserve.ops.logs import Levels, LineObserver, make_observer
 from netserve.ops.status import status_service
-from netserve.plugin import Metrics
+from netserve.plugin import Settings
 from netserve.reactor import install
 from netserve.registry import Registry
 from netserve.server.allocator import tune_allocator
@@ -88,14 +88,12 @@ class TwistdDaemon(Daemon):
     ) -> None:
         super().__init__(configuration, reactor=reactor, failed=leave_with_failure)
         process = configuration.process
-        levels = Levels(
-            process.log.level,
-            {
-                service.name: service.settings.log
-                for service in configuration.services
-                if service.settings.log is not None
-            },
-        )
+        self._log_levels = {
+            service.name: service.settings.log
+            for service in configuration.services
+            if service.settings.log is not None
+        }
+        self._levels = levels = Levels(process.log.level, self._log_levels)
         self._observer: LineObserver | None = None
         self._log_file: LogFile | None = None
         if log_path is not None:
@@ -118,6 +116,14 @@ class TwistdDaemon(Daemon):
             process: Any = IProcess(parent)
             process.uid, process.gid = self._account.uid, self._account.gid
         super().setServiceParent(parent)
+
+    async def replace(self, service: ServiceConfiguration) -> None:
+        """See `Daemon.replace`; the service's level of the log changes as well."""
+        await super().replace(service)
+        self._log_levels.pop(service.name, None)
+        if service.settings.log is not None:
+            self._log_levels[service.name] = service.settings.log
+        self._levels.change(self.configuration.process.log.level, self._log_levels)
 
     def prepare(self) -> None:
         """Make the state folder, see that nobody else uses it, and what our user may do with files.
@@ -152,7 +158,8 @@ class TwistdDaemon(Daemon):
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
         services = self.configuration.services
-        provide(wanted(each.settings.limits.connections for each in services), self._log)
+        listening = (one.settings for one in services if isinstance(one.settings, Settings))
+        provide(wanted(settings.limits.connections for settings in listening), self._log)
 
     def startService(self) -> None:
         file = self._log_file
@@ -239,14 +246,14 @@ def assemble(daemon: Daemon) -> None:
     process = daemon.configuration.process
     daemon.build()
     if process.status is not None:
-        metrics, log = Metrics(), Logger(namespace="netserve.status")
-        turns = daemon.share_of_turns(metrics, log)
-        settings, hosted = status_service(process.status, daemon.services, turns)
-        daemon.host("status", settings, hosted, metrics=metrics, log=log, turns=turns)
+        lasting = daemon.lasting("netserve.status")
+        settings, hosted = status_service(
+            process.status, daemon.services, daemon.metrics, lasting.turns
+        )
+        daemon.host("status", settings, hosted, lasting)
     if daemon.outbox is not None:
-        log = Logger(namespace="netserve.control")
-        turns = daemon.share_of_turns(Metrics(), log)
-        control = ControlSocket(process.state / "control", turns=turns, log=log)
+        lasting = daemon.lasting("netserve.control")
+        control = ControlSocket(process.state / "control", turns=lasting.turns, log=lasting.log)
         control.add_queue(daemon.outbox)
         daemon.components.append(Component(control.start, control.stop))
     daemon.bind()

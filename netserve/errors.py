@@ -173,17 +173,17 @@ class PluginError(NetserveError):
     """A protocol plugin is unknown, cannot be imported, or is none; the text is one line."""
 
 
-def with_place(error: Exception) -> str:
+def with_place(error: BaseException) -> str:
     """An error of somebody's code with its class, and the line that it came from."""
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     return f"{text} {_line(error)}".rstrip()
 
 
-def place_of(error: Exception) -> str:
+def place_of(error: BaseException) -> str:
     """The same without the error's own text, where a secret may be in that."""
     return f"{type(error).__name__} {_line(error)}".rstrip()
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     return f"(in {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

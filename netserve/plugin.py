@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +41,14 @@ from twisted.logger import Logger
 
 from netserve.config.import_path import import_object
 from netserve.config.listen import Listen, ListenAddresses
-from netserve.config.service import TLS, Certificate, Limits, Settings, Way
+from netserve.config.service import (
+    TLS,
+    Certificate,
+    Limits,
+    ServiceSettings,
+    Settings,
+    Way,
+)
 from netserve.config.types import (
     Duration,
     FilePath,
@@ -61,14 +67,16 @@ from netserve.config.types import (
 from netserve.errors import InvalidValue, OptionError, PeerError, PluginError
 from netserve.fairness.shares import Shares
 from netserve.fairness.turns import Share, Turn
+from netserve.metrics import Metrics, ProcessMetrics
 from netserve.wire.peer import counting_key, peer_name
 
 if TYPE_CHECKING:
     from netserve.http import HttpClients
-    from netserve.outbox import Outbox
+    from netserve.outbox import Courier, Outbox, Schedule
 
 __all__ = [
     "TLS",
+    "Attachment",
     "Certificate",
     "Context",
     "Duration",
@@ -86,11 +94,13 @@ __all__ = [
     "PeerError",
     "PluginError",
     "PositiveInt",
+    "ProcessMetrics",
     "ProtocolPlugin",
     "Rate",
     "ReadPath",
     "Secret",
     "Section",
+    "ServiceSettings",
     "Settings",
     "Share",
     "Shared",
@@ -111,8 +121,23 @@ StreamFactory: TypeAlias = IProtocolFactory | Callable[[], asyncio.BaseProtocol]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """How the durable queue delivers the messages of a service.
+
+    Arguments:
+        courier: delivers them.
+        schedule: when they are tried.
+    """
+
+    courier: Courier
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hosted:
     """What a plugin builds: what answers connections, what answers datagrams, and its life.
+
+    A service that does not listen has a `start`, a `stop`, or both, and nothing that answers.
 
     Arguments:
         stream: answers connections: a Twisted factory, or an asyncio protocol factory.
@@ -132,6 +157,13 @@ class Hosted:
         preload: imports the modules that are otherwise imported late. It is called where the
             process is about to become another user, or to enter a chroot, and could not read them
             later.
+        outbox: how the queue delivers the service's messages; the process attaches it once all
+            services are built.
+        attach: called once all services are built, before the queue and the sockets are opened:
+            for what changes an object of `Context.shared`. A build changes nothing.
+        update: called with other options while the service runs; returns whether it goes by them
+            from now on. Where it returns False, has changed nothing, or is missing, the service
+            is built again instead.
     """
 
     stream: StreamFactory | None = None
@@ -145,57 +177,9 @@ class Hosted:
     state: Callable[[], str] | None = None
     ready: Callable[[], str | None] | None = None
     preload: Callable[[], object] | None = None
-
-
-LabelledCounter: TypeAlias = tuple[
-    str, tuple[str, ...], Callable[[], Mapping[tuple[str, ...], float]]
-]
-
-
-@dataclass(slots=True)
-class Metrics:
-    """The counters of one service: plain numbers, so that counting costs next to nothing.
-
-    A protocol counts its `requests` and `errors` (by kind, from a short fixed list), and may add
-    gauges that are read when somebody looks. The rest is counted by the hosting layer.
-    """
-
-    requests: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-    connections_open: int = 0
-    connections_total: int = 0
-    connections_refused: Counter[str] = field(default_factory=Counter)
-    bytes_received: int = 0
-    bytes_sent: int = 0
-    gauges: dict[str, tuple[str, Callable[[], float]]] = field(default_factory=dict)
-    counters: dict[str, LabelledCounter] = field(default_factory=dict)
-
-    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """Show a number that is read when the metrics are asked for.
-
-        Arguments:
-            name: in Prometheus' form, without the prefix ``netserve_``.
-            help_text: one sentence.
-            read: gives the number; must not block.
-        """
-        self.gauges[name] = (help_text, read)
-
-    def counter(
-        self,
-        name: str,
-        help_text: str,
-        labels: tuple[str, ...],
-        read: Callable[[], Mapping[tuple[str, ...], float]],
-    ) -> None:
-        """Show a counter with labels beside that of the service, read when it is asked for.
-
-        Arguments:
-            name: in Prometheus' form, without the prefix ``netserve_`` and without ``_total``.
-            help_text: one sentence.
-            labels: their names.
-            read: gives the numbers by the labels' values, of which there are few; must not block.
-        """
-        self.counters[name] = (help_text, labels, read)
+    outbox: Attachment | None = None
+    attach: Callable[[], None] | None = None
+    update: Callable[[Any], bool] | None = None
 
 
 T = TypeVar("T")
@@ -204,8 +188,18 @@ T = TypeVar("T")
 class Shared:
     """The objects that the services of a process have in common, one of each class."""
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Shared | None = None) -> None:
+        self._parent = parent
         self._objects: dict[type, Any] = {}
+
+    def branch(self) -> Shared:
+        """The same objects; those that are made through it are its own until `commit`."""
+        return Shared(self)
+
+    def commit(self) -> None:
+        """Share the objects of a branch; where there is one of a class by now, that one stays."""
+        if self._parent is not None:
+            self._parent._objects = self._objects | self._parent._objects  # noqa: SLF001 - its own kind
 
     def get(self, kind: type[T], make: Callable[[], T]) -> T:
         """The object of a class.
@@ -214,9 +208,13 @@ class Shared:
             kind: its class.
             make: makes it for the first service that asks.
         """
+        found: T
+        if self._parent is not None and kind in self._parent._objects:  # noqa: SLF001 - see above
+            found = self._parent._objects[kind]  # noqa: SLF001 - see above
+            return found
         if kind not in self._objects:
             self._objects[kind] = make()
-        found: T = self._objects[kind]
+        found = self._objects[kind]
         return found
 
 
@@ -258,7 +256,7 @@ class Context:
     shared: Shared = field(default_factory=Shared)
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ServiceSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +265,8 @@ class ProtocolPlugin(Generic[S]):
 
     Arguments:
         name: what stands behind ``protocol:`` in the file.
-        settings: the model of a service's options, a subclass of `Settings`.
+        settings: the model of a service's options, a subclass of `Settings`; of `ServiceSettings`
+            where it does not listen.
         build: makes what is hosted; it opens nothing and raises ValueError for settings that
             cannot work, `netserve.errors.OptionError` where one option is to blame.
         summary: one line for ``netserve list``; without it the first line of the model's

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from netserve.config.import_path import import_object
 from netserve.config.sentences import nearest
 from netserve.errors import PluginError
-from netserve.plugin import ProtocolPlugin, Settings
+from netserve.plugin import ProtocolPlugin, ServiceSettings
 
 GROUP: Final = "netserve.protocols"
 """The entry-point group of installed plugins."""
@@ -141,8 +141,10 @@ class Registry:
                 f"{path} is {kind}, not a ProtocolPlugin; write a plugin,"
                 " or host a factory by `protocol: factory`"
             )
-        if not (isinstance(found.settings, type) and issubclass(found.settings, Settings)):
-            raise PluginError(f"{path}: the settings of this plugin are no subclass of Settings")
+        if not (isinstance(found.settings, type) and issubclass(found.settings, ServiceSettings)):
+            raise PluginError(
+                f"{path}: the settings of this plugin are not a subclass of ServiceSettings"
+            )
         return found
 
 

@@ -99,7 +99,8 @@ UNUSABLE = {
         " plugin, or host a factory by `protocol: factory`"
     ),
     "registry_mine:wrong_settings": (
-        "registry_mine:wrong_settings: the settings of this plugin are no subclass of Settings"
+        "registry_mine:wrong_settings: the settings of this plugin are not a subclass of"
+        " ServiceSettings"
     ),
     ":plugin": ":plugin is not the way to a Python object; write module:object",
     "a b:c": "a b:c is not the way to a Python object; write module:object",

@@ -24,7 +24,7 @@ from netserve.config.listen import Listen
 from netserve.config.nodes import Unreadable, compose
 from netserve.config.packet import PacketSettings
 from netserve.config.sentences import kind_of, nearest
-from netserve.config.service import Plugin, Settings
+from netserve.config.service import Plugin, ServiceSettings, Settings
 from netserve.config.shapes import Shape
 from netserve.config.source import read_text
 from netserve.config.tree import Way
@@ -60,7 +60,7 @@ class ServiceConfiguration:
 
     name: str
     plugin: Plugin
-    settings: Settings
+    settings: ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)

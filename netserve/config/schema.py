@@ -87,6 +87,7 @@ def _open(definitions: dict[str, Any], reference: JsonSchemaValue) -> dict[str, 
     """The options of every service, with others beside them."""
     common = dict(definitions[reference["$ref"].rpartition("/")[2]])
     common.pop("additionalProperties", None)
+    common["required"] = ["protocol"]  # a service need not listen
     return common
 
 

@@ -23,7 +23,7 @@ from netserve.config.types import (
 )
 from netserve.errors import InvalidValue
 
-__all__ = ["TLS", "Certificate", "Limits", "Plugin", "Settings", "Way"]
+__all__ = ["TLS", "Certificate", "Limits", "Plugin", "ServiceSettings", "Settings", "Way"]
 
 
 class Limits(Section):
@@ -93,11 +93,25 @@ Way: TypeAlias = tuple[str | int, ...]
 """The keys and indexes that lead to a value of the file."""
 
 
-class Settings(Section):
-    """The options that every service has; a protocol adds its own by a subclass."""
+class ServiceSettings(Section):
+    """The options of a service that need not listen, such as a probe or a scheduler.
+
+    Its protocol adds its own by a subclass. One that listens has `Settings` as its base.
+    """
 
     protocol: Annotated[str, Shown()]
     """The protocol: a name from `netserve list`, or `module:object`."""
+    log: Literal["debug", "info", "warn", "error"] | None = None
+    """The lowest level that this service logs; without it the level of `netserve.log`."""
+
+    def addresses(self) -> Iterator[tuple[Way, Listen]]:
+        """Every address of the service, with the way to it; a protocol may have further ones."""
+        yield from ()
+
+
+class Settings(ServiceSettings):
+    """The options that every service with addresses has; a protocol adds its own by a subclass."""
+
     listen: ListenAddresses
     """Where: one of Twisted's endpoint descriptions or `udp:` in the same form, or a list."""
     tls: TLS | None = None
@@ -111,8 +125,6 @@ class Settings(Section):
     proxy_protocol_from: Annotated[Networks, AfterValidator(_check_proxies)] = ()
     """Load balancers whose connections begin with HAProxy's PROXY header (version 1 or 2); the
     address in it counts as the client's. From others it is not taken."""
-    log: Literal["debug", "info", "warn", "error"] | None = None
-    """The least level that this service logs; without it the level of `netserve.log`."""
 
     def addresses(self) -> Iterator[tuple[Way, Listen]]:
         """Every address of the service, with the way to it; a protocol may have further ones."""
@@ -144,7 +156,7 @@ class Plugin(Protocol):
         """The protocol's name."""
 
     @property
-    def settings(self) -> type[Settings]:
+    def settings(self) -> type[ServiceSettings]:
         """The model of a service's options."""
 
     @property

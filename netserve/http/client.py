@@ -342,6 +342,21 @@ class HttpClients:
     log: Logger
     resolver: AbstractResolver | None = None
     _clients: list[HttpClient] = field(default_factory=list)
+    _keeper: HttpClients | None = field(default=None, repr=False)
+
+    def branch(self) -> HttpClients:
+        """The same, for one service; these close its clients once they have adopted it."""
+        return HttpClients(self.reactor, self.log, self.resolver)
+
+    def adopt(self, branch: HttpClients) -> None:
+        """Close the clients of a branch with these, including clients that it gives later.
+
+        Arguments:
+            branch: of a service that was built.
+        """
+        clients, branch._clients = branch._clients, []
+        branch._keeper = self
+        self._clients += clients
 
     def client(
         self, options: ClientOptions, *, resolver: AbstractResolver | None = None
@@ -356,6 +371,9 @@ class HttpClients:
             ValueError: the options cannot work, such as a missing file of authorities.
         """
         client = HttpClient(options, resolver=resolver or self.resolver)
+        if self._keeper is not None:
+            self._keeper.adopt(HttpClients(self.reactor, self.log, _clients=[client]))
+            return client
         self._clients = [*(each for each in self._clients if not each.is_closed), client]
         return client
 
@@ -386,8 +404,11 @@ def _verified_by(ca: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(ca))
     except OSError as error:
+        reason = "no certificate in PEM form in it"
+        if not isinstance(error, ssl.SSLError):
+            reason = (error.strerror or str(error)).lower()
         raise InvalidValue(
-            "cannot read the authorities in {ca}: " + (error.strerror or str(error)), ca=ca
+            "cannot read the authorities in {ca}: " + reason, at=("ca",), ca=ca
         ) from None
 
 

@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -128,13 +128,21 @@ class Levels:
         services: level by service name.
     """
 
-    def __init__(self, default: str, services: dict[str, str]) -> None:
+    def __init__(self, default: str, services: Mapping[str, str]) -> None:
+        self.change(default, services)
+
+    def change(self, default: str, services: Mapping[str, str]) -> None:
+        """Keep other records from now on.
+
+        Arguments:
+            default: for everything without a level of its own.
+            services: level by service name.
+        """
         self._default = LogLevel.lookupByName(default)
         self._services = {
             f"netserve.service.{name}": LogLevel.lookupByName(level)
             for name, level in services.items()
         }
-
         self._known: dict[tuple[str, LogLevel], bool] = {}
 
     def keeps(self, event: LogEvent) -> bool:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from netserve.plugin import Metrics
-from netserve.server.service import HostedService
+from netserve.metrics import Distribution, Families, Family, Histogram, Metrics, ProcessMetrics
+from netserve.server.service import Service
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -25,22 +30,33 @@ _COUNTERS: tuple[tuple[str, str, Callable[[Metrics], float]], ...] = (
 )
 
 
-class ServicesCollector(Collector):
-    """Reads the counters of every service.
+_FAMILIES: dict[str, type[CounterMetricFamily | GaugeMetricFamily]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+}
+
+
+class NetserveCollector(Collector):
+    """Reads the numbers of every service, and those of the process.
 
     Arguments:
-        services: by name; read anew each time.
+        services: by name; looked up each time.
+        process: shown once, without the label `service`.
     """
 
-    def __init__(self, services: Mapping[str, HostedService]) -> None:
+    def __init__(self, services: Mapping[str, Service], process: ProcessMetrics) -> None:
         self._services = services
+        self._process = process
 
     def collect(self) -> Iterable[Metric]:
         for service in self._services.values():
             service.read_traffic()
         yield from self._counters()
-        yield from self._labelled()
-        yield from self._gauges()
+        yield from self._states()
+        yield from _shown([((), (), self._process)])
+        yield from _shown(
+            [(("service",), (one.name,), one.metrics) for one in self._services.values()]
+        )
 
     def _counters(self) -> Iterable[Metric]:
         for name, text, read in _COUNTERS:
@@ -59,39 +75,73 @@ class ServicesCollector(Collector):
                 refused.add_metric([service.name, reason], count)
         yield from (errors, refused)
 
-    def _labelled(self) -> Iterable[Metric]:
-        families: dict[str, CounterMetricFamily] = {}
-        for service in self._services.values():
-            for name, (text, labels, read) in service.metrics.counters.items():
-                family = families.setdefault(
-                    name,
-                    CounterMetricFamily(f"netserve_{name}", text, labels=["service", *labels]),
-                )
-                for values, count in read().items():
-                    family.add_metric([service.name, *values], count)
-        yield from families.values()
-
-    def _gauges(self) -> Iterable[Metric]:
+    def _states(self) -> Iterable[Metric]:
         connections = GaugeMetricFamily(
             "netserve_connections_open", "Connections that are open.", labels=["service"]
         )
         up = GaugeMetricFamily("netserve_up", "1 when the service is ready.", labels=["service"])
-        more: dict[str, GaugeMetricFamily] = {}
         for service in self._services.values():
             connections.add_metric([service.name], service.metrics.connections_open)
             up.add_metric([service.name], 0 if service.not_ready() else 1)
-            for name, (text, read) in service.metrics.gauges.items():
-                family = more.setdefault(
-                    name, GaugeMetricFamily(f"netserve_{name}", text, labels=["service"])
-                )
-                family.add_metric([service.name], read())
-        yield from (connections, up, *more.values())
+        yield from (connections, up)
 
 
-def make_exposition(services: Mapping[str, HostedService]) -> Callable[[], bytes]:
-    """A function that gives all metrics of the process as Prometheus' text."""
+def _shown(
+    owners: Iterable[tuple[tuple[str, ...], tuple[str, ...], Families]],
+) -> Iterable[Metric]:
+    """The families of several owners, those of one name and kind put together.
+
+    Arguments:
+        owners: the names and values of an owner's labels, and its families.
+    """
+    found: dict[tuple[str, str, tuple[str, ...]], Metric] = {}
+    names: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+    for owner_labels, owner_values, families in owners:
+        for name, family in families.families.items():
+            labels = (*owner_labels, *family.labels)
+            key = (name, family.kind, labels)
+            if names.setdefault(name, key) != key:
+                continue  # two plugins with one name for two things: Prometheus can take one only
+            if key not in found:
+                found[key] = _metric(name, family, labels)
+            _add(found[key], family, owner_values)
+    return found.values()
+
+
+def _metric(name: str, family: Family, labels: tuple[str, ...]) -> Metric:
+    kind = _FAMILIES.get(family.kind, HistogramMetricFamily)
+    return kind(f"netserve_{name}", family.help_text, labels=list(labels))
+
+
+def _add(metric: Metric, family: Family, values: tuple[str, ...]) -> None:
+    if isinstance(metric, HistogramMetricFamily):
+        histogram = family.own
+        assert isinstance(histogram, Histogram)  # noqa: S101 - of this kind of family
+        for labels, distribution in list(histogram.values.items()):
+            buckets = _buckets(histogram, distribution)
+            metric.add_metric([*values, *labels], buckets, sum_value=distribution.total)
+    elif isinstance(metric, (CounterMetricFamily, GaugeMetricFamily)) and family.read is not None:
+        for labels, number in family.read().items():
+            metric.add_metric([*values, *labels], number)
+
+
+def _buckets(histogram: Histogram, distribution: Distribution) -> list[tuple[str, float]]:
+    """Prometheus' buckets: each upper bound with how many values are at most that."""
+    bounds = [*map(str, histogram.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(distribution.counts), strict=True))
+
+
+def make_exposition(
+    services: Mapping[str, Service], process: ProcessMetrics
+) -> Callable[[], bytes]:
+    """A function that gives all metrics of the process as Prometheus' text.
+
+    Arguments:
+        services: by name; looked up each time.
+        process: what is shown once.
+    """
     registry = CollectorRegistry()
-    registry.register(ServicesCollector(services))
+    registry.register(NetserveCollector(services, process))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)

@@ -24,9 +24,10 @@ from netserve import __version__
 from netserve.config.listen import Listen
 from netserve.fairness.turns import Share
 from netserve.http.server import HttpServer
+from netserve.metrics import ProcessMetrics
 from netserve.ops.metrics import CONTENT_TYPE, make_exposition
 from netserve.plugin import Hosted, Settings
-from netserve.server.service import HostedService
+from netserve.server.service import Service
 from netserve.wire.peer import parse_address
 
 _PAGE = """<!DOCTYPE html>
@@ -68,7 +69,7 @@ th, td {{ text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px sol
 
 
 def status_service(
-    listen: Listen, services: Mapping[str, HostedService], turns: Share
+    listen: Listen, services: Mapping[str, Service], process: ProcessMetrics, turns: Share
 ) -> tuple[Settings, Hosted]:
     """The status port as a service like any other.
 
@@ -77,10 +78,11 @@ def status_service(
 
     Arguments:
         listen: its address.
-        services: what it shows, read anew for each request.
+        services: what it shows, looked up for each request.
+        process: the metrics of the process.
         turns: its share of the reactor's time.
     """
-    exposition = make_exposition(services)
+    exposition = make_exposition(services, process)
     routes: dict[str, Callable[[], web.Response]] = {
         "/": lambda: web.Response(text=_page(services), content_type="text/html"),
         "/healthz": lambda: web.Response(text="ok\n"),
@@ -119,7 +121,7 @@ def is_this_machine(host: str) -> bool:
     return parse_address(name) is not None
 
 
-def _readiness(services: Mapping[str, HostedService]) -> web.Response:
+def _readiness(services: Mapping[str, Service]) -> web.Response:
     reasons = {name: service.not_ready() for name, service in services.items()}
     waiting = {name: reason for name, reason in reasons.items() if reason}
     if not waiting:
@@ -128,12 +130,12 @@ def _readiness(services: Mapping[str, HostedService]) -> web.Response:
     return web.Response(status=503, text=text)
 
 
-def _page(services: Mapping[str, HostedService]) -> str:
+def _page(services: Mapping[str, Service]) -> str:
     rows = "\n".join(_row(service) for service in services.values())
     return _PAGE.format(version=html.escape(__version__), rows=rows)
 
 
-def _row(service: HostedService) -> str:
+def _row(service: Service) -> str:
     reason = service.not_ready()
     state = reason or "ready"
     if service.hosted.state is not None:

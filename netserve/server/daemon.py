@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import gc
 import os
 import random
@@ -11,32 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import Service
+from twisted.application import service as twisted_service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netserve.config.load import Configuration, ServiceConfiguration
-from netserve.config.secrets import holds_no_secret
-from netserve.config.shapes import Shape
 from netserve.crossing import ensure_deferred
 from netserve.durable import make_folders
-from netserve.errors import (
-    ConfigError,
-    InvalidValue,
-    NetserveError,
-    Problem,
-    StartError,
-    place_of,
-    with_place,
-)
-from netserve.fairness.turns import Share, Turns
-from netserve.http import HttpClients
+from netserve.errors import ConfigError, Problem, StartError
+from netserve.metrics import ProcessMetrics
 from netserve.outbox import Outbox
-from netserve.plugin import Context, Hosted, Metrics, Settings, Shared, Way
+from netserve.plugin import Hosted, ProtocolPlugin, ServiceSettings, Way
+from netserve.server.build import Built, Lasting, Process, build_service, build_services
 from netserve.server.logger import ServiceLogger
-from netserve.server.service import HostedService
-from netserve.server.tls import ServerContextFactory, TLSError, expiry_warning
+from netserve.server.queue_metrics import show_queue
+from netserve.server.service import Service
+from netserve.server.sockets import Sockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +37,7 @@ class Component:
     stop: Callable[[], Awaitable[None] | None]
 
 
-class Daemon(Service):
+class Daemon(twisted_service.Service):
     """Builds, binds, starts and stops the services of a configuration.
 
     The order is: everything is built, every socket is bound, and only then something starts; a
@@ -69,134 +59,91 @@ class Daemon(Service):
         randomness: random.Random | None = None,
     ) -> None:
         self.configuration = configuration
-        self.services: dict[str, HostedService] = {}
+        self.services: dict[str, Service] = {}
         self.components: list[Component] = []
+        self._log = Logger(namespace="netserve")
+        self.process = Process.of(
+            configuration, reactor=reactor, random=randomness or random.SystemRandom()
+        )
+        self.metrics = ProcessMetrics()
+        self.sockets = Sockets(reactor=reactor, folder=configuration.folder, log=self._log)
         self.outbox: Outbox | None = None
         """The durable queue, where a service has asked for it."""
         self._reactor = reactor
         self._failed = failed
-        self._random = randomness or random.SystemRandom()
-        self._log = Logger(namespace="netserve")
-        self._turns = Turns.of(reactor)
-        self._http = HttpClients(reactor=reactor, log=Logger(namespace="netserve.http"))
-        self._shared = Shared()
         self._starting: Deferred[None] | None = None
         self._hurried = False
         self._warnings: list[tuple[Logger, str]] = []
         """Of the build, for the log, which begins with the start."""
 
     def build(self) -> None:
-        """Build every service of the file; nothing is opened.
+        """Build every service of the file, and attach them all; nothing is opened.
 
         Raises:
-            ConfigError: all that is wrong with certificates and options.
+            ConfigError: everything that is wrong with certificates, options and plugins; then
+                none is attached.
         """
-        problems: list[Problem] = []
-        for service in self.configuration.services:
-            try:
-                self._build(service)
-            except TLSError as error:
-                way = ("services", service.name, "tls")
-                problems.append(self.configuration.problem(way, error))
-            except InvalidValue as error:
-                problems.append(self.configuration.problem(("services", service.name), error))
-            except NetserveError:
-                raise
-            except Exception as error:
-                problems.append(self._problem_of_plugin(service, error))
-        if problems:
-            raise ConfigError(problems)
-
-    def _problem_of_plugin(self, service: ServiceConfiguration, error: Exception) -> Problem:
-        """What is said of an error that somebody's code has raised as it built a service.
-
-        Its text may have anything in it that the code was given. It is shown where the options of
-        the service hold no secret.
-        """
-        if isinstance(error, ValueError):
-            what = str(error)
-        else:
-            what = f"its protocol cannot be built: {with_place(error)}"
-        if not holds_no_secret(Shape(type(service.settings))):
-            what = f"its protocol cannot be built: {place_of(error)}; its text is not shown, as a"
-            what += " secret of the service may be in it"
-        return self.configuration.problem(("services", service.name), what)
+        for built in build_services(self.configuration, self.process):
+            built.attach(self.process, self._shared_outbox)
+            log = built.lasting.log
+            self._warnings += [(log, warning) for warning in built.warnings]
+            self.services[built.name] = Service(built, sockets=self.sockets, reactor=self._reactor)
 
     def warn_at_start(self, problem: Problem) -> None:
         """Have the log say, when the services start, what is not right at a place of the file."""
         place = f"{problem.file}:{problem.line}:{problem.column}: {problem.path}"
         self._warnings.append((self._log, f"{place}: {problem.what}"))
 
-    def _build(self, service: ServiceConfiguration) -> None:
-        settings = service.settings
-        tls = ServerContextFactory(settings.tls) if settings.tls is not None else None
-        metrics = Metrics()
-        log = ServiceLogger(namespace=f"netserve.service.{service.name}")
-        if tls is not None and (
-            warning := expiry_warning(tls.expires, datetime.datetime.now(datetime.UTC))
-        ):
-            self._warnings.append((log, warning))
-        turns = self.share_of_turns(metrics, log)
-        context = Context(
-            service=service.name,
-            reactor=self._reactor,
-            log=log,
-            metrics=metrics,
-            folder=self.configuration.folder,
-            state=self.configuration.process.state,
-            datagram_ports=self._datagram_ports(),
-            tls=tls,
-            outbox=self._shared_outbox,
-            http=self._http,
-            random=self._random,
-            turns=turns,
-            listens=tuple(
-                listen for other in self.configuration.services for listen in other.settings.listen
-            ),
-            shared=self._shared,
-        )
-        built = service.plugin.build(settings, context)
-        hosted = built if isinstance(built, Hosted) else Hosted(stream=built)
-        if hosted.stream is None and hosted.datagram is None and not hosted.streams:
-            raise ValueError("its protocol has nothing to host: build gave no factory")
-        self.host(service.name, settings, hosted, tls=tls, metrics=metrics, log=log, turns=turns)
+    async def replace(self, service: ServiceConfiguration) -> None:
+        """Have a service that runs go by other options; its sockets stay open.
 
-    def host(
-        self,
-        name: str,
-        settings: Settings,
-        hosted: Hosted,
-        *,
-        tls: ServerContextFactory | None = None,
-        metrics: Metrics | None = None,
-        log: Logger | None = None,
-        turns: Share | None = None,
-    ) -> None:
-        """Add a service; those of the file come by `build`, the status port by this alone."""
-        metrics, log = metrics or Metrics(), log or Logger(namespace=f"netserve.{name}")
-        self.services[name] = HostedService(
-            name=name,
-            settings=settings,
-            hosted=hosted,
-            tls=tls,
-            metrics=metrics,
-            log=log,
-            turns=turns or self.share_of_turns(metrics, log),
-            reactor=self._reactor,
-            folder=self.configuration.folder,
-        )
+        Where the options can change in place, its connections stay too; otherwise it is built
+        again, and the connections of the generation before have the time of `netserve.drain`.
 
-    def share_of_turns(self, metrics: Metrics, log: Logger) -> Share:
-        """A share of the reactor's time, for a service or another part of the process."""
-        return share_of_turns(self._turns, metrics, log)
+        Arguments:
+            service: one of this process, with its new options.
 
-    def _datagram_ports(self) -> frozenset[int]:
-        return frozenset(
-            listen.port
-            for service in self.configuration.services
-            for _, listen in service.settings.addresses()
-            if listen.is_datagram and listen.port
+        Raises:
+            InvalidValue: an option cannot be put to use; the service goes on as before.
+            StartError: an address cannot be listened on; the same.
+            Exception: whatever the plugin raised; the same.
+        """
+        running = self.services[service.name]
+        if running.update(service.settings):
+            return
+        others = [one.settings for name, one in self.services.items() if name != service.name]
+        process = self.process.serving([*others, service.settings])
+        built = build_service(
+            service.name, service.plugin, service.settings, process, lasting=running.lasting
         )
+        self.process = process
+        await running.replace(built, attach=self._attach, drain=self.configuration.process.drain)
+
+    def _attach(self, built: Built) -> None:
+        built.attach(self.process, self._shared_outbox)
+        if built.attachment is not None and self.outbox is not None:
+            self.outbox.reroute(built.name)
+
+    def host(self, name: str, settings: ServiceSettings, hosted: Hosted, lasting: Lasting) -> None:
+        """Add a service that is not of the file, such as the status port.
+
+        Arguments:
+            name: its name.
+            settings: its options.
+            hosted: what answers.
+            lasting: its counters, its logger and its share of time.
+        """
+        plugin = ProtocolPlugin(name=name, settings=ServiceSettings, build=lambda *_: hosted)
+        built = build_service(name, plugin, settings, self.process, lasting=lasting)
+        self.services[name] = Service(built, sockets=self.sockets, reactor=self._reactor)
+
+    def lasting(self, namespace: str) -> Lasting:
+        """Counters, a logger and a share of the reactor's time, for a part of the process.
+
+        Arguments:
+            namespace: of the logger.
+        """
+        return Lasting.of(self.process.turns, Logger(namespace=namespace))
 
     def _shared_outbox(self) -> Outbox:
         if self.outbox is None:
@@ -204,8 +151,9 @@ class Daemon(Service):
                 self.configuration.process.state / "outbox",
                 reactor=self._reactor,
                 log=ServiceLogger(namespace="netserve.outbox"),
-                random=self._random,
+                random=self.process.random,
             )
+            show_queue(self.metrics, self.outbox)
         return self.outbox
 
     def bind(self) -> None:
@@ -293,7 +241,7 @@ class Daemon(Service):
             await self._ended("the queue", self.outbox.close)
         for name, service in services:
             await self._ended(f"service {name}", service.stop)
-        await self._ended("the HTTP client", self._http.close)
+        await self._ended("the HTTP client", self.process.http.close)
         self._log.info("stopped")
 
     def _ended(self, what: str, end: Callable[..., Any], *arguments: Any) -> Deferred[None]:
@@ -303,16 +251,6 @@ class Daemon(Service):
             self._log.failure("{what} did not end as it should", failure, what=what)
 
         return maybeDeferred(end, *arguments).addErrback(failed)
-
-
-def share_of_turns(turns: Turns, metrics: Metrics, log: Logger) -> Share:
-    """A service's share of the reactor's time; what fails in it is counted and logged."""
-
-    def failed(error: Exception) -> None:
-        metrics.errors["internal"] += 1
-        log.failure("a connection failed in its turn", Failure(error))
-
-    return turns.share(failed)
 
 
 def make_state_folder(folder: Path) -> None:

@@ -39,7 +39,7 @@ class CountingDatagramTransport:
 
 
 class DatagramGate(DatagramProtocol):
-    """One UDP address of a service.
+    """One address of a generation of a service that takes datagrams.
 
     Arguments:
         inner: the service's protocol.
@@ -61,13 +61,16 @@ class DatagramGate(DatagramProtocol):
         started: Deferred[None],
     ) -> None:
         self._inner = inner
-        self._access = access
+        self.access = access
+        """Whose datagrams are taken; may be replaced."""
+        self._is_open = False
         self._metrics = metrics
         self._log = log
         self._started = started
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
+        self._is_open = True
         self._inner.makeConnection(CountingDatagramTransport(transport, self._metrics))
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -75,7 +78,7 @@ class DatagramGate(DatagramProtocol):
             return
         # A UNIX datagram's sender is a path, or None.
         peer = addr[0] if isinstance(addr, tuple) else ""
-        if not self._access.permits(parse_address(peer)):
+        if not self.access.permits(parse_address(peer)):
             self._metrics.connections_refused["denied"] += 1
             return
         self._metrics.bytes_received += len(datagram)
@@ -89,6 +92,8 @@ class DatagramGate(DatagramProtocol):
         self._inner.connectionRefused()
 
     def doStop(self) -> None:
-        """The socket is closed."""
-        self._inner.doStop()
-        self.transport = None
+        """The socket is closed, or serves another generation."""
+        if self._is_open:
+            self._is_open = False
+            self._inner.doStop()
+            self.transport = None

@@ -1,174 +1,89 @@
-"""The ways into a service: what a listening socket gives its connections to.
+"""What a listening socket gives its connections or datagrams to, for as long as it is open.
 
-The addresses of a service share its gates, with their limits. They differ in what an `Entrance`
-knows: which protocol answers, and whether TLS comes first. A peer that may speak HAProxy's PROXY
-protocol has to; it is admitted as the client that it names, and everything behind goes by that
-client's address: access rules, limits, logs, the protocol itself. Anyone else is a client, and
-what it sends is the service's protocol, whatever it looks like.
+An entrance points at the generation of a service that serves at the moment. It is pointed at
+another one between two connections, by one assignment: no socket is closed for that, and no
+connection is refused. Everything about a connection comes from the generation that took it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.protocol import Protocol
-from twisted.python.failure import Failure
+from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from netserve.server.gate import Gates
-from netserve.wire.peer import Network, is_in, parse_address
-from netserve.wire.proxy_header import ProxyHeader, ProxyHeaderError, read_proxy_header
+from netserve.server.datagram import DatagramGate
+from netserve.server.way_in import WayIn
 
 
 @implementer(IProtocolFactory)
 class Entrance:
-    """One way into a service.
+    """The factory of a socket that takes connections.
 
     Arguments:
-        gates: of the service.
-        inner: the factory of the protocol that answers here.
-        tls: a factory that wraps a gate in TLS, or None.
-        refusal: sent to who is refused for a limit.
-        proxies: networks whose connections begin with a PROXY header.
+        target: takes them first.
     """
 
     noisy = False
 
-    def __init__(
-        self,
-        gates: Gates,
-        inner: Any,
-        *,
-        tls: Any = None,
-        refusal: bytes = b"",
-        proxies: Iterable[Network] = (),
-    ) -> None:
-        self.gates = gates
-        self.behind_header: set[HeaderReader] = set()
-        """Connections whose PROXY header is not complete."""
-        self._inner = inner
-        self._tls = tls
-        self._refusal = refusal
-        self._proxies = tuple(proxies)
+    def __init__(self, target: WayIn) -> None:
+        self.target = target
+        self._ports = 0
 
     def doStart(self) -> None:
         """One more listening port uses this factory."""
-        if hasattr(self._inner, "doStart"):
-            self._inner.doStart()
+        self._ports += 1
+        self.target.doStart()
 
     def doStop(self) -> None:
         """One listening port less uses this factory."""
-        if hasattr(self._inner, "doStop"):
-            self._inner.doStop()
+        self._ports -= 1
+        self.target.doStop()
 
     def buildProtocol(self, addr: Any) -> Any:
-        peer = getattr(addr, "host", "")
-        if not self._proxies or not is_in(peer, self._proxies):
-            return self.take(addr)
-        if len(self.behind_header) >= self.gates.admission.room:
-            self.gates.refused(peer, "connections")
-            return None
-        return HeaderReader(self, peer)
+        return self.target.buildProtocol(addr)
 
-    def take(self, addr: Any) -> Any:
-        """The protocol for a client at this address, or None where it is not taken."""
-        return self.gates.take(addr, self._inner, tls=self._tls, refusal=self._refusal)
-
-    def drain(self) -> None:
-        """End what has not begun."""
-        for reader in list(self.behind_header):
-            reader.transport.abortConnection()
+    def point_at(self, target: WayIn) -> None:
+        """Give the next connections to another generation."""
+        before = self.target
+        for _ in range(self._ports):
+            target.doStart()
+        self.target = target
+        for _ in range(self._ports):
+            before.doStop()
 
 
-class HeaderReader(Protocol):
-    """Reads a PROXY header, and makes room for the protocol that goes on from there.
+class DatagramEntrance(DatagramProtocol):
+    """The protocol of a socket that takes datagrams.
 
     Arguments:
-        entrance: where the connection came in.
-        peer: the balancer's address.
+        target: takes them first.
     """
 
-    transport: Any
+    noisy = False
 
-    def __init__(self, entrance: Entrance, peer: str) -> None:
-        self._entrance = entrance
-        self._peer = peer
-        self._data = b""
-        self._timeout: Any = None
+    def __init__(self, target: DatagramGate) -> None:
+        self.target = target
 
-    def connectionMade(self) -> None:
-        """Wait for the header, within the time that a handshake has."""
-        gates = self._entrance.gates
-        self._entrance.behind_header.add(self)
-        if gates.started.called:
-            self._begin(None)
-        else:
-            self.transport.pauseProducing()
-            gates.started.addCallback(self._begin)
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self._serve(self.target)
 
-    def _begin(self, _: None) -> None:
-        if self not in self._entrance.behind_header:
-            return  # it went before the service was there
-        gates = self._entrance.gates
-        self._timeout = gates.clock.callLater(
-            gates.handshake_timeout, self._give_up, "there is none in time"
-        )
-        self.transport.resumeProducing()
+    def _serve(self, target: DatagramGate) -> None:
+        target.makeConnection(self.transport)
+        self.target = target
+        # The port looks it up for each datagram: so there is no call more than without us.
+        self.datagramReceived = target.datagramReceived  # type: ignore[method-assign]
 
-    def dataReceived(self, data: bytes) -> None:
-        """A part of the header, and maybe of what stands behind it."""
-        self._data += data
-        try:
-            header = read_proxy_header(self._data)
-        except ProxyHeaderError as error:
-            self._give_up(str(error))
-            return
-        if header is not None:
-            self._end()
-            self._hand_over(header)
+    def connectionRefused(self) -> None:
+        self.target.connectionRefused()
 
-    def _hand_over(self, header: ProxyHeader) -> None:
-        transport = self.transport
-        address = self._client(header)
-        protocol = self._entrance.take(address)
-        if protocol is None:
-            transport.abortConnection()
-            return
-        transport.getPeer = lambda: address
-        transport.protocol = protocol
-        protocol.makeConnection(transport)
-        rest = self._data[header.size :]
-        if rest and not transport.disconnecting:
-            protocol.dataReceived(rest)
+    def point_at(self, target: DatagramGate) -> None:
+        """Give the next datagrams to another generation; the one before may still send."""
+        self._serve(target)
 
-    def _client(self, header: ProxyHeader) -> Any:
-        """The address that counts as the client's.
-
-        Loopback of another machine is not ours: such a client is as the balancer itself.
-        """
-        own = self.transport.getPeer()
-        if header.client is None:
-            return own
-        host, port = header.client
-        balancer, client = parse_address(self._peer), parse_address(host)
-        if client is not None and client.is_loopback and not (balancer and balancer.is_loopback):
-            return own
-        return (IPv6Address if ":" in host else IPv4Address)("TCP", host, port)
-
-    def _end(self) -> None:
-        self._entrance.behind_header.discard(self)
-        timeout, self._timeout = self._timeout, None
-        if timeout is not None and timeout.active():
-            timeout.cancel()
-
-    def _give_up(self, why: str) -> None:
-        gates = self._entrance.gates
-        gates.metrics.errors["proxy_header"] += 1
-        gates.log.info("closed {peer}: its PROXY header: {why}", peer=self._peer, why=why)
-        self.transport.abortConnection()
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        self._end()
+    def doStop(self) -> None:
+        """The socket is closed."""
+        self.target.doStop()
+        self.transport = None

@@ -1,137 +1,67 @@
-"""One service of the file while it runs: its sockets, its connections, its life.
+"""One service of the file while the process runs: its name, its numbers, its generations.
 
-=========  =====================================================================
-state      meaning
-=========  =====================================================================
-built      nothing is open
-bound      the sockets are open; connections wait in the gate
-running    `Hosted.start` has succeeded; connections are served
-draining   no socket is open; the last connections finish
-stopped    nothing is open
-=========  =====================================================================
+Its counters, its logger and the count of its connections outlive its generations. One generation
+is current: the entrances of the service's sockets point at it. Those before it drain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IProtocolFactory
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from netserve.config.listen import Listen
 from netserve.crossing import ensure_deferred
 from netserve.errors import StartError
-from netserve.fairness.turns import Share
-from netserve.plugin import Hosted, Metrics, Settings, Way
-from netserve.reactor.tls import TLSFactory
-from netserve.server.access import AccessRules
-from netserve.server.admission import Admission
-from netserve.server.asyncio_adapter import AsyncioFactory
-from netserve.server.connections import Connections
-from netserve.server.datagram import DatagramGate
-from netserve.server.entrance import Entrance
-from netserve.server.gate import Gates
-from netserve.server.listeners import listen_datagram, listen_stream, tls_of
-from netserve.server.tls import ServerContextFactory
-
-State = Literal["built", "bound", "running", "draining", "stopped"]
+from netserve.plugin import Hosted, ServiceSettings, Way
+from netserve.server.admission import Census
+from netserve.server.build import Built
+from netserve.server.generation import Generation
+from netserve.server.sockets import Key, Sockets, Target, key_of
 
 
-class HostedService:
+class Service:
     """Hosts what a plugin has built on the addresses of its service.
 
     Arguments:
-        name: the service's name in the file.
-        settings: its options.
-        hosted: what its plugin has built.
-        tls: the context factory of its ``tls`` section, or None.
-        metrics: its counters.
-        log: its logger.
-        turns: its share of the reactor's time.
-        reactor: opens the sockets, and is the clock.
-        folder: where relative paths of UNIX sockets start.
+        built: the first generation.
+        sockets: of the process.
+        reactor: the clock.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        settings: Settings,
-        hosted: Hosted,
-        tls: ServerContextFactory | None,
-        metrics: Metrics,
-        log: Logger,
-        turns: Share,
-        reactor: Any,
-        folder: Path,
-    ) -> None:
-        self.name = name
-        self.settings = settings
-        self.hosted = hosted
-        self.metrics = metrics
-        self.state: State = "built"
-        self._log = log
-        self._turns = turns
+    def __init__(self, built: Built, *, sockets: Sockets, reactor: Any) -> None:
+        self.name = built.name
+        self.lasting = built.lasting
+        self.metrics = built.lasting.metrics
+        self.census = Census()
+        self.current = Generation(built, census=self.census, reactor=reactor)
+        self.draining: list[Generation] = []
+        self._log = built.lasting.log
+        self._sockets = sockets
         self._reactor = reactor
-        self._folder = folder
-        self._access = AccessRules(allow=settings.allow, deny=settings.deny)
-        self._ports: list[Any] = []
-        self._pending: list[Deferred[Any]] = []
-        self._started: Deferred[None] = Deferred()
-        self._tls = tls
-        self._gates = self._make_gates()
-        self._entrances: dict[tuple[str, str, bool], Entrance] = {}
-        self._connections = Connections(
-            self._gates, idle_timeout=settings.limits.idle_timeout, clock=reactor
-        )
+        self._keys: list[Key] = []
+        self._pending: list[Deferred[None]] = []
+        self._retiring: list[Deferred[None]] = []
+        self._is_stopping = False
 
-    def _make_gates(self) -> Gates:
-        limits = self.settings.limits
-        return Gates(
-            admission=Admission(
-                access=self._access,
-                connections=limits.connections,
-                connections_per_address=limits.connections_per_address,
-            ),
-            metrics=self.metrics,
-            clock=self._reactor,
-            log=self._log,
-            started=self._started,
-            turns=self._turns,
-            handshake_timeout=limits.handshake_timeout,
-        )
+    @property
+    def settings(self) -> ServiceSettings:
+        """The options that it goes by now."""
+        return self.current.settings
 
-    def _entrance(self, section: str, listen: Listen) -> Entrance | None:
-        """What answers at an address; the addresses that are alike share it.
+    @property
+    def hosted(self) -> Hosted:
+        """What its plugin has built for the current generation."""
+        return self.current.hosted
 
-        Arguments:
-            section: of the settings, in which the address stands.
-            listen: the address.
-        """
-        hosted = self.hosted
-        stream: Any = hosted.streams.get(section, hosted.stream)
-        if stream is None:
-            return None
-        tls = tls_of(listen, self._folder)
-        own = "" if tls is None else listen.description
-        if listen.begins_with_tls or not hosted.starts_tls:
-            tls = tls or self._tls
-        key = section if section in hosted.streams else "", own, tls is not None
-        if key not in self._entrances:
-            inner = stream if IProtocolFactory.providedBy(stream) else AsyncioFactory(stream)
-            self._entrances[key] = Entrance(
-                self._gates,
-                inner,
-                # Only its settings are used; the gates make what is inside.
-                tls=None if tls is None else TLSFactory(tls, False, inner, self._reactor),
-                refusal=b"" if section in hosted.streams else hosted.refusal,
-                proxies=self.settings.proxy_protocol_from,
-            )
-        return self._entrances[key]
+    def _addresses_of(self, generation: Generation) -> list[tuple[Way, Listen, Key]]:
+        folder = self._sockets.folder
+        return [
+            (way, listen, key_of(listen, folder, self.name, ".".join(map(str, way))))
+            for way, listen in generation.settings.addresses()
+        ]
 
     def bind(self, failed: Callable[[Way, str], None]) -> None:
         """Open every address.
@@ -139,45 +69,26 @@ class HostedService:
         Arguments:
             failed: is called with the way to an address and why it cannot be listened on.
         """
-        self.state = "bound"
-        for way, listen in self.settings.addresses():
+        for way, listen, key in self._addresses_of(self.current):
             try:
-                if listen.is_datagram:
-                    self._bind_datagram(listen)
-                else:
-                    self._bind_stream(str(way[0]), listen)
+                target = self.current.target(way, listen)
+                self._pending += self._open(key, listen, target)
             except StartError as error:
                 failed(way, str(error))
 
-    def _bind_datagram(self, listen: Listen) -> None:
-        if self.hosted.datagram is None:
-            raise StartError(f"cannot listen on {listen}: this protocol takes no datagrams")
-        gate = DatagramGate(
-            self.hosted.datagram(),
-            access=self._access,
-            metrics=self.metrics,
-            log=self._log,
-            started=self._started,
-        )
-        self._ports.append(
-            listen_datagram(
-                listen, gate, reactor=self._reactor, folder=self._folder, turns=self._turns
-            )
-        )
-
-    def _bind_stream(self, section: str, listen: Listen) -> None:
-        entrance = self._entrance(section, listen)
-        if entrance is None:
-            raise StartError(f"cannot listen on {listen}: this protocol takes datagrams only")
-        opening = listen_stream(listen, entrance, reactor=self._reactor, folder=self._folder)
+    def _open(self, key: Key, listen: Listen, target: Target) -> list[Deferred[None]]:
+        """Open a socket; what is returned are those that take their time, of somebody's plugin."""
+        opening = self._sockets.open(key, listen, target, self.lasting.turns)
+        self._keys.append(key)
         failures: list[Failure] = []
-        opening.addCallbacks(self._ports.append, failures.append)
+        opening.addErrback(failures.append)
         if failures:
+            self._keys.remove(key)
             failures[0].raiseException()
-        if not opening.called:
-            # An endpoint of somebody's plugin that takes its time; `start` waits for it.
-            opening.addCallback(lambda _: failures[0].raiseException() if failures else None)
-            self._pending.append(opening)
+        if opening.called:
+            return []
+        opening.addCallback(lambda _: failures[0].raiseException() if failures else None)
+        return [opening]
 
     async def start(self) -> None:
         """Start what is hosted, then serve.
@@ -186,28 +97,106 @@ class HostedService:
             StartError: an address that took its time to open could not be listened on.
             Exception: whatever `Hosted.start` raised.
         """
-        for opening in self._pending:
+        pending, self._pending = self._pending, []
+        for opening in pending:
             await opening
-        if self.hosted.start is not None:
-            await ensure_deferred(self.hosted.start())
-        self._connections.start()
-        self.state = "running"
-        self._started.callback(None)
+        await self.current.start()
+        self._log_start("started")
+
+    def _log_start(self, otherwise: str) -> None:
         addresses = ", ".join(str(listen) for _, listen in self.settings.addresses())
-        self._log.info("listening on {addresses}", addresses=addresses)
+        if addresses:
+            self._log.info("listening on {addresses}", addresses=addresses)
+        else:
+            self._log.info("{state}", state=otherwise)
+
+    async def replace(self, built: Built, *, attach: Callable[[Built], None], drain: float) -> None:
+        """Serve by another generation from now on, and let the one before finish.
+
+        The new generation is started before any entrance points at it, so that no connection
+        waits, and none is refused. Where it cannot be started, the one before goes on.
+
+        Arguments:
+            built: the new generation, with the `lasting` of this service.
+            attach: attaches a build to the process.
+            drain: seconds for the connections of the generation before.
+
+        Raises:
+            StartError: an address cannot be listened on, or the service is being stopped.
+            Exception: whatever `Hosted.start` raised.
+        """
+        before = self.current
+        new = Generation(built, census=self.census, reactor=self._reactor)
+        addresses = self._addresses_of(new)
+        targets = [(new.target(way, listen), listen, key) for way, listen, key in addresses]
+        kept = set(self._keys)
+        opened = [(target, listen, key) for target, listen, key in targets if key not in kept]
+        attach(built)
+        try:
+            await self._start_beside(new, opened)
+        except BaseException:
+            await self._give_up(new, [key for _, _, key in opened])
+            attach(before.built)
+            raise
+        for target, listen, key in targets:
+            if key in kept:
+                self._sockets.point(key, listen, target)
+        self.current = new
+        wanted = [key for _, _, key in addresses]
+        unwanted = [key for key in self._keys if key not in wanted]
+        self._keys = wanted
+        before.retire()
+        self.draining.append(before)
+        self._retiring = [one for one in self._retiring if not one.called]
+        self._retiring.append(ensure_deferred(self._retire(before, drain)))
+        await self._sockets.close(unwanted)
+        self._log_start("replaced")
+
+    async def _start_beside(
+        self, new: Generation, opened: list[tuple[Target, Listen, Key]]
+    ) -> None:
+        """Open the addresses that only a new generation has, and start it."""
+        for target, listen, key in opened:
+            if (other := self._sockets.clash(key)) is not None:
+                raise StartError(f"cannot change {other} to {listen} while netserve runs")
+            for opening in self._open(key, listen, target):
+                await opening
+        await new.start()
+        if self._is_stopping:
+            raise StartError(f"the service {self.name} is being stopped")
+
+    async def _give_up(self, new: Generation, opened: list[Key]) -> None:
+        """End a generation that could not be started."""
+        await self._sockets.close(opened)
+        self._keys = [key for key in self._keys if key not in opened]
+        new.retire()
+        new.cut()
+        try:
+            await new.stop()
+        except Exception:
+            self._log.failure("a generation that was not started did not end as it should")
+
+    async def _retire(self, generation: Generation, seconds: float) -> None:
+        """Drain and stop a generation that was replaced; a bug in it is only logged."""
+        try:
+            await generation.drain(seconds)
+            generation.connections.read_traffic()
+            await generation.stop()
+        except Exception:
+            self.metrics.errors["internal"] += 1
+            self._log.failure("a generation that was replaced did not end as it should")
+        self.draining.remove(generation)
+
+    def update(self, settings: ServiceSettings) -> bool:
+        """See `Generation.update`."""
+        return self.current.update(settings)
 
     async def stop_listening(self) -> None:
         """Close the sockets; open connections stay."""
-        self.state = "draining"
-        ports, self._ports = self._ports, []
-        for port in ports:
-            await maybeDeferred(port.stopListening).addErrback(self._not_closed)
-        for entrance in self._entrances.values():
-            entrance.drain()
-
-    def _not_closed(self, failure: Failure) -> None:
-        """A port of somebody's plugin that fails keeps nothing else from ending."""
-        self._log.failure("an address was not closed as it should", failure)
+        self._is_stopping = True
+        keys, self._keys = self._keys, []
+        await self._sockets.close(keys)
+        self.current.retire()
 
     async def drain(self, seconds: float) -> None:
         """Let the connections finish, and close what is left of them.
@@ -216,30 +205,37 @@ class HostedService:
             seconds: at most for all of it.
         """
         await self.stop_listening()
-        if self.hosted.drain is not None:
-            self.hosted.drain()
-        await self._connections.drain(seconds)
+        patience = self._reactor.callLater(seconds, self._cut_draining)
+        try:
+            await self.current.drain(seconds)
+            retiring, self._retiring = self._retiring, []
+            await gatherResults(retiring)
+        finally:
+            if patience.active():
+                patience.cancel()
+
+    def _cut_draining(self) -> None:
+        for generation in self.draining:
+            generation.cut()
 
     def cut(self) -> None:
         """Close the connections that `drain` waits for."""
-        self._connections.cut()
+        self.current.cut()
+        self._cut_draining()
 
     async def stop(self) -> None:
         """Stop what is hosted; after `drain`."""
-        if self.hosted.stop is not None:
-            await ensure_deferred(self.hosted.stop())
-        self.state = "stopped"
+        await self.current.stop()
 
     def read_traffic(self) -> None:
         """Bring the byte counters up to date."""
-        self._connections.read_traffic()
+        for generation in (self.current, *self.draining):
+            generation.connections.read_traffic()
 
     def not_ready(self) -> str | None:
         """Why it cannot serve now, or None when it can."""
-        if self.state != "running":
-            return self.state
-        return self.hosted.ready() if self.hosted.ready is not None else None
+        return self.current.not_ready()
 
     def addresses(self) -> list[Any]:
         """Twisted's addresses of the open sockets, for ports that the system chose."""
-        return [port.getHost() for port in self._ports]
+        return [self._sockets.address(key) for key in self._keys]

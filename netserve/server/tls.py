@@ -108,6 +108,38 @@ class _Identity:
         return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What the files of a ``tls`` section hold.
+
+    Arguments:
+        settings: the section.
+        first: the certificate for clients that give no name that is known.
+        more: further ones.
+        authorities: that may sign certificates of clients.
+    """
+
+    settings: TLS
+    first: _Identity
+    more: list[_Identity]
+    authorities: list[x509.Certificate]
+
+
+def load(settings: TLS) -> _Loaded:
+    """Read the files of a ``tls`` section.
+
+    Raises:
+        TLSError: a file is missing or wrong, or the key is another certificate's.
+    """
+    authority = settings.client_ca
+    return _Loaded(
+        settings,
+        _load(settings, ()),
+        [_load(one, ("more", index)) for index, one in enumerate(settings.more)],
+        [] if authority is None else _certificates(authority, ("client_ca",)),
+    )
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerContextFactory:
     """Gives OpenSSL's context for each connection; certificates beside the first go by SNI.
@@ -121,17 +153,37 @@ class ServerContextFactory:
     """
 
     def __init__(self, settings: TLS, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
         self._clock = clock
-        self._first = _load(settings, ())
-        self._more = [_load(one, ("more", index)) for index, one in enumerate(settings.more)]
-        authority = settings.client_ca
-        self._authorities = [] if authority is None else _certificates(authority, ("client_ca",))
-        self.expires = min(
-            identity.chain[0].not_valid_after_utc for identity in (self._first, *self._more)
-        )
-        """When the first of the certificates runs out."""
+        self._loaded = load(settings)
+        self._default: Any = None
+        self._renew_at = 0.0
         self._renew()
+
+    @property
+    def expires(self) -> datetime.datetime:
+        """When the first of the certificates expires."""
+        loaded = self._loaded
+        return min(one.chain[0].not_valid_after_utc for one in (loaded.first, *loaded.more))
+
+    def prepare(self, settings: TLS | None = None) -> ServerContextFactory:
+        """Read files again, and change nothing yet.
+
+        Arguments:
+            settings: other ones; the same without it.
+
+        Returns:
+            What `use` takes.
+
+        Raises:
+            TLSError: a file is missing or wrong.
+        """
+        return ServerContextFactory(settings or self._loaded.settings, clock=self._clock)
+
+    def use(self, prepared: ServerContextFactory) -> None:
+        """Go by what `prepare` has read, for the connections that begin from now on."""
+        self._loaded = prepared._loaded
+        self._default = prepared._default
+        self._renew_at = prepared._renew_at
 
     def getContext(self) -> Any:
         """The context, for `ITLSTransport.startTLS` in its older form."""
@@ -146,15 +198,15 @@ class ServerContextFactory:
     def _renew(self) -> None:
         """Make the contexts; OpenSSL gives each a new key for its session tickets."""
         self._renew_at = self._clock() + TICKET_KEY_LIFE
-        self._default = self._context(self._first)
+        self._default = self._context(self._loaded.first)
         contexts: dict[str, Any] = {}
-        for identity in self._more:
+        for identity in self._loaded.more:
             context = self._context(identity)
             for name in identity.names:
                 contexts.setdefault(name, context)
         if not contexts:
             return
-        contexts.update(dict.fromkeys(self._first.names, self._default))
+        contexts.update(dict.fromkeys(self._loaded.first.names, self._default))
 
         def choose(connection: Any) -> None:
             context = find_by_name(contexts, connection.get_servername())
@@ -164,7 +216,7 @@ class ServerContextFactory:
         self._default.set_tlsext_servername_callback(choose)
 
     def _context(self, identity: _Identity) -> Any:
-        settings = self._settings
+        settings = self._loaded.settings
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(_VERSIONS[settings.minimum_version])
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
@@ -184,9 +236,9 @@ class ServerContextFactory:
         except SSL.Error as error:
             what = "OpenSSL does not take it: " + _reason(error)
             raise TLSError((*identity.option, "certificate"), what) from None
-        if self._authorities:
+        if self._loaded.authorities:
             required = settings.client_certificate == "required"
-            _verify_clients(context, self._authorities, required=required)
+            _verify_clients(context, self._loaded.authorities, required=required)
         return context
 
 

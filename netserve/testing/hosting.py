@@ -30,10 +30,10 @@ from zope.interface import implementer
 from netserve.fairness.turns import Turns
 from netserve.http import HttpClients
 from netserve.outbox import Outbox
-from netserve.plugin import Context, Hosted, Metrics, ProtocolPlugin
-from netserve.server.daemon import share_of_turns
-from netserve.server.service import HostedService
-from netserve.server.tls import ServerContextFactory
+from netserve.plugin import Hosted, ProtocolPlugin, Settings
+from netserve.server.build import Lasting, Process, build_service, datagram_ports
+from netserve.server.service import Service
+from netserve.server.sockets import Sockets
 
 FREE_PORT = "tcp:0:interface=127.0.0.1"
 
@@ -43,17 +43,15 @@ class RunningService:
 
     Arguments:
         hosted_service: it is listening.
-        http: closed with the service.
+        process: what it was built with; its HTTP clients are closed with the service.
         outbox: opened if the plugin asked for it, and closed with the service.
     """
 
-    def __init__(
-        self, hosted_service: HostedService, http: HttpClients, outbox: Outbox | None
-    ) -> None:
+    def __init__(self, hosted_service: Service, process: Process, outbox: Outbox | None) -> None:
         self.hosted_service = hosted_service
         self.metrics = hosted_service.metrics
         self.outbox = outbox
-        self._http = http
+        self.process = process
 
     @property
     def addresses(self) -> list[Any]:
@@ -76,7 +74,7 @@ class RunningService:
         if self.outbox is not None:
             await self.outbox.close()
         await self.hosted_service.stop()
-        await self._http.close()
+        await self.process.http.close()
 
 
 async def serve(
@@ -100,53 +98,33 @@ async def serve(
         reactor = global_reactor
     if isinstance(what, Hosted):
         hosted = what
-        what = ProtocolPlugin(name="test", settings=_open_settings(), build=lambda *_: hosted)
-    options = {"protocol": what.name, "listen": FREE_PORT, **options}
+        what = ProtocolPlugin(name="test", settings=Settings, build=lambda *_: hosted)
+    options = {"protocol": what.name, **options}
+    if issubclass(what.settings, Settings):
+        options.setdefault("listen", FREE_PORT)
     folder = state or Path(tempfile.mkdtemp(prefix="netserve-test-"))
     settings = what.settings.model_validate(options, context={"folder": folder})
-    tls = ServerContextFactory(settings.tls) if settings.tls is not None else None
     log = Logger(namespace="netserve.service.test")
-    http = HttpClients(reactor=reactor, log=log)
+    process = Process(
+        reactor=reactor,
+        folder=folder,
+        state=folder,
+        random=random.Random(0),  # noqa: S311 - tests want the same numbers each time
+        turns=Turns.of(reactor),
+        http=HttpClients(reactor=reactor, log=log),
+        listens=tuple(listen for _, listen in settings.addresses()),
+        datagram_ports=datagram_ports([settings]),
+    )
     outboxes: list[Outbox] = []
 
     def outbox() -> Outbox:
-        if not outboxes:
-            outboxes.append(
-                Outbox(folder / "outbox", reactor=reactor, log=log, random=random.Random(0))  # noqa: S311
-            )
+        outboxes.append(Outbox(folder / "outbox", reactor=reactor, log=log, random=process.random))
         return outboxes[0]
 
-    metrics = Metrics()
-    turns = share_of_turns(Turns.of(reactor), metrics, log)
-    context = Context(
-        service="test",
-        reactor=reactor,
-        log=log,
-        metrics=metrics,
-        folder=folder,
-        state=folder,
-        datagram_ports=frozenset(
-            listen.port for listen in settings.listen if listen.is_datagram and listen.port
-        ),
-        tls=tls,
-        outbox=outbox,
-        http=http,
-        random=random.Random(0),  # noqa: S311 - tests want the same numbers each time
-        turns=turns,
-        listens=settings.listen,
-    )
-    built = what.build(settings, context)
-    service = HostedService(
-        name="test",
-        settings=settings,
-        hosted=built if isinstance(built, Hosted) else Hosted(stream=built),
-        tls=tls,
-        metrics=metrics,
-        log=log,
-        turns=turns,
-        reactor=reactor,
-        folder=folder,
-    )
+    built = build_service("test", what, settings, process, lasting=Lasting.of(process.turns, log))
+    built.attach(process, outbox)
+    sockets = Sockets(reactor=reactor, folder=folder, log=log)
+    service = Service(built, sockets=sockets, reactor=reactor)
     problems: list[str] = []
     service.bind(lambda _, reason: problems.append(reason))
     if problems:
@@ -155,13 +133,7 @@ async def serve(
     if outboxes:
         await outboxes[0].open()
     await service.start()
-    return RunningService(service, http, outboxes[0] if outboxes else None)
-
-
-def _open_settings() -> Any:
-    from netserve.plugin import Settings  # noqa: PLC0415 - only for what has no plugin
-
-    return Settings
+    return RunningService(service, process, outboxes[0] if outboxes else None)
 
 
 @implementer(IHalfCloseableProtocol)

@@ -43,8 +43,8 @@ def test_a_bad_file(config: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr == (
-        "config.yaml:5:5: services.one.pasword: unknown key; known are protocol, listen, tls,"
-        " limits, allow, deny, proxy_protocol_from, log, kind, limit, amplify\n"
+        "config.yaml:5:5: services.one.pasword: unknown key; known are protocol, log, listen,"
+        " tls, limits, allow, deny, proxy_protocol_from, kind, limit, amplify\n"
         "        pasword: ***\n"
         "        ^\n"
     )

@@ -138,7 +138,7 @@ async def test_a_request_that_comes_just_before_the_stop_is_answered() -> None:
     service = await serve(Hosted(stream=server(slowly)))
     client = await connect(service.port)
     await until(lambda: service.metrics.connections_open == 1, reactor=reactor)
-    (gate,) = service.hosted_service._gates.open
+    (gate,) = service.hosted_service.current.gates.open
     gate.dataReceived(b"GET /last HTTP/1.1\r\nHost: x\r\n\r\n")
     stopping = Deferred.fromCoroutine(service.stop())
     assert (await client.closed).endswith(b"/last")

@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from netserve.ops.metrics import make_exposition
-from netserve.plugin import Metrics
+from netserve.plugin import Metrics, ProcessMetrics
 
 
 def service(name: str, metrics: Metrics) -> Any:
@@ -26,7 +26,9 @@ def test_counters_and_gauges_of_services() -> None:
         ("destination", "outcome"),
         lambda: {("smtp:a:25", "delivered"): 5, ('odd"\n', "failed"): 1},
     )
-    text = make_exposition({"mail": service("mail", mail), "web": service("web", web)})().decode()
+    text = make_exposition(
+        {"mail": service("mail", mail), "web": service("web", web)}, ProcessMetrics()
+    )().decode()
     samples = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)

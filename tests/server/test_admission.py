@@ -57,5 +57,5 @@ def test_never_more_than_allowed(peers: list[str]) -> None:
         assert all(taken.count(one) <= 2 for one in taken)
     for peer in taken:
         admission.release(peer)
-    assert admission._by_address == {}
-    assert admission._open == 0
+    assert admission._census.by_address == {}
+    assert admission._census.open == 0

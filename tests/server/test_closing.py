@@ -221,7 +221,7 @@ async def test_a_client_that_reads_nothing_is_let_go_once_it_has_closed_its_side
     late = {}
     tls, more = certificate if secured else None, {"limit": None} if name == "chargen" else {}
     async with running(name, tmp_path, tls, **more) as (service, port):
-        gates = service.hosted_service._gates
+        gates = service.hosted_service.current.gates
         for way in ways:
 
             def end(way: Callable[[Any], None] = way) -> clients.Client:

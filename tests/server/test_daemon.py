@@ -14,7 +14,7 @@ from netserve.errors import ConfigError
 from netserve.outbox import Outbox
 from netserve.registry import Registry
 from netserve.server.daemon import Component, Daemon
-from netserve.server.service import HostedService
+from netserve.server.service import Service
 
 reactor: Any = _reactor
 FILE = """
@@ -49,17 +49,15 @@ async def test_a_bug_at_the_end_keeps_nothing_from_ending(tmp_path: Path, monkey
         await close(outbox)
         ended.append("queue")
 
-    async def stopped(service: HostedService) -> None:
+    async def stopped(service: Service) -> None:
         ended.append(service.name)
 
     monkeypatch.setattr(Outbox, "close", closed)
-    monkeypatch.setattr(HostedService, "drain", broken)
-    monkeypatch.setattr(HostedService, "stop", stopped)
-    ports = [port for service in daemon.services.values() for port in service._ports]
+    monkeypatch.setattr(Service, "drain", broken)
+    monkeypatch.setattr(Service, "stop", stopped)
     await daemon.stopService()
     assert ended == ["queue", "mail", "echo"]
-    for port in ports:
-        await port.stopListening()
+    await daemon.sockets.close_others([])
 
 
 @pytest.mark.parametrize(

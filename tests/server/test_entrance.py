@@ -20,8 +20,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from netserve.plugin import Hosted
-from netserve.server.entrance import Entrance, HeaderReader
-from netserve.server.service import HostedService
+from netserve.server.service import Service
+from netserve.server.way_in import HeaderReader, WayIn
 from netserve.testing import hosting
 from netserve.testing.hosting import FREE_PORT, Client, connect, exchange, serve
 from netserve.testing.queue import until
@@ -155,8 +155,8 @@ async def test_connections_without_their_header_are_limited_too() -> None:
     await waiting[1].closed
 
 
-def _entrance(service: Any) -> Entrance:
-    (entrance,) = service.hosted_service._entrances.values()
+def _entrance(service: Any) -> WayIn:
+    (entrance,) = service.hosted_service.current.ways_in.values()
     return entrance
 
 
@@ -182,7 +182,7 @@ async def test_an_asyncio_protocol_sees_the_client_too() -> None:
 
 def _named_by(header: bytes, balancer: str) -> str:
     gates: Any = SimpleNamespace()
-    reader = HeaderReader(Entrance(gates, None, proxies=[ip_network(balancer)]), balancer)
+    reader = HeaderReader(WayIn(gates, None, proxies=[ip_network(balancer)]), balancer)
     reader.transport = SimpleNamespace(getPeer=lambda: IPv4Address("TCP", balancer, 1))
     read = read_proxy_header(header)
     assert read is not None
@@ -271,13 +271,13 @@ async def test_the_handshake_behind_a_header_has_its_time(certificate: dict[str,
     await service.stop()
 
 
-class Noting(HostedService):
+class Noting(Service):
     """Is known before it has started."""
 
-    made: ClassVar[list[HostedService]] = []
+    made: ClassVar[list[Service]] = []
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *built: Any, **options: Any) -> None:
+        super().__init__(*built, **options)
         self.made.append(self)
 
 
@@ -292,7 +292,7 @@ async def test_clients_from_before_the_start_wait(monkeypatch: pytest.MonkeyPatc
         clients[0].sendall(V1 + b"early")
         return deferLater(reactor, 0.05)
 
-    monkeypatch.setattr(hosting, "HostedService", Noting)
+    monkeypatch.setattr(hosting, "Service", Noting)
     service = await serve(who(start=start), proxy_protocol_from=BALANCER)
     (client,) = clients
     client.shutdown(socket.SHUT_WR)

@@ -18,7 +18,7 @@ from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.threads import deferToThread
 
 from netserve.config.listen import Listen
-from netserve.errors import StartError
+from netserve.errors import OptionError, StartError
 from netserve.plugin import Hosted
 from netserve.server.listeners import BACKLOG, _description, listen_datagram, listen_stream
 from netserve.testing.hosting import serve
@@ -238,8 +238,6 @@ def _cipher(context: ssl.SSLContext, port: int, header: bytes) -> str:
 @ensureDeferred
 async def test_a_key_of_ssl_that_is_not_there(tmp_path: Path) -> None:
     hosted = Hosted(stream=Factory.forProtocol(Protocol))
-    with pytest.raises(
-        RuntimeError, match=r"cannot listen on ssl:0:privateKey=key.pem: "
-    ) as caught:
+    with pytest.raises(OptionError, match=r"cannot listen on ssl:0:privateKey=key.pem: ") as caught:
         await serve(hosted, state=tmp_path, listen="ssl:0:privateKey=key.pem")
     assert str(caught.value).endswith("/key.pem: no such file or directory")

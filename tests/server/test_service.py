@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from netserve.plugin import Hosted
-from netserve.server.service import HostedService
+from netserve.server.service import Service
 from netserve.testing import hosting
 from netserve.testing.hosting import Client, RunningService, connect, exchange, serve
 
@@ -376,15 +376,15 @@ async def test_a_stop_before_the_start_closes_what_waits(monkeypatch: pytest.Mon
         def drain(self) -> None:
             raise AssertionError("there is no connection yet")
 
-    made: list[HostedService] = []
+    made: list[Service] = []
 
-    def noted(**options: Any) -> HostedService:
-        made.append(HostedService(**options))
+    def noted(*built: Any, **options: Any) -> Service:
+        made.append(Service(*built, **options))
         return made[-1]
 
     never: Deferred[None] = Deferred()
     hosted = Hosted(stream=Factory.forProtocol(Unready), start=lambda: never)
-    monkeypatch.setattr(hosting, "HostedService", noted)
+    monkeypatch.setattr(hosting, "Service", noted)
     starting = Deferred.fromCoroutine(serve(hosted))
     (address,) = made[0].addresses()
     client = await connect(address.port)

@@ -65,8 +65,12 @@ class Builder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, path: str) -> Any:
+    def find(self, path: str, *, at: tuple[str, ...] = ("arguments",)) -> Any:
         """The object of an import path.
+
+        Arguments:
+            path: `module:object`.
+            at: the option that the path stands in.
 
         Raises:
             ValueError: it cannot be imported, with the reason.
@@ -75,7 +79,7 @@ class Builder:
             return import_object(path, self._folder)
         except PluginError as error:
             otherwise = "an object of the arguments cannot be imported"
-            raise InvalidValue("{error}", otherwise=otherwise, error=error) from error
+            raise InvalidValue("{error}", at=at, otherwise=otherwise, error=error) from error
 
     def bind(self, found: Any, path: str, arguments: object) -> Callable[[], Any]:
         """A call of an object with its arguments, which are made now, once.

@@ -52,7 +52,8 @@ def build(settings: FactorySettings, context: Context) -> Hosted:
 
 
 def _host(settings: FactorySettings, builder: Builder) -> Hosted:
-    path, found = settings.object, builder.find(settings.object)
+    path = settings.object
+    found = builder.find(path, at=("object",))
     if IProtocolFactory.providedBy(found):
         if settings.arguments:
             raise InvalidValue("{path} is a factory already, and takes no arguments", path=path)

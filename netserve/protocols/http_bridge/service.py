@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from netserve.errors import OptionError
+from netserve.errors import InvalidValue, OptionError
 from netserve.http import AddressGuard, ClientOptions, HttpClient
 from netserve.plugin import Context, Hosted
 from netserve.protocols.http_bridge.bridge import Bridge
@@ -29,7 +29,10 @@ def build(settings: HttpBridgeSettings, context: Context) -> Hosted:
         # It begins with an address, which is no secret, whatever else the URL has in it.
         what = refusal + "; list it in allow_upstreams if that is meant"
         raise OptionError(("request", "url"), what)
-    client = context.http.client(_options(settings, guard))
+    try:
+        client = context.http.client(_options(settings, guard))
+    except InvalidValue as error:
+        raise error.inside(("request",)) from None
     upstream = Upstream(settings, context)
     if isinstance(settings.framing, HttpFraming):
         return _over_http(settings, plan, client, upstream)

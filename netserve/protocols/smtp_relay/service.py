@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from netserve.config.import_path import import_object
 from netserve.errors import InvalidValue
 from netserve.outbox import Outbox, Schedule
-from netserve.plugin import Context, Hosted, StreamFactory
+from netserve.plugin import Attachment, Context, Hosted, StreamFactory
 from netserve.protocols.smtp_relay.delivery import resolver
 from netserve.protocols.smtp_relay.delivery.accounts import Accounts
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
@@ -147,28 +147,6 @@ def _streams(settings: SmtpRelaySettings, shared: Shared) -> dict[str, StreamFac
     return {"http": intake.server}
 
 
-def _show_queue(context: Context, outbox: Outbox) -> None:
-    """Add the queue to the service's metrics."""
-    for state in ("queued", "held", "delivering"):
-        context.metrics.gauge(
-            f"queue_{state}",
-            f"Recipients in the queue of the process that are {state}.",
-            lambda state=state: outbox.depth()[state],  # type: ignore[misc]  # binds the name now
-        )
-    context.metrics.gauge(
-        "queue_unreported",
-        "Recipients in the queue of the process that failed, and are held since no report to the"
-        " sender could be made.",
-        lambda: outbox.unreported,
-    )
-    context.metrics.counter(
-        "delivery_attempts",
-        "Recipients by what came of an attempt.",
-        ("destination", "outcome"),
-        lambda: outbox.outcomes(context.service),
-    )
-
-
 def _why_not_ready(outbox: Outbox) -> str | None:
     if (broken := outbox.broken) is not None:
         return broken
@@ -188,7 +166,6 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         life=retry.life,
         delay_notice=retry.delay_notice,
     )
-    outbox.attach(context.service, courier, schedule)
     shared = Shared(
         context=context,
         outbox=outbox,
@@ -198,7 +175,21 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         places=Places(settings.limits.connections_per_user),
         wall=time.time,
     )
-    _show_queue(context, outbox)
+    context.metrics.counter(
+        "delivery_attempts",
+        "Recipients by what came of an attempt.",
+        ("destination", "outcome"),
+        lambda: outbox.outcomes(context.service),
+    )
+
+    def update(changed: SmtpRelaySettings) -> bool:
+        """Other routes change no session; anything else takes another generation."""
+        if changed.model_copy(update={"routes": settings.routes}) != settings:
+            return False
+        courier.use(changed.routes)
+        outbox.reroute(context.service)
+        return True
+
     factory: Any = SmtpFactory(shared)  # zope's interfaces mean nothing to mypy
     return Hosted(
         stream=factory,
@@ -209,4 +200,7 @@ def build(settings: SmtpRelaySettings, context: Context) -> Hosted:
         state=lambda: "{queued} queued, {held} held".format(**outbox.depth()),
         ready=lambda: _why_not_ready(outbox),
         preload=resolver.preload,
+        outbox=Attachment(courier=courier, schedule=schedule),
+        attach=courier.attach,
+        update=update,
     )

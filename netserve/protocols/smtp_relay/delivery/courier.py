@@ -33,6 +33,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from yarl import URL
 
+from netserve.errors import InvalidValue
 from netserve.http import HttpClients, place
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
@@ -115,6 +116,7 @@ class RouteCourier:
         # By the identity of a route of the table: hashing a model takes longer than a delivery may.
         self._finders: dict[int, _Finder] = {}
         self._found_for = -1  # the version of the accounts that they are of
+        self._is_attached = False
         self.use(routes)
 
     def use(self, routes: Iterable[Route]) -> None:
@@ -133,6 +135,11 @@ class RouteCourier:
             for way in ways:
                 if way.smarthost or way.mx or way.http:
                     pools[way] = self._pools.get(way) or self._maker.make(way)
+        except InvalidValue as error:
+            for made in pools.keys() - self._pools.keys():
+                pools[made].close(cut=True)
+            index = [route.deliver for route in table.routes].index(way)
+            raise error.inside(("routes", index, "deliver")) from None
         except ValueError:
             for way in pools.keys() - self._pools.keys():
                 pools[way].close(cut=True)
@@ -141,7 +148,13 @@ class RouteCourier:
             if way not in pools:
                 pool.close(cut=False)
         self._table, self._pools = table, pools
-        self._accounts.use(self, ways)
+        if self._is_attached:
+            self._accounts.use(self, ways)
+
+    def attach(self) -> None:
+        """Count by the accounts of the process from now on; a courier is made without that."""
+        self._is_attached = True
+        self._accounts.use(self, {route.deliver: None for route in self._table.routes})
 
     def destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
         """Where a recipient's mail goes, by the live routes."""
@@ -152,6 +165,8 @@ class RouteCourier:
 
     def _find_destinations(self) -> None:
         """Make the destinations anew: ways of this service or of another one have changed."""
+        if not self._is_attached:
+            self.attach()
         ways = dict.fromkeys(route.deliver for route in self._table.routes)
         accounts = {way: self._accounts.of(way) for way in ways}
         finders = _finders(accounts, self._pools)

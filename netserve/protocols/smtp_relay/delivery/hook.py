@@ -26,6 +26,7 @@ from twisted.internet.defer import Deferred, fail
 from yarl import URL
 
 from netserve.crossing import from_asyncio
+from netserve.errors import InvalidValue
 from netserve.http import (
     AddressGuard,
     Answer,
@@ -77,16 +78,18 @@ class HookClient:
         self._closed = False
         self._under_way = 0
         self._quiet: Deferred[Any] | None = None  # fires when the last message is through
-        self._client = clients.client(
-            ClientOptions(
-                guard=AddressGuard.parse(settings.allow_upstreams),
-                total_timeout=settings.timeout,
-                read_timeout=settings.timeout,
-                connections=connections,
-                response_size=_ANSWER_SIZE,
-                ca=settings.ca,
-            )
+        options = ClientOptions(
+            guard=AddressGuard.parse(settings.allow_upstreams),
+            total_timeout=settings.timeout,
+            read_timeout=settings.timeout,
+            connections=connections,
+            response_size=_ANSWER_SIZE,
+            ca=settings.ca,
         )
+        try:
+            self._client = clients.client(options)
+        except InvalidValue as error:
+            raise error.inside(("http",)) from None
 
     def deliver(
         self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]

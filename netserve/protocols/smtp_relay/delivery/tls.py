@@ -139,9 +139,11 @@ def _trust_in(ca: Path) -> Callable[[], Any]:
     try:
         certificates = x509.load_pem_x509_certificates(ca.read_bytes())
     except OSError as error:
-        raise InvalidValue("cannot read {ca}: " + str(error.strerror), ca=ca) from None
+        raise InvalidValue(
+            "cannot read {ca}: " + str(error.strerror).lower(), at=("ca",), ca=ca
+        ) from None
     except ValueError:
-        raise InvalidValue("no certificate in {ca}", ca=ca) from None
+        raise InvalidValue("no certificate in {ca}", at=("ca",), ca=ca) from None
     root = trustRootFromCertificates(
         [Certificate(crypto.X509.from_cryptography(each)) for each in certificates]
     )

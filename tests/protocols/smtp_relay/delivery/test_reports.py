@@ -12,6 +12,8 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 
 from netserve.outbox import notices
+from netserve.plugin import ProcessMetrics
+from netserve.server.queue_metrics import show_queue
 from netserve.testing.mail import Raw, in_thread, mails, relay
 from netserve.testing.next_hop import Box, next_hop
 from netserve.testing.process import free_port
@@ -126,7 +128,13 @@ async def test_a_sender_that_could_not_be_told_is_shown(
                     client.replies(4)
                     client.send("a: b", "", ".").replies(1)
 
-            _, shown = service.metrics.gauges["queue_unreported"]
+            assert service.outbox is not None
+            metrics = ProcessMetrics()
+            show_queue(metrics, service.outbox)
+
+            def shown() -> float:
+                return metrics.value("queue_unreported")
+
             assert shown() == 0
             await in_thread(work)
             await until(lambda: shown() == 1, reactor=reactor)

@@ -67,9 +67,7 @@ def guessing(port: int, user: str) -> Iterator[list[int]]:
 
 
 def outcome(service: RunningService, name: str) -> float:
-    _, labels, read = service.metrics.counters["logins"]
-    assert labels == ("outcome",)
-    return read().get((name,), 0)
+    return service.metrics.value("logins", name)
 
 
 @pytest.mark.parametrize("user", ["alice", "user{}"])
@@ -111,8 +109,7 @@ async def test_a_good_login_waits_for_a_few_guesses_at_most(
         assert max(meanwhile) <= AT_ONCE + 1
         assert outcome(service, "backoff") + outcome(service, "busy") > 0
         assert outcome(service, "accepted") == 5
-        _, waiting = service.metrics.gauges["logins_waiting"]
-        await until(lambda: waiting() == 0, reactor=reactor)
+        await until(lambda: service.metrics.value("logins_waiting") == 0, reactor=reactor)
 
 
 @pytest_twisted.ensureDeferred
