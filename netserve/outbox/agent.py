@@ -8,7 +8,7 @@ outcome, by the same group commits that take new mail in, so a crash can at most
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -22,15 +22,13 @@ from netserve.outbox.backlog import Backlog
 from netserve.outbox.budgets import Budget, Budgets, Turns
 from netserve.outbox.clock import Clock, Wakes
 from netserve.outbox.courier import NotTried, Outcomes
-from netserve.outbox.due import PAGE, DuePage, recipient_key
 from netserve.outbox.errors import BodyMissing, BodyUnreadable
 from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.ledger import RETRY, Ledger, Notices
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
-from netserve.outbox.quota import Slice
-from netserve.outbox.recovery import DAMAGED
-from netserve.outbox.routing import UNROUTED, Attached, Routed, Routing
-from netserve.outbox.store import Store
+from netserve.outbox.model import UNROUTED, QueuedMessage, QueuedRecipient
+from netserve.outbox.records import DAMAGED, PAGE, DuePage, Survey, task_key
+from netserve.outbox.routing import Attached, Routed, Routing
+from netserve.outbox.storage import Storage
 from netserve.outbox.under_way import UnderWay
 
 DIRECT: Final = 0.5
@@ -53,7 +51,7 @@ class Agent:
     """Delivers the queue.
 
     Arguments:
-        store: the queue.
+        storage: the store.
         services: by name.
         routing: decides where recipients go.
         ledger: writes outcomes down.
@@ -64,7 +62,7 @@ class Agent:
 
     def __init__(
         self,
-        store: Store,
+        storage: Storage,
         services: Mapping[str, Attached],
         routing: Routing,
         ledger: Ledger,
@@ -85,7 +83,7 @@ class Agent:
         self._bytes = 0  # of bodies in memory
         self._under_way = UnderWay(reactor=reactor, log=log)
         self._backlog = Backlog(
-            store,
+            storage,
             room=self._room,
             take=self._page,
             expect=self.expect,
@@ -94,7 +92,7 @@ class Agent:
             log=log,
         )
         self._inside = self._backlog.inside
-        self._budgets = Budgets(self._backlog.forget_used)
+        self._budgets = Budgets(self._backlog.forget_usage)
         self._turns = Turns(self._pump_one, clock.now)
         self._wakes = Wakes(reactor, clock.now, self._pump)
 
@@ -103,18 +101,11 @@ class Agent:
         """Deliveries that are under way."""
         return len(self._under_way)
 
-    def begin(
-        self, lanes: Iterable[tuple[str, float]], used: Mapping[str, Sequence[Slice]]
-    ) -> None:
-        """Start with what the database has.
-
-        Arguments:
-            lanes: with the unix seconds of their first recipient.
-            used: of quotas, by account.
-        """
-        self._budgets.begin(used)
+    def begin(self, survey: Survey) -> None:
+        """Start with what the store has."""
+        self._budgets.begin(survey.used)
         unknown: Counter[str] = Counter()
-        for name, next_at in lanes:
+        for name, next_at in survey.lanes:
             service = name.partition(" ")[0]
             if service in self._services:
                 self.expect(name, next_at)
@@ -308,7 +299,7 @@ class Agent:
             fresh = [
                 recipient
                 for recipient in recipients
-                if recipient_key(message.number, recipient.id) not in self._inside
+                if task_key(message.number, recipient.id) not in self._inside
             ]
             if fresh:
                 moved += self._arrange(lane, message, fresh)
@@ -427,7 +418,7 @@ class Agent:
 
 def _keys(delivery: Delivery) -> list[int]:
     number = delivery.message.number
-    return [recipient_key(number, recipient.id) for recipient in delivery.recipients]
+    return [task_key(number, recipient.id) for recipient in delivery.recipients]
 
 
 def _all(delivery: Delivery, outcome: Outcome) -> dict[int, Outcome]:

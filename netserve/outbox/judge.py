@@ -9,8 +9,8 @@ from typing import Final, Literal
 
 from netserve.mail.dsn import Action
 from netserve.mail.envelope import Outcome, Reply
-from netserve.outbox.changes import RecipientMark
 from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
+from netserve.outbox.records import TaskMark
 from netserve.outbox.retries import RetryTimes
 from netserve.outbox.schedule import Again, Schedule
 
@@ -36,7 +36,7 @@ class Judged:
     recipient: QueuedRecipient
     outcome: Outcome
     verdict: Verdict
-    mark: RecipientMark
+    mark: TaskMark
     report: Action | None
 
     @property
@@ -130,7 +130,7 @@ def _judge(
     else:
         next_at, notice = again.next_at, again.notice and not warned
         warned = warned or notice
-    mark = RecipientMark(
+    mark = TaskMark(
         n=recipient.id,
         state=state,
         next_at=next_at,

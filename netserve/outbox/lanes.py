@@ -17,8 +17,8 @@ from typing import Final
 
 from netserve.mail.envelope import Outcome
 from netserve.outbox.budgets import Budget
-from netserve.outbox.due import START, Position
 from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.records import START, Position
 
 LANE_BYTES: Final = 8 * 1024 * 1024
 """Bodies that wait in memory in one lane."""

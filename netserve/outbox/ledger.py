@@ -15,7 +15,6 @@ from twisted.logger import Logger
 from netserve.mail.dsn import Action
 from netserve.mail.envelope import Outcome
 from netserve.outbox.budgets import Budget
-from netserve.outbox.changes import Mark, Used
 from netserve.outbox.clock import Clock
 from netserve.outbox.errors import OutboxError, OutOfSpace
 from netserve.outbox.ids import IdSource, encode_id
@@ -25,9 +24,10 @@ from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
 from netserve.outbox.notices import by_action, notice
 from netserve.outbox.recent import Ended, Recent
+from netserve.outbox.records import Mark
 from netserve.outbox.retries import RetryTimes
-from netserve.outbox.routing import Attached, Routed, Routing, insertion
-from netserve.outbox.store import Store
+from netserve.outbox.routing import Attached, Routed, Routing, new_item
+from netserve.outbox.storage import Storage
 
 RETRY: Final = 1.0
 """Seconds after which an outcome that found the disk full is written again."""
@@ -42,7 +42,7 @@ class Ledger:
     """Writes outcomes down.
 
     Arguments:
-        store: where to.
+        storage: the store.
         services: by name, for schedules and host names.
         routing: finds the ways of reports.
         ids: gives reports their numbers.
@@ -55,7 +55,7 @@ class Ledger:
 
     def __init__(
         self,
-        store: Store,
+        storage: Storage,
         services: Mapping[str, Attached],
         routing: Routing,
         ids: IdSource,
@@ -73,7 +73,7 @@ class Ledger:
         self.recent = Recent()
         """The last outcomes, for who follows a message."""
         self._retries = RetryTimes()
-        self._store = store
+        self._storage = storage
         self._services = services
         self._routing = routing
         self._ids = ids
@@ -111,7 +111,7 @@ class Ledger:
                 self._tell(
                     delivery, recipient, "delivered", str(outcome.reply), outcome.remote, now
                 )
-            mark = Mark(message.number, message.in_file, True, (), (), _ignore)
+            mark = Mark(message.number, message.in_file, True, (), ())
         else:
             judged = judge(
                 message,
@@ -129,13 +129,12 @@ class Ledger:
         budget = delivery.budget or lane.budget
         if budget is not None and budget.usage is not None:
             mark.account, mark.used = budget.account, budget.usage.changes()
-        mark.done = partial(self._marked, mark, partial(written, later, notices))
-        self._store.mark(mark)
+        self._write(mark, partial(written, later, notices))
 
     def begun(self, budget: Budget) -> None:
         """Write down what deliveries that begin now take of quotas."""
         if budget.usage is not None and (used := budget.usage.changes()):
-            self._store.mark(Used(budget.account, used))
+            self._storage.use(budget.account, used)
 
     def _conclude(
         self, delivery: Delivery, judged: Sequence[Judged], now: float
@@ -153,25 +152,25 @@ class Ledger:
             elif action == "failed":
                 untold = {one.mark.n for one in some}
                 marks = [replace(m, state=State.HELD) if m.n in untold else m for m in marks]
-        jobs = [
-            insertion(finished, ways, finished.message.created, _ignore)
-            for finished, ways in notices
-        ]
+        reports = [new_item(finished, ways, finished.message.created) for finished, ways in notices]
         whole = len(marks) == message.recipients and all(m.state in _ENDED for m in marks)
-        return Mark(message.number, message.in_file, whole, marks, jobs, _ignore), notices
+        return Mark(message.number, message.in_file, whole, marks, reports), notices
+
+    def _write(self, mark: Mark, written: Callable[[], None]) -> None:
+        self._storage.mark(mark, partial(self._marked, mark, written))
 
     def _marked(self, mark: Mark, written: Callable[[], None], error: OutboxError | None) -> None:
         if isinstance(error, OutOfSpace):
             if not self.unwritten:
                 self._log.error("the disk is full: deliveries stop until outcomes can be written")
             self.unwritten.add(mark)
-            self._reactor.callLater(RETRY, self._store.mark, mark)
+            self._reactor.callLater(RETRY, self._write, mark, written)
             return
         self.unwritten.discard(mark)
         if error is None:
             self._changed()
             written()
-        elif self._store.broken is None:
+        elif self._storage.broken is None:
             self._log.error(
                 "{id}: what came of a delivery cannot be written, so that the next start makes it"
                 " again: {error}",
@@ -284,7 +283,3 @@ def _plainly_done(delivery: Delivery, outcomes: Mapping[int, Outcome]) -> bool:
         if outcome.report and "SUCCESS" in recipient.notify:
             return False
     return True
-
-
-def _ignore(_: OutboxError | None) -> None:
-    """The result of a job within another one, whose result counts."""

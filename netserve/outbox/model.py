@@ -1,6 +1,6 @@
 """What is in the queue, as plain data. No I/O, no Twisted.
 
-A message is stored once, and each of its recipients has a state of its own (see store.py). What
+A message is stored once, and each of its recipients has a state of its own (see storage.py). What
 a courier gets to see is a `QueuedMessage` and some of its `QueuedRecipient`; where these go is a
 `Destination`, which the courier decides anew at every attempt.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from netserve.outbox.quota import Quota
 
@@ -140,3 +140,7 @@ class Destination:
     account: str = ""
     label: str = ""
     handle: object = field(default=None, compare=False)
+
+
+UNROUTED: Final = Destination("(unrouted)")
+"""Where recipients wait whose routing failed by an error of ours."""

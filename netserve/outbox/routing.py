@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from twisted.logger import Logger
 
-from netserve.outbox.changes import Done, NewMessage
 from netserve.outbox.courier import Courier
 from netserve.outbox.incoming import Finished
-from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
-from netserve.outbox.rows import recipient_row
+from netserve.outbox.model import UNROUTED, Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.records import NewItem
 from netserve.outbox.schedule import Schedule
-
-UNROUTED: Final = Destination("(unrouted)")
-"""Where recipients wait whose routing failed by an error of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +69,13 @@ class Routing:
             return UNROUTED
 
 
-def insertion(finished: Finished, ways: Sequence[Routed], next_at: float, done: Done) -> NewMessage:
-    """The job that makes a message durable, its recipients in the lanes that they will go by.
+def new_item(finished: Finished, ways: Sequence[Routed], next_at: float) -> NewItem:
+    """A message as the store takes it, its recipients in the lanes that they will go by.
 
     Arguments:
         finished: the message.
         ways: where its recipients go.
         next_at: unix seconds of their first attempt.
-        done: is called after the commit, or with the error.
     """
-    number = finished.message.number
-    rows = [
-        recipient_row(number, recipient, way.lane, next_at)
-        for way in ways
-        for recipient in way.recipients
-    ]
-    return NewMessage(finished.message, rows, finished.data, finished.file, done)
+    tasks = [(way.lane, recipient) for way in ways for recipient in way.recipients]
+    return NewItem(finished.message, tasks, next_at, finished.data, finished.body)

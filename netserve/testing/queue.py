@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from netserve.crossing import from_asyncio
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
 from netserve.outbox import Destination, Outbox, QueuedMessage, QueuedRecipient, Schedule
-from netserve.outbox.database import open_writer
 from netserve.outbox.quota import Quota
+from netserve.outbox.sqlite.database import open_writer
 
 WALL: Final = 1_700_000_000.0
 """The unix time at which a queue of `opened_queue` begins."""

@@ -11,9 +11,9 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from netserve.outbox.database import open_writer
-from netserve.outbox.examine import examine
-from netserve.outbox.marker import MARKER, Marker, Place
+from netserve.outbox.sqlite.database import open_writer
+from netserve.outbox.sqlite.examine import examine
+from netserve.outbox.sqlite.marker import MARKER, Marker, Place
 from tests.outbox.earlier import make_version_2
 
 DRIVER = Path(__file__).with_name("driver.py")

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from netserve.outbox.database import APPLICATION
+from netserve.outbox.sqlite.database import APPLICATION
 
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 6000
 """The body of the large message."""

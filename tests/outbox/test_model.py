@@ -24,9 +24,9 @@ from netserve.outbox import (
     Schedule,
     State,
     agent,
-    due,
     lanes,
 )
+from netserve.outbox.sqlite import due
 from netserve.testing.queue import (
     DEFERRED,
     DELIVERED,
@@ -253,9 +253,7 @@ class Sight:
 
     async def written(self, outbox: Any) -> None:
         """Wait until the store has done what it was asked for."""
-        done: Deferred[None] = Deferred()
-        outbox._parts.store.call(lambda *_: None, done.callback, done.errback)
-        await done
+        await outbox._parts.storage._write(lambda *_: None)
 
     async def end(self, outbox: Any, clock: SteeredReactor) -> None:
         """Whatever is queued ends as time goes on."""
@@ -287,7 +285,7 @@ async def test_nothing_queued_is_lost_from_sight(
     sight, clock = Sight(seed), SteeredReactor(reactor)
     schedule = Schedule(life=1000 * DAY, delay_notice=0)
     async with opened_queue(tmp_path, sight, reactor=clock, schedule=schedule) as outbox:  # type: ignore[arg-type]
-        sight.fill_disk_at_times(outbox._parts.store, monkeypatch)  # type: ignore[union-attr]
+        sight.fill_disk_at_times(outbox._parts.storage, monkeypatch)  # type: ignore[union-attr]
         for _ in range(150):
             await sight.step(outbox, clock)
         await sight.end(outbox, clock)

@@ -30,11 +30,11 @@ from netserve.outbox import (
     ledger,
     notices,
 )
-from netserve.outbox.bodies import BodyFolder
-from netserve.outbox.changes import Mark
-from netserve.outbox.commit import GroupCommit
 from netserve.outbox.courier import Outcomes
 from netserve.outbox.quota import Quota
+from netserve.outbox.records import Done, Mark
+from netserve.outbox.sqlite.bodies import BodyFolder
+from netserve.outbox.sqlite.commit import GroupCommit
 from netserve.testing.queue import (
     DEFERRED,
     DELIVERED,
@@ -833,18 +833,18 @@ async def test_nothing_is_delivered_while_an_outcome_cannot_be_written(
 ) -> None:
     """On a full disk each delivery more would be one more that a crash repeats."""
     async with queue(tmp_path) as q:
-        store = q.outbox._parts.store
+        store = q.outbox._parts.storage
         mark, full, refused = store.mark, True, 0
 
-        def on_a_full_disk(what: Mark) -> None:
+        def on_a_full_disk(what: Mark, done: Done) -> None:
             if full:
-                reactor.callLater(0, refuse, what)
+                reactor.callLater(0, refuse, done)
             else:
-                mark(what)
+                mark(what, done)
 
-        def refuse(what: Mark) -> None:
+        def refuse(done: Done) -> None:
             nonlocal refused
-            what.settle(OutOfSpace("no space"))
+            done(OutOfSpace("no space"))
             refused += 1
 
         monkeypatch.setattr(store, "mark", on_a_full_disk)

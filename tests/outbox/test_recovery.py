@@ -15,10 +15,10 @@ from twisted.logger import Logger, formatEvent
 
 from netserve.errors import StartError
 from netserve.outbox import Outbox, Schedule
-from netserve.outbox.database import VERSION
-from netserve.outbox.examine import examine
 from netserve.outbox.ids import decode_id
 from netserve.outbox.query import EVERY
+from netserve.outbox.sqlite.database import VERSION
+from netserve.outbox.sqlite.examine import examine
 from netserve.testing.queue import DEFERRED, WALL, Courier, SteeredReactor, opened_queue, put, until
 from tests.outbox.earlier import LARGE as LARGE_2
 from tests.outbox.earlier import make_version_2

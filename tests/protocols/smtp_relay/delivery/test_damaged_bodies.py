@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from netserve.http import HttpClients
 from netserve.outbox import BodyMissing
-from netserve.outbox.bodies import BodyFolder
+from netserve.outbox.sqlite.bodies import BodyFolder
 from netserve.outbox.errors import BodyUnreadable
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import QueuedRecipient

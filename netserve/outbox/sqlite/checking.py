@@ -11,17 +11,16 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from netserve.outbox.bodies import StoredBodies
 from netserve.outbox.errors import OutboxError
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import State
-from netserve.outbox.recovery import DAMAGED
-from netserve.outbox.rows import (
+from netserve.outbox.records import DAMAGED, Damage, Report
+from netserve.outbox.sqlite.bodies import StoredBodies
+from netserve.outbox.sqlite.rows import (
     LOADED_COLUMNS,
     MESSAGE_COLUMNS,
     is_sound_message,
@@ -34,8 +33,6 @@ PORTION: Final = 500
 MOST_PAGES: Final = 20
 """Errors of pages that are told."""
 _CHUNK: Final = 256 * 1024
-
-_COUNTED: Final = ("messages", "queued", "held", "unknown", "quarantine")
 
 NO_BODY: Final = "its body is missing"
 BAD_BODY: Final = "its body is damaged"
@@ -57,53 +54,6 @@ SELECT DISTINCT message FROM recipient
 WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = recipient.message)
 UNION SELECT id FROM body WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = body.id)
 """
-
-
-class Damage(NamedTuple):
-    """Something that is wrong with a message.
-
-    Arguments:
-        number: of the message.
-        what: is wrong with it.
-    """
-
-    number: int
-    what: str
-
-
-@dataclass(slots=True)
-class Report:
-    """What a check has found.
-
-    Arguments:
-        findings: of the folder and the pages of the database, as sentences without full stops.
-        damages: of messages.
-        notes: what should be known, and is no fault.
-        counts: ``messages``; recipients by state; bodies without a message that the next start
-            moves to the quarantine (``unknown``), and those that are there (``quarantine``).
-    """
-
-    findings: list[str] = field(default_factory=list)
-    damages: list[Damage] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.findings and not self.damages
-
-    def as_json(self) -> dict[str, Any]:
-        """In a form that becomes JSON."""
-        return {
-            "sound": self.sound,
-            "findings": self.findings,
-            "notes": self.notes,
-            "damaged": [
-                {"id": encode_id(damage.number), "what": damage.what} for damage in self.damages
-            ],
-            **{name: self.counts[name] for name in _COUNTED},
-        }
 
 
 class Stopped(OutboxError):

@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any, Final
 from zlib import crc32
 
-from netserve.outbox.bodies import BodyFolder
-from netserve.outbox.checksums import message_sum, recipient_sum
 from netserve.outbox.errors import BodyMissing
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient, State
+from netserve.outbox.sqlite.bodies import BodyFolder
+from netserve.outbox.sqlite.checksums import message_sum, recipient_sum
 
 MESSAGE_COLUMNS: Final = (
     "id, service, created, took, sender, body_type, smtputf8, ret, envid, user, client, trace,"
@@ -37,6 +37,7 @@ _MESSAGE_TYPES: Final = (
     int, str, float, float, str, str, int, str, str, str, str, str, int, int, int,
 )  # fmt: skip
 _RECIPIENT_TYPES: Final = (int, str, str, str, int, int, str)
+_LOAD: Final = f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?"  # noqa: S608 - of constants
 _UNREADABLE: Final = "\ufffd"
 """Stands in a text where its bytes are not UTF-8; see database.py."""
 
@@ -180,6 +181,14 @@ def small_bodies(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict
             "SELECT id, data FROM body WHERE id IN (SELECT value FROM json_each(?))", (from_json,)
         )
     )
+
+
+def load(connection: sqlite3.Connection, folder: BodyFolder, number: int) -> QueuedMessage | None:
+    """A message by its number, or None."""
+    row = connection.execute(_LOAD, (number,)).fetchone()
+    if row is None:
+        return None
+    return message_of(row, body_source(row, small_bodies(connection, [number]), folder))
 
 
 def json_list(numbers: Iterable[int]) -> str:

@@ -20,13 +20,18 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
-from netserve.outbox.bodies import StoredBodies
-from netserve.outbox.checksums import message_sum, recipient_sum
-from netserve.outbox.database import NEVER, checkpointed_commits, open_unchanged, open_writer
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import State
-from netserve.outbox.query import LAST
-from netserve.outbox.rows import MESSAGE_COLUMNS, MESSAGE_WIDTH, RECIPIENT_COLUMNS, RECIPIENT_WIDTH
+from netserve.outbox.sqlite.bodies import StoredBodies
+from netserve.outbox.sqlite.checksums import message_sum, recipient_sum
+from netserve.outbox.sqlite.database import NEVER, checkpointed_commits, open_unchanged, open_writer
+from netserve.outbox.sqlite.find import LAST
+from netserve.outbox.sqlite.rows import (
+    MESSAGE_COLUMNS,
+    MESSAGE_WIDTH,
+    RECIPIENT_COLUMNS,
+    RECIPIENT_WIDTH,
+)
 
 _TABLES: Final = {
     "message": ("id",),
