@@ -1,11 +1,11 @@
-# make run | test | check | bench | docs: each sets up what it needs in .venv.
+# make run | test | check | bench | suites | docs: each sets up what it needs in .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CONFIG ?= config.yaml
 TESTS ?= tests
 
-.PHONY: help run test check bench bench-against soak docs clean
+.PHONY: help run test check bench bench-against soak suites docs clean
 
 help:
 	@echo "make run      run config.yaml in the foreground"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench    measure beside the peers that are installed"
 	@echo "make bench-against REV=v0.1   beside another revision (WORKS='relay lines')"
 	@echo "make soak     nine minutes of mixed load with kills, and a verdict (SOAK=--minutes=60)"
+	@echo "make suites   run the tests of other Twisted programs on epoll and on netserve's reactor"
 	@echo "make docs     build the documentation into docs/_build/html"
 
 # One stamp a set of extras, so that `make run` does not install what only tests need.
@@ -47,6 +48,9 @@ bench-against: $(VENV)/test
 
 soak: $(VENV)/test
 	$(BIN)/python -m tests.soak $(SOAK)
+
+suites:
+	$(PYTHON) -m tests.suites $(SUITES)
 
 docs: $(VENV)/test
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html

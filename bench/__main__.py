@@ -19,6 +19,7 @@ from bench.versions import heading
 
 ITEMS = (
     "echo",
+    "programs",
     "request_response",
     "http_bridge",
     "http_proxy",

@@ -14,9 +14,11 @@ from netserve.reactor import install
 
 install()
 
-# A shell starts its background jobs with SIGINT ignored, and the processes that the tests start
-# would inherit that.
+# A shell starts its background jobs with SIGINT and SIGQUIT ignored, nohup its command with SIGHUP
+# ignored, and the processes that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)

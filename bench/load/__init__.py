@@ -11,7 +11,13 @@ from bench.processes import LOAD_CORES, Server, run
 
 
 def ask_lines(
-    server: Server, *, connections: int, seconds: float, depth: int = 1, line: str = "hello"
+    server: Server,
+    *,
+    connections: int,
+    seconds: float,
+    depth: int = 1,
+    line: str = "hello",
+    newlines: int = 1,
 ) -> Sample:
     """Ask a server by lines for so long: the rate of its answers, and its CPU an answer.
 
@@ -21,12 +27,14 @@ def ask_lines(
         seconds: how long, after a moment of warming up.
         depth: requests at a time on each connection.
         line: what is asked, without its end.
+        newlines: how many an answer has.
     """
     numbers = {
         "--port": server.port, "--pid": server.pid, "--connections": connections,
         "--depth": depth, "--seconds": seconds, "--line": line,
+        "--newlines": newlines,
     }  # fmt: skip
-    return _measured("lines", numbers, seconds)
+    return _sample("lines", _words(numbers), seconds)
 
 
 def open_lines(server: Server, *, connections: int, seconds: float) -> Sample:
@@ -41,14 +49,20 @@ def open_lines(server: Server, *, connections: int, seconds: float) -> Sample:
         "--port": server.port, "--pid": server.pid, "--connections": connections,
         "--seconds": seconds,
     }  # fmt: skip
-    return _measured("opens", numbers, seconds)
+    return _sample("opens", _words(numbers), seconds)
 
 
-def _measured(module: str, options: Mapping[str, object], seconds: float) -> Sample:
-    words = [str(word) for pair in options.items() for word in pair]
-    printed = run(
-        [sys.executable, "-m", f"bench.load.{module}", *words],
-        cores=LOAD_CORES,
-        timeout=seconds + 30,
+def fetch_files(server: Server, *, connections: int, seconds: float) -> Sample:
+    """Fetch a file from an FTP server for so long: see `ask_lines`."""
+    return _sample(
+        "ftp", [str(it) for it in (server.port, server.pid, connections, seconds)], seconds
     )
-    return Sample(**json.loads(printed))
+
+
+def _words(options: Mapping[str, object]) -> list[str]:
+    return [str(word) for pair in options.items() for word in pair]
+
+
+def _sample(module: str, words: list[str], seconds: float) -> Sample:
+    command = [sys.executable, "-m", f"bench.load.{module}", *words]
+    return Sample(**json.loads(run(command, cores=LOAD_CORES, timeout=seconds + 30)))

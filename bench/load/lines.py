@@ -22,12 +22,12 @@ WARM_UP = 0.3
 class Asker(asyncio.Protocol):
     """Sends a batch of lines, and the next one when the last answer of it is here."""
 
-    answers = 0  # of this connection
+    newlines = 0  # that have come on this connection
 
-    def __init__(self, batch: bytes, depth: int, lost: asyncio.Future[None]) -> None:
+    def __init__(self, batch: bytes, newlines: int, lost: asyncio.Future[None]) -> None:
         self._batch = batch
-        self._depth = depth
-        self._open = depth
+        self._newlines = newlines  # of the answers to a batch
+        self._open = newlines
         self._lost = lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -35,11 +35,11 @@ class Asker(asyncio.Protocol):
         self._write(self._batch)
 
     def data_received(self, data: bytes) -> None:
-        answers = data.count(b"\n")
-        self.answers += answers
-        self._open -= answers
+        newlines = data.count(b"\n")
+        self.newlines += newlines
+        self._open -= newlines
         if self._open == 0:
-            self._open = self._depth
+            self._open = self._newlines
             self._write(self._batch)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -54,7 +54,7 @@ async def main(options: argparse.Namespace) -> None:
     askers = []
     for _ in range(options.connections):
         _, asker = await loop.create_connection(
-            lambda: Asker(batch, options.depth, lost), "127.0.0.1", options.port
+            lambda: Asker(batch, options.newlines * options.depth, lost), "127.0.0.1", options.port
         )
         askers.append(asker)
 
@@ -64,7 +64,7 @@ async def main(options: argparse.Namespace) -> None:
             future.result()
 
     def answers() -> int:
-        return sum(asker.answers for asker in askers)
+        return sum(asker.newlines for asker in askers) // options.newlines
 
     await wait(WARM_UP)
     load, count, cpu, start = Load(), answers(), cpu_seconds(options.pid), time.monotonic()
@@ -86,6 +86,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--depth", type=int, default=1, help="requests at a time on each")
     parser.add_argument("--line", default="hello")
+    parser.add_argument("--newlines", type=int, default=1, help="newlines of an answer")
     parser.add_argument("--seconds", type=float, default=1.0)
     return parser.parse_args()
 

@@ -1,6 +1,7 @@
-"""The same bridge on treq and stock Twisted's epoll reactor, with kept connections.
+"""The same bridge on treq, with kept connections.
 
-The arguments are the port and the upstream's URL, to which each line is appended.
+The arguments are the port, the upstream's URL, to which each line is appended, and the reactor:
+`netserve`, or stock Twisted's epoll reactor if it is left out.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from twisted.internet import epollreactor
-
-epollreactor.install()
+if sys.argv[3:] == ["netserve"]:
+    from netserve.reactor import install
+else:
+    from twisted.internet.epollreactor import install
+install()
 
 import treq  # noqa: E402 - imports the reactor
 from twisted.internet import endpoints, reactor  # noqa: E402, TID253 - after its installation

@@ -17,7 +17,7 @@ from netserve.reactor.stream import Stream
 
 
 class ClientStream(Stream):
-    """A connection that this side has made.
+    """A connection that this side has made, of any kind.
 
     Args:
         attempt: what has connected; its connector is told when the connection is lost.
@@ -40,6 +40,21 @@ class ClientStream(Stream):
         finally:
             self.connector.connectionLost(reason)
 
+    def logPrefix(self) -> str:
+        return f"{super().logPrefix()},client"
+
+    def __repr__(self) -> str:
+        return f"<{type(self)} to {self.addr} at {id(self):x}>"
+
+
+class TCPClientStream(ClientStream, tcp.Client):  # type: ignore[override]  # logstr is only read
+    """A TCP connection that this side has made.
+
+    It is a `tcp.Client` for programs that look for one, and uses nothing of that class.
+    """
+
+    __slots__ = ()
+
     def getHost(self) -> Any:
         """See `ITransport.getHost`."""
         return internet_address(self.socket.getsockname())
@@ -48,18 +63,12 @@ class ClientStream(Stream):
         """See `ITransport.getPeer`."""
         return internet_address(self.realAddress)
 
-    def logPrefix(self) -> str:
-        return f"{super().logPrefix()},client"
-
-    def __repr__(self) -> str:
-        return f"<{type(self)} to {self.addr} at {id(self):x}>"
-
 
 class Attempt(tcp.Client):
     """The attempt to connect. Once it has succeeded it is over, and no longer can fail."""
 
     def _connectDone(self) -> None:
-        connect(self, ClientStream)
+        connect(self, TCPClientStream)
 
 
 def connect(attempt: Any, kind: type[ClientStream]) -> None:

@@ -139,7 +139,8 @@ class Consumer:
         self._pace()
         if not streaming:
             producer.resumeProducing()
-        if self._turn_size and not self._write_closed:
+        unsent = self._turn_size or self._native.get_write_buffer_size()
+        if unsent and not self._write_closed:
             # What was written before it came counts, and a pull producer is asked when it is sent.
             self._soon()
 

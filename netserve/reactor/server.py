@@ -35,7 +35,7 @@ def internet_address(address: tuple[Any, ...]) -> IPv4Address | IPv6Address:
 
 
 class ServerStream(Stream):
-    """A connection that was accepted, or given to the reactor as a descriptor.
+    """A connection of any kind that was accepted, or given to the reactor as a descriptor.
 
     Args:
         client: the peer's socket address.
@@ -64,6 +64,24 @@ class ServerStream(Stream):
         """The peer's address, without its port."""
         return numeric(self.client)[0]
 
+    def logPrefix(self) -> str:
+        return f"{super().logPrefix()},{self.sessionno},{self.hostname}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self.protocol).__name__} #{self.sessionno} on {self._listening_on()}>"
+
+    def _listening_on(self) -> Any:
+        raise NotImplementedError
+
+
+class TCPServerStream(ServerStream, tcp.Server):  # type: ignore[override]  # logstr is only read
+    """A TCP connection of a listening port.
+
+    It is a `tcp.Server` for programs that look for one, and uses nothing of that class.
+    """
+
+    __slots__ = ()
+
     def getHost(self) -> Any:
         """See `ITransport.getHost`."""
         return internet_address(self.socket.getsockname())
@@ -71,12 +89,6 @@ class ServerStream(Stream):
     def getPeer(self) -> Any:
         """See `ITransport.getPeer`."""
         return internet_address(self.client)
-
-    def logPrefix(self) -> str:
-        return f"{super().logPrefix()},{self.sessionno},{self.hostname}"
-
-    def __repr__(self) -> str:
-        return f"<{type(self.protocol).__name__} #{self.sessionno} on {self._listening_on()}>"
 
     def _listening_on(self) -> Any:
         return self.getHost().port
@@ -132,13 +144,13 @@ class Accepting:
 class Port(Accepting, tcp.Port):
     """A listening TCP socket; see `IListeningPort`."""
 
-    transport: Any = ServerStream
+    transport: Any = TCPServerStream
 
     def _buildAddr(self, address: Any) -> Any:
         return internet_address(address)
 
 
-def adopt(reactor: Any, descriptor: int, family: int, factory: Any) -> ServerStream | None:
+def adopt(reactor: Any, descriptor: int, family: int, factory: Any) -> TCPServerStream | None:
     """Take over a connected TCP socket; see `IReactorSocket.adoptStreamConnection`.
 
     Returns:
@@ -150,6 +162,6 @@ def adopt(reactor: Any, descriptor: int, family: int, factory: Any) -> ServerStr
     if protocol is None:
         sock.close()
         return None
-    stream = ServerStream(reactor, sock, protocol, client, None, client[1])
+    stream = TCPServerStream(reactor, sock, protocol, client, None, client[1])
     stream.begin()
     return stream

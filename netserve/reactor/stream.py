@@ -123,7 +123,7 @@ class Stream(Producer, Consumer, SocketOptions):
         self._pace()
         self._full = False  # the loop tells again
         pending.repeat(native)
-        if self._paused and not self.disconnecting:
+        if self._paused or self.disconnecting:
             self._held = Held.before_reading(self, native)
         if self._due:
             self._turn()
@@ -255,6 +255,8 @@ class Stream(Producer, Consumer, SocketOptions):
         if self.TLS:
             self.protocol.registerProducer(producer, streaming)
         else:
+            if not self._due and self._contexts[-1] is not self._log_context:
+                self._turn_size = 0  # it is an earlier turn's
             self._register(producer, streaming)
 
     def unregisterProducer(self) -> None:

@@ -17,6 +17,8 @@ from twisted.internet.base import DelayedCall, ReactorBase
 
 _NEVER = math.inf
 _AT_ONCE = -math.inf
+_SOON = 1e-6
+"""Seconds that pass in a turn of the loop; a `Cooperator` waits for less between its steps."""
 _SLICE = 0.01
 """Seconds after which an iteration that waits lets the loop's own timers run."""
 
@@ -68,7 +70,7 @@ class Timing:
         if self._wake is not None:
             self._wake.cancel()
         self._wake_at = time
-        if delay > 0:
+        if delay > _SOON:
             # uvloop rounds to milliseconds, and a call must not come too early.
             self._wake = self.loop.call_later(math.ceil(delay * 1000) / 1000, self._run_due)
         else:

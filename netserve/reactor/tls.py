@@ -17,6 +17,7 @@ After an error it does not wait for a peer that reads nothing, either. Twisted k
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
@@ -63,6 +64,7 @@ class TLSProtocol(BufferingTLSTransport):
         self._pending_size = 0
         self._closed = False  # our close_notify is sent
         self._corked = False  # somebody up the stack, or the loop, will call _uncork
+        self._pulled = False  # the producer is asked by Twisted's Cooperator
         self._detached: Any = None  # the producer, when it has nothing left to produce for
 
     @property
@@ -128,7 +130,11 @@ class TLSProtocol(BufferingTLSTransport):
             self._flush()
         elif not self._corked:
             self._corked = True
-            self.factory.call_soon(self._uncork)
+            if self._pulled:
+                # After the calls that are due already: the producer may be about to be asked.
+                self.factory.call_later(self._uncork)
+            else:
+                self.factory.call_soon(self._uncork)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """See `ITransport.writeSequence`."""
@@ -212,8 +218,16 @@ class TLSProtocol(BufferingTLSTransport):
             self._flush()
         TLSMemoryBIOProtocol.loseConnection(self)
 
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See `IConsumer.registerProducer`."""
+        TLSMemoryBIOProtocol.registerProducer(self, producer, streaming)
+        self._pulled = not streaming
+
     def unregisterProducer(self) -> None:
         """See `IConsumer.unregisterProducer`."""
+        self._pulled = False
+        if self._producer is None and self._detached is None:
+            return
         self._flush()
         if self._detached is not None:
             # For the base class it is registered: it ends what makes a push producer of a pull one.
@@ -263,11 +277,8 @@ class TLSFactory(TLSMemoryBIOFactory):
     ) -> None:
         super().__init__(contextFactory, isClient, wrappedFactory, reactor)
         loop = getattr(reactor, "loop", None)
-        self.call_soon: Callable[[Callable[[], None]], Any]
-        if loop is not None:
-            self.call_soon = loop.call_soon
-        else:
-            self.call_soon = lambda call: reactor.callLater(0, call)
+        self.call_later: Callable[[Callable[[], None]], Any] = partial(reactor.callLater, 0)
+        self.call_soon = self.call_later if loop is None else loop.call_soon
 
 
 class _Beneath:

@@ -135,8 +135,12 @@ class _Descriptors(Stream):
         """Nothing: programs call it without knowing what they run over."""
 
 
-class UNIXServerStream(_Descriptors, ServerStream):
-    """A UNIX connection that was accepted, or given to the reactor as a descriptor."""
+# Names that a program only reads are properties here.
+class UNIXServerStream(_Descriptors, ServerStream, unix.Server):  # type: ignore[override]
+    """A UNIX connection that was accepted, or given to the reactor as a descriptor.
+
+    It is a `unix.Server` for programs that look for one, and uses nothing of that class.
+    """
 
     __slots__ = ()
 
@@ -149,7 +153,7 @@ class UNIXServerStream(_Descriptors, ServerStream):
         return UNIXAddress(self.client or None)
 
     @property
-    def hostname(self) -> Any:
+    def hostname(self) -> Any:  # type: ignore[override]
         """The path of the listening socket, while the connection lasts."""
         return self.socket.getsockname() if self.socket.fileno() >= 0 else ""
 
@@ -157,8 +161,8 @@ class UNIXServerStream(_Descriptors, ServerStream):
         return self.socket.getsockname()
 
 
-class UNIXClientStream(_Descriptors, ClientStream):
-    """A UNIX connection that this side has made."""
+class UNIXClientStream(_Descriptors, ClientStream, unix.Client):  # type: ignore[override]
+    """A UNIX connection that this side has made; see `UNIXServerStream`."""
 
     __slots__ = ()
 

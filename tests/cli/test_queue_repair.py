@@ -14,12 +14,14 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
 
 from netserve.ops.control import ControlSocket
 from netserve.outbox import Outbox
 from netserve.outbox.ids import decode_id
 from netserve.testing.programs import missing
 from netserve.testing.queue import DEFERRED, Courier, opened_queue, put
+from netserve.testing.turns import share_of_turns
 from tests.cli.test_queue import MAIN, run
 
 BODY = b"Subject: a test\r\n\r\nHello\r\n"
@@ -30,7 +32,7 @@ LARGE = BODY + bytes(100_000)
 async def running(state: Path) -> AsyncIterator[Outbox]:
     """A queue behind a control socket."""
     async with opened_queue(state / "outbox", Courier(DEFERRED), reactor=reactor) as outbox:
-        control = ControlSocket(state / "control")
+        control = ControlSocket(state / "control", turns=share_of_turns(), log=Logger())
         control.add_queue(outbox)
         await control.start()
         try:

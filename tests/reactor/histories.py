@@ -79,10 +79,12 @@ class Side(Protocol):
         return self.tls and self.closing
 
     def connectionMade(self) -> None:
-        handle = self.transport.getHandle()
-        if isinstance(handle, socket.socket):
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        sock = socket_of(self.transport)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        if sock.family == socket.AF_INET:
+            # Without it, Twisted's transports may wait 40 ms for an acknowledgement.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.note("made")
         self.made.callback(None)
 
@@ -195,15 +197,21 @@ class HalfCloseable(Side):
         self.note("writelost")
 
 
+def socket_of(transport: Any) -> socket.socket:
+    """The socket of a transport, beneath TLS as well."""
+    while not hasattr(transport, "socket"):
+        transport = transport.transport
+    sock: socket.socket = transport.socket
+    return sock
+
+
 def queued(side: Side) -> bool:
     """Whether the kernel still has something for it, or from it."""
     if side.over:
         return False
-    transport: Any = side.transport
-    while not hasattr(transport, "socket"):
-        transport = transport.transport
+    sock = socket_of(side.transport)
     counts = (
-        fcntl.ioctl(transport.socket.fileno(), request, b"\0\0\0\0")
+        fcntl.ioctl(sock.fileno(), request, b"\0\0\0\0")
         for request in (termios.TIOCOUTQ, termios.FIONREAD)
     )
     return any(any(count) for count in counts)

@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 import trustme
 from twisted.internet import reactor as installed
+from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -19,7 +20,7 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.ssl import (
     Certificate,
@@ -28,6 +29,7 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from netserve.reactor import NetserveReactor
@@ -93,6 +95,28 @@ def test_the_reactor_is_ours() -> None:
     assert isinstance(reactor, NetserveReactor)
 
 
+@pytest.mark.parametrize("kind", [tcp, unix], ids=["TCP", "UNIX"])
+@pytest_twisted.ensureDeferred
+async def test_programs_that_look_for_twisteds_classes_find_them(kind: Any, tmp_path: Path) -> None:
+    """treq's tests wait until no `tcp.Client` is left among the reactor's readers."""
+    server, client = Recorder(), Recorder()
+    if kind is tcp:
+        port = await connected(server, client)
+    else:
+        path = str(tmp_path / "socket")
+        port = reactor.listenUNIX(path, Factory.forProtocol(lambda: server))
+        await connectProtocol(UNIXClientEndpoint(reactor, path), client)
+        await server.made
+    assert isinstance(server.transport, kind.Server)
+    assert isinstance(client.transport, kind.Client)
+    assert {server.transport, client.transport} <= set(reactor.getReaders())
+    client.transport.loseConnection()
+    await client.lost
+    await server.lost
+    assert not any(isinstance(it, kind.Client) for it in reactor.getReaders())
+    await port.stopListening()
+
+
 @pytest_twisted.ensureDeferred
 async def test_what_is_written_on_connection_comes_first() -> None:
     server, client = Recorder(), Recorder()
@@ -126,6 +150,71 @@ async def test_a_protocol_that_pauses_on_connection_gets_nothing_before_it_resum
     await until(lambda: server.data == b"early")
     client.transport.write(b" late")
     await until(lambda: server.data == b"early late")
+    client.transport.loseConnection()
+    await server.lost
+    await port.stopListening()
+
+
+@pytest.mark.parametrize("last", [b"data", b""], ids=["data", "only the end"])
+@pytest_twisted.ensureDeferred
+async def test_a_protocol_that_loses_its_connection_at_once_gets_nothing(last: bytes) -> None:
+    @implementer(IHalfCloseableProtocol)
+    class HalfCloseable(Recorder):
+        def readConnectionLost(self) -> None:
+            self.data += b"the end"
+
+        def writeConnectionLost(self) -> None:
+            pass
+
+    def begin(protocol: Recorder) -> None:
+        # Large enough not to be sent at once, so that the loop has time to read.
+        protocol.transport.write(b"x" * 20_000_000)
+        protocol.transport.loseConnection()
+
+    server = HalfCloseable()
+    server.begin = begin
+    port = reactor.listenTCP(0, One(server), interface="127.0.0.1")
+
+    def talk() -> int:
+        with socket.create_connection(("127.0.0.1", port.getHost().port), timeout=10) as client:
+            client.sendall(last)
+            client.shutdown(socket.SHUT_WR)
+            return sum(map(len, iter(lambda: client.recv(1_000_000), b"")))
+
+    assert await deferToThread(talk) == 20_000_000
+    await server.lost
+    assert server.data == b""
+    await port.stopListening()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_pull_producer_is_asked_once_older_data_is_sent() -> None:
+    server, client = Recorder(), Recorder()
+    port = await connected(server, client)
+    client.transport.pauseProducing()
+    size = 0
+    while not server.transport.unsent():  # by little, so that the loop's buffer does not fill
+        server.transport.write(bytes(10_000))
+        size += 10_000
+        await deferLater(reactor, 0)
+
+    class Late:
+        """It has nothing at first."""
+
+        asked = 0
+
+        def resumeProducing(self) -> None:
+            self.asked += 1
+            if self.asked == 2:
+                server.transport.write(b"late")
+                server.transport.unregisterProducer()
+
+        def stopProducing(self) -> None:
+            pass
+
+    server.transport.registerProducer(Late(), False)
+    client.transport.resumeProducing()
+    await until(lambda: len(client.data) == size + 4)
     client.transport.loseConnection()
     await server.lost
     await port.stopListening()

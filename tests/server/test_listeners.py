@@ -176,7 +176,7 @@ async def test_a_socket_whose_file_is_gone_is_closed_all_the_same(
     factory.stopFactory = lambda: stopped.append(True)  # type: ignore[method-assign]
     listen = Listen(description)
     if listen.is_datagram:
-        port = listen_datagram(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
+        port = listen_datagrams(listen, DatagramProtocol(), reactor=reactor, folder=tmp_path)
         stopped.append(True)
     else:
         port = await listen_stream(listen, factory, reactor=reactor, folder=tmp_path)

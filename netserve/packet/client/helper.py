@@ -317,12 +317,15 @@ class PacketHelper:
             self._finish(request, end)
             self._go_on()
 
-    def _finish(self, request: _Request, end: dict[str, Any] | PacketError) -> None:
+    def _forget(self, request: _Request) -> None:
         self._open.pop(request.number, None)
         if request in self._queue:
             self._queue.remove(request)
         if request.timer is not None and request.timer.active():
             request.timer.cancel()
+
+    def _finish(self, request: _Request, end: dict[str, Any] | PacketError) -> None:
+        self._forget(request)
         if isinstance(end, PacketError):
             self._log_use(request, f"{end.kind}: {end.what}", is_error=True)
             if not request.result.called:
@@ -342,7 +345,9 @@ class PacketHelper:
     def _cancel(self, request: _Request) -> None:
         if request.number in self._open and self._link is not None:
             self._link.send({"id": request.number, "cancel": True})
-        self._finish(request, PacketError("late", "the request was cancelled"))
+        self._forget(request)
+        # Twisted fails a Deferred with CancelledError if its canceller does not fail it.
+        self._log_use(request, "cancelled")
         self._go_on()
 
     def _late(self, request: _Request) -> None:

@@ -15,7 +15,8 @@ from typing import Protocol
 
 from yarl import URL
 
-from netserve.http import HttpClient, HttpError, Pace
+from netserve.fairness.shares import Holding
+from netserve.http import Answer, HttpClient, HttpError, Pace
 from netserve.plugin import Context
 from netserve.protocols.http_bridge.encode import Misfit, Values
 from netserve.protocols.http_bridge.plan import Plan
@@ -118,16 +119,9 @@ class Bridge:
         return self.error("internal", "an internal error", 500)
 
     async def _reply(self, request: _Request, client: Client) -> bytes:
+        held = Holding(self.upstream.memory, client.address)
         try:
-            async with self.upstream.slot(client.address):
-                pace = partial(self.upstream.turn, client.address)
-                answer = await self.http.fetch(
-                    self.plan.method or "GET",
-                    request.url,
-                    headers=request.headers,
-                    body=await self._body(request.values, pace),
-                    pace=pace,
-                )
+            answer = await self._fetch(request, client, held)
         except Misfit as misfit:
             return self.refuse(str(misfit), client.peer)
         except Busy as busy:
@@ -137,8 +131,25 @@ class Bridge:
                 "no answer for {peer}: {reason}", peer=client.peer, reason=str(error)
             )
             return self.error(error.kind, error.told, error.status)
-        await self.upstream.turn(client.address)
-        return self.plan.reply(answer.status, answer.reason, answer.headers, answer.body)
+        try:
+            await self.upstream.turn(client.address)
+            return self.plan.reply(answer.status, answer.reason, answer.headers, answer.body)
+        finally:
+            held.close()  # the caller counts the reply from now on
+
+    async def _fetch(self, request: _Request, client: Client, held: Holding) -> Answer:
+        """The upstream's answer; it is counted before the slot for the next request is free."""
+        async with self.upstream.slot(client.address):
+            pace = partial(self.upstream.turn, client.address)
+            answer = await self.http.fetch(
+                self.plan.method or "GET",
+                request.url,
+                headers=request.headers,
+                body=await self._body(request.values, pace),
+                pace=pace,
+            )
+            held.add(len(answer.body))
+            return answer
 
     async def _body(self, values: Values, pace: Pace) -> bytes | None:
         """The body of a request, made in slices."""

@@ -160,6 +160,9 @@ class FramedBridge(Protocol):
         for slot in self._slots:
             if slot.request is not None:
                 slot.request.cancel()
+                # It holds what has come of the answer, and is to call back with the slot. In this
+                # circle it would stay until the garbage collector runs, which counts objects only.
+                slot.request = None
         self._slots.clear()
 
     def drain(self) -> None:

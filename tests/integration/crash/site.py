@@ -219,16 +219,20 @@ class Site:
         )
 
     def wait_until_idle(self) -> None:
-        """Wait until nothing is due, by a look at the database, or until its end."""
+        """Wait until nothing is due and no body is left to remove, or until its end."""
         process = self.process
         assert process is not None
-        path = self.root / "var" / "outbox" / "queue.db"
+        folder = self.root / "var" / "outbox"
+        path = folder / "queue.db"
 
         def idle() -> bool:
             if process.code is not None:
                 return True
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
                 due = "SELECT count(*) FROM recipient WHERE state = 0 AND next_at <= ?"
+                finished = database.execute("SELECT id FROM finished").fetchall()
+                if any((folder / "bodies" / encode_id(number)).exists() for (number,) in finished):
+                    return False  # the writer removes it after the commit
                 return bool(database.execute(due, (time.time(),)).fetchone()[0] == 0)
 
         wait_until(idle, what="an idle queue")

@@ -118,6 +118,7 @@ def test_a_lost_link_is_seen_as_loss(net: Lab) -> None:
         # The process in the namespace, not `ip`, which became it.
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, (rest, errors)
     summed = json.loads(rest.splitlines()[-1])
     assert 0.1 < summed["loss"] < 1, errors
     assert summed["sent"] > summed["received"] >= 3
@@ -227,6 +228,21 @@ def test_names_are_resolved_before_they_go_to_the_helper(net: Lab) -> None:
     assert "127.0.0.1" in answer["summary"]
     done = net.netserve("packet", 'IP(dst="no.such.name.invalid")/ICMP()', code=2)
     assert "no.such.name.invalid: " in done.stderr
+
+
+def test_ctrl_c_ends_a_wait_for_an_answer_with_the_sums(net: Lab) -> None:
+    """The signal comes while a request is on its way, far from its deadline."""
+    process = net.client.start(
+        NETSERVE, "ping", "--config", net.config, "10.77.4.99", "--json", "--interval", "10ms",
+        "--timeout", "300ms", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 1, errors
+    summed = json.loads(rest.splitlines()[-1])
+    assert (summed["received"], summed["loss"]) == (0, 1), errors
 
 
 def test_ctrl_c_ends_it_with_the_sums(net: Lab) -> None:

@@ -1,19 +1,28 @@
 """Requests by a framing, over real sockets: order, limits, and upstreams that fail."""
 
 import asyncio
+import gc
 import gzip
 import json
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
 
+from netserve.crossing import turn_of
+from netserve.fairness.turns import Share
+from netserve.http import Answer
+from netserve.protocols.http_bridge.bridge import _Request
 from netserve.protocols.http_bridge.framed import fitting
+from netserve.protocols.http_bridge.upstream import Upstream
 from netserve.testing.upstream import in_asyncio, raw_upstream, upstream
 from netserve.wire.framing import Delimiter, Event, Fixed, Framing, Line, Netstring
 
@@ -371,6 +380,42 @@ async def test_replies_that_are_not_taken_count_as_held(bridge: Bridge) -> None:
         await until(lambda: service.memory.used == 0)
 
 
+@pytest.mark.parametrize("size", [300_000, 600_000, 2_000_000])
+@in_asyncio
+async def test_answers_that_wait_for_their_turn_count_as_held(bridge: Bridge, size: int) -> None:
+    """S24: their slots are free again, so nothing else would bound what has come by then."""
+    asked, go_on = [], asyncio.Event()
+
+    async def fetch(*arguments: Any, **options: Any) -> Answer:
+        asked.append(arguments)
+        await asyncio.sleep(0)
+        return Answer(200, "OK", CIMultiDictProxy(CIMultiDict()), b"x" * size)
+
+    async def turn(self: Upstream, address: str) -> None:
+        await go_on.wait()
+
+    async with bridge(
+        framing="line",
+        request={"url": "http://127.0.0.1:1/"},
+        limits={"memory": "1MiB", "requests": 4},
+        error="{status} {kind}",
+    ) as service:
+        reader, writer = await service.connect()
+        await until(lambda: service.protocols)
+        shared = service.protocols[0].factory.bridge
+        with patch.object(shared, "http", Mock(fetch=fetch)), patch.object(Upstream, "turn", turn):
+            writer.write(b"a\n" * 16)
+            await until(lambda: len(asked) + service.metrics.errors["busy"] >= 16)
+            assert len(asked) <= 4
+            go_on.set()
+            writer.write_eof()
+            replies = (await reader.read()).splitlines()
+        assert len(replies) == 16
+        assert replies.count(b"x" * size) == len(asked)
+        writer.close()
+        await until(lambda: service.memory.used == 0)
+
+
 @pytest.mark.parametrize("framing", ["line", "netstring", {"kind": "delimiter", "delimiter": "|"}])
 @in_asyncio
 async def test_slices_do_not_matter(bridge: Bridge, framing: Any) -> None:
@@ -462,6 +507,49 @@ async def test_a_client_that_is_gone_has_its_request_given_up(bridge: Bridge) ->
         reset(writer)
         await asyncio.wait_for(gone.wait(), 5)
         await until(lambda: web_service.hosted.state() == "0 requests under way")
+
+
+@pytest.mark.parametrize("waits", ["for its upstream", "for its turn"])
+@in_asyncio
+async def test_what_has_come_for_a_client_that_is_gone_is_freed_at_once(
+    bridge: Bridge, waits: str
+) -> None:
+    """S24: the garbage collector, which counts objects only, may let hundreds of megabytes wait."""
+    sent = asyncio.Event()
+
+    async def half(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "4000000"})
+        await response.prepare(request)
+        await response.write(bytes(1_000_000))
+        sent.set()
+        await asyncio.sleep(30)
+        return response
+
+    async def no_turn(_: Share, address: str) -> None:
+        share = Mock(spec=Share, turns=Mock(is_young=Mock(return_value=False)))
+        await turn_of(share, address)
+
+    def requests() -> int:
+        return sum(type(each) is _Request for each in gc.get_objects())
+
+    never = patch("netserve.protocols.http_bridge.upstream.turn_of", no_turn)
+    async with (
+        upstream(half) as url,
+        bridge(framing="line", request={"url": f"{url}/{{request}}"}) as web_service,
+    ):
+        gc.collect()
+        gc.disable()
+        try:
+            with never if waits == "for its turn" else nullcontext():
+                _, writer = await web_service.connect()
+                writer.write(b"a\n")
+                await asyncio.wait_for(sent.wait(), 10)
+                assert requests() == 1
+                reset(writer)
+                await until(lambda: web_service.metrics.connections_open == 0)
+            await until(lambda: not requests())
+        finally:
+            gc.enable()
 
 
 @in_asyncio
