@@ -16,10 +16,10 @@ from twisted.logger import Logger
 
 from netserve.http import HttpClients
 from netserve.outbox import BodyMissing
-from netserve.outbox.sqlite.bodies import BodyFolder
 from netserve.outbox.errors import BodyUnreadable
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import QueuedRecipient
+from netserve.outbox.sqlite.bodies import BodyFolder
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.routes import Route
 from netserve.testing.next_hop import Box, next_hop, queued
