@@ -64,8 +64,8 @@ class Storage(Protocol):
 
     Deferreds fail with OutOfSpace, after which the store goes on, or with StorageFailed. `add`,
     `mark` and `use` take a function instead of giving a Deferred, since they are called for every
-    item. Operations take effect in the order in which they are called: a `claim` sees all that was
-    added, marked or moved before it.
+    item. These take effect in the order in which they are called. What gives a Deferred sees
+    all that was asked for before it, and may see what was asked for after it.
     """
 
     @property

@@ -53,7 +53,7 @@ def change(
         delete_messages(connection, there)
         return Changed(set(there), set())
     if verb == "hold":
-        return _updated(connection, _HOLD, (reason, chosen))
+        return Changed(_updated(connection, _HOLD, (reason, chosen)).numbers, set())
     statement = _RETRY if verb == "retry" else _RELEASE
     return _updated(connection, statement, (now, chosen))
 
