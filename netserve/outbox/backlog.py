@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from netserve.outbox.lanes import Lane
 from netserve.outbox.ledger import RETRY
-from netserve.outbox.model import QueuedMessage
+from netserve.outbox.model import Item
 from netserve.outbox.records import START, Changed, DuePage, Move, task_key
 from netserve.outbox.routing import Routed
 from netserve.outbox.storage import Storage
@@ -126,7 +126,7 @@ class Backlog:
 
         self._insist(lambda: self._storage.move(rows), done)
 
-    def hold(self, message: QueuedMessage, why: str, done: Callable[[], None]) -> None:
+    def hold(self, message: Item, why: str, done: Callable[[], None]) -> None:
         """Hold a message, and log it; where it was dropped meanwhile, so was its body."""
 
         def is_held(changed: Changed) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 from twisted.internet.defer import Deferred
 
-from netserve.mail.envelope import Envelope
 from netserve.outbox.ids import encode_id
-from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import BodyReader, Item, Submission, Task
 from netserve.outbox.records import BodyWriter
 from netserve.outbox.storage import Storage
 
@@ -37,8 +36,8 @@ class Finished:
 
     def __init__(
         self,
-        message: QueuedMessage,
-        recipients: tuple[QueuedRecipient, ...],
+        message: Item,
+        recipients: Sequence[Task],
         data: bytes | None,
         body: BodyWriter | None,
     ) -> None:
@@ -101,17 +100,17 @@ class Incoming:
             self._body.write(b"".join(self._parts))
             self._parts = []
 
-    def commit(self, service: str, envelope: Envelope) -> Deferred[str]:
+    def commit(self, service: str, submission: Submission) -> Deferred[str]:
         """Make the message durable.
 
         Arguments:
             service: the name of the service that takes it in.
-            envelope: who it is from and for.
+            submission: what it is; for mail see `netserve.mail.queued.submission`.
 
         Errors:
             OutOfSpace: from the Deferred: 452 4.3.1; nothing is left behind.
             StorageFailed: from the Deferred: 451 4.3.0.
-            ValueError: raised at once; there is no recipient, or a text is not Unicode.
+            ValueError: raised at once; there is no task, or a text is not Unicode.
         """
         if self._parts is None:
             raise RuntimeError("the message has ended")
@@ -122,8 +121,7 @@ class Incoming:
             source = partial(self._storage.open_body, self._number, self.size)
         else:
             source = partial(io.BytesIO, data)
-        message = message_from(
-            envelope,
+        message = submission.item(
             id=self.id,
             number=self._number,
             service=service,
@@ -134,7 +132,7 @@ class Incoming:
             body_sum=self._sum,
             open_body=source,
         )
-        finished = Finished(message, recipients_from(envelope), data, self._body)
+        finished = Finished(message, submission.tasks, data, self._body)
         self._parts, self._body = None, None
         self._accept(finished)
         return finished.committed
@@ -145,43 +143,3 @@ class Incoming:
         if self._body is not None:
             self._body.discard()
             self._body = None
-
-
-def message_from(envelope: Envelope, **known: Any) -> QueuedMessage:
-    """The message of an envelope; `known` are the other fields of `QueuedMessage`.
-
-    Raises:
-        ValueError: there is no recipient, or a text is not Unicode.
-    """
-    texts = (envelope.sender, envelope.envid, envelope.user, envelope.client, envelope.trace)
-    "".join(texts).encode()
-    return QueuedMessage(
-        sender=envelope.sender,
-        body_type=envelope.body,
-        smtputf8=envelope.smtputf8,
-        ret=envelope.ret,
-        envid=envelope.envid,
-        user=envelope.user,
-        client=envelope.client,
-        trace=envelope.trace,
-        recipients=len(envelope.recipients),
-        **known,
-    )
-
-
-def recipients_from(envelope: Envelope) -> tuple[QueuedRecipient, ...]:
-    """The recipients of an envelope, numbered.
-
-    Raises:
-        ValueError: there is none, or a text is not Unicode.
-    """
-    recipients = envelope.recipients
-    if not recipients:
-        raise ValueError("a message needs a recipient")
-    "".join([recipient.address + recipient.original for recipient in recipients]).encode()
-    return tuple(
-        [
-            QueuedRecipient(n, recipient.address, recipient.notify, recipient.original)
-            for n, recipient in enumerate(recipients)
-        ]
-    )

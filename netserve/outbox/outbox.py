@@ -19,6 +19,7 @@ from netserve.outbox.depth import Depth
 from netserve.outbox.errors import OutboxError, StorageFailed
 from netserve.outbox.ids import IdSource
 from netserve.outbox.incoming import Finished, Incoming
+from netserve.outbox.kind import Kind
 from netserve.outbox.ledger import Ledger
 from netserve.outbox.routing import Attached, Routed, Routing, new_item
 from netserve.outbox.schedule import Schedule
@@ -94,9 +95,9 @@ class Outbox:
             raise ValueError("the name of a service that uses the queue has no space")
         self._services[service] = Attached(courier, schedule)
 
-    def hostnames(self) -> dict[str, str]:
-        """The services that use the queue, each with the name that it gives this host."""
-        return {name: one.courier.hostname for name, one in self._services.items()}
+    def kinds(self) -> dict[str, Kind]:
+        """The services that use the queue, each with the kind of its items."""
+        return {name: one.courier.kind for name, one in self._services.items()}
 
     def refuse_if_in_use(self) -> None:
         """Look whether another process has the store; `open` takes it.
@@ -149,6 +150,7 @@ class Outbox:
             now=clock.now,
             changed=depth.changed,
             recent=ledger.recent,
+            kinds=lambda: {kind.name: kind for kind in self.kinds().values()},
         )
         return _Parts(storage, clock, ids, routing, ledger, agent, depth, verbs)
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from netserve.outbox.errors import OutboxError
 from netserve.outbox.ids import encode_id
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
+from netserve.outbox.model import Item, Task
 from netserve.outbox.quota import Slice
 
 DAMAGED: Final = "its row in the database is damaged"
@@ -55,8 +55,8 @@ class NewItem:
         body: the body where it is large, else None.
     """
 
-    item: QueuedMessage
-    tasks: Sequence[tuple[str, QueuedRecipient]]
+    item: Item
+    tasks: Sequence[tuple[str, Task]]
     next_at: float
     data: bytes | None
     body: BodyWriter | None
@@ -156,7 +156,7 @@ class DuePage:
         damaged: the ids of items that cannot be read, and are held now.
     """
 
-    rows: list[tuple[QueuedMessage, list[QueuedRecipient]]]
+    rows: list[tuple[Item, list[Task]]]
     position: Position | None
     next_at: float
     damaged: tuple[str, ...] = ()
@@ -216,8 +216,7 @@ class TaskDescription:
     next_at: float
     last: str
     lane: str
-    notify: str
-    original: str
+    meta: str
     history: Sequence[Attempt] = ()
 
 
@@ -230,8 +229,10 @@ class Description:
 
     number: int
     service: str
+    kind: str
     created: float
     sender: str
+    meta: str
     size: int
     task_count: int
     trace: str

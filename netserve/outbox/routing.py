@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from netserve.outbox.courier import Courier
 from netserve.outbox.incoming import Finished
-from netserve.outbox.model import UNROUTED, Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import UNROUTED, Destination, Item, Task
 from netserve.outbox.records import NewItem
 from netserve.outbox.schedule import Schedule
 
@@ -28,7 +28,7 @@ class Routed(NamedTuple):
 
     lane: str
     destination: Destination
-    recipients: Sequence[QueuedRecipient]
+    recipients: Sequence[Task]
 
 
 class Routing:
@@ -43,13 +43,13 @@ class Routing:
         self._services = services
         self._log = log
 
-    def ways(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Routed]:
+    def ways(self, message: Item, recipients: Sequence[Task]) -> list[Routed]:
         """The recipients by destination, in portions of at most its batch."""
         service = message.service
         if len(recipients) == 1:
             destination = self._destination(message, recipients[0])
             return [Routed(f"{service} {destination.key}", destination, recipients)]
-        found: dict[Destination, list[QueuedRecipient]] = {}
+        found: dict[Destination, list[Task]] = {}
         for recipient in recipients:
             found.setdefault(self._destination(message, recipient), []).append(recipient)
         return [
@@ -59,7 +59,7 @@ class Routing:
             for start in range(0, len(some), step)
         ]
 
-    def _destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
+    def _destination(self, message: Item, recipient: Task) -> Destination:
         try:
             return self._services[message.service].courier.destination(message, recipient)
         except Exception:  # whatever it is, the recipient is deferred

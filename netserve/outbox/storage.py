@@ -38,7 +38,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from netserve.outbox.errors import OutboxError
-from netserve.outbox.model import BodyReader, QueuedMessage
+from netserve.outbox.model import BodyReader, Item
 from netserve.outbox.query import Filter
 from netserve.outbox.quota import Slice
 from netserve.outbox.records import (
@@ -216,7 +216,7 @@ class Storage(Protocol):
             history: with the attempts of each task.
         """
 
-    def load(self, number: int) -> Deferred[QueuedMessage]:
+    def load(self, number: int) -> Deferred[Item]:
         """An item, for its body.
 
         Errors:

@@ -6,18 +6,17 @@ and goes out meanwhile; after each portion the agent is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.internet.threads import deferToThreadPool
 
-from netserve.mail.dsn import HEADER_LIMIT, header_of
 from netserve.outbox.agent import Agent
 from netserve.outbox.errors import BodyMissing, BodyUnreadable, NoSuchMessage
 from netserve.outbox.ids import IdSource, encode_id
-from netserve.outbox.model import QueuedMessage
+from netserve.outbox.kind import Kind
+from netserve.outbox.model import Item
 from netserve.outbox.query import EVERY, Filter, number_of
 from netserve.outbox.recent import Recent
 from netserve.outbox.records import Changed, Description, TaskDescription, Verb
@@ -53,6 +52,7 @@ class Verbs:
         now: unix seconds.
         changed: is called when the number of queued recipients may have changed.
         recent: remembers the last outcomes.
+        kinds: gives those of the services, by name.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Verbs:
         now: Callable[[], float],
         changed: Callable[[], None],
         recent: Recent,
+        kinds: Callable[[], Mapping[str, Kind]],
     ) -> None:
         self._storage = storage
         self._agent = agent
@@ -73,6 +74,7 @@ class Verbs:
         self._now = now
         self._changed = changed
         self._recent = recent
+        self._kinds = kinds
 
     async def list(
         self, wanted: Filter = EVERY, *, after: str | None = None, limit: int = 100
@@ -90,7 +92,7 @@ class Verbs:
         begin = 0 if after is None else int(after)
         found = await self._storage.find(wanted, after=begin, limit=limit, now=self._now())
         listed = await self._storage.describe(found.numbers, tasks=LISTED_RECIPIENTS)
-        messages = [_rendered(one) for one in listed]
+        messages = [self._rendered(one) for one in listed]
         return Page(messages, None if found.after is None else str(found.after))
 
     async def show(self, message: str) -> dict[str, Any]:
@@ -103,7 +105,9 @@ class Verbs:
         shown = await self._described(number)
         loaded = await self._storage.load(number)
         pool = self._reactor.getThreadPool()
-        shown["header"] = await deferToThreadPool(self._reactor, pool, _header, loaded)
+        kind = self._kinds().get(loaded.kind)
+        if kind is not None:
+            shown["header"] = await deferToThreadPool(self._reactor, pool, _head, kind, loaded)
         return shown
 
     async def why(self, message: str) -> dict[str, Any]:
@@ -118,7 +122,25 @@ class Verbs:
         found = await self._storage.describe([number], tasks=SHOWN_RECIPIENTS, history=history)
         if not found:
             raise NoSuchMessage(f"no message {encode_id(number)} is in the queue")
-        return _rendered(found[0], history=history)
+        return self._rendered(found[0], history=history)
+
+    def _rendered(self, one: Description, *, history: bool = False) -> dict[str, Any]:
+        """An item as what becomes JSON; times are unix seconds."""
+        kind = self._kinds().get(one.kind)
+        return {
+            "id": encode_id(one.number),
+            "service": one.service,
+            "kind": one.kind,
+            "created": one.created,
+            "sender": one.sender,
+            "size": one.size,
+            "recipient_count": one.task_count,
+            "trace": one.trace,
+            "user": one.user,
+            "client": one.client,
+            **({} if kind is None else kind.describe(one)),
+            "recipients": [_rendered_task(task, kind, history=history) for task in one.tasks],
+        }
 
     def expect(self, message: str) -> None:
         """Remember what comes of a message that will be there in a moment.
@@ -154,7 +176,7 @@ class Verbs:
             "outcomes": [ended.as_json() for ended in outcomes],
         }
 
-    async def export(self, message: str) -> tuple[dict[str, Any], QueuedMessage]:
+    async def export(self, message: str) -> tuple[dict[str, Any], Item]:
         """A message's description, and the message, for its body.
 
         Raises:
@@ -162,6 +184,11 @@ class Verbs:
         """
         number = number_of(message)
         return await self._described(number), await self._storage.load(number)
+
+    def media_type(self, item: Item) -> str:
+        """Of the body of an item, as HTTP has it."""
+        kind = self._kinds().get(item.kind)
+        return "application/octet-stream" if kind is None else kind.media_type
 
     async def retry(self, wanted: Filter) -> int:
         """Try queued recipients now, also where their destination rests.
@@ -233,31 +260,14 @@ class Verbs:
             self._agent.expect(lane, now, at_once=True)
 
 
-def _header(message: QueuedMessage) -> str:
+def _head(kind: Kind, item: Item) -> str:
     try:
-        with closing(message.body()) as reader:
-            return header_of(reader.read(HEADER_LIMIT)).decode("utf-8", "replace")
+        return kind.head(item)
     except (BodyMissing, BodyUnreadable) as error:
         return f"({error})"
 
 
-def _rendered(one: Description, *, history: bool = False) -> dict[str, Any]:
-    """A message as what becomes JSON; times are unix seconds."""
-    return {
-        "id": encode_id(one.number),
-        "service": one.service,
-        "created": one.created,
-        "sender": one.sender,
-        "size": one.size,
-        "recipient_count": one.task_count,
-        "trace": one.trace,
-        "user": one.user,
-        "client": one.client,
-        "recipients": [_rendered_task(task, history=history) for task in one.tasks],
-    }
-
-
-def _rendered_task(task: TaskDescription, *, history: bool) -> dict[str, Any]:
+def _rendered_task(task: TaskDescription, kind: Kind | None, *, history: bool) -> dict[str, Any]:
     rendered: dict[str, Any] = {
         "address": task.address,
         "state": task.state,
@@ -265,8 +275,7 @@ def _rendered_task(task: TaskDescription, *, history: bool) -> dict[str, Any]:
         "next_at": task.next_at,
         "last": task.last,
         "lane": task.lane,
-        "notify": task.notify,
-        "original": task.original,
+        **({} if kind is None else kind.describe_task(task)),
     }
     if history:
         rendered["history"] = [attempt._asdict() for attempt in task.history]

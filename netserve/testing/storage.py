@@ -414,7 +414,7 @@ def check_claims(make: Make) -> None:
             rows = list(store.pages(lane, room=room))
             times = [store.expected.items[item.number].tasks[0].next_at for item, _ in rows]
             assert times == sorted(times)
-            assert all(len(tasks) == item.recipients for item, tasks in rows)
+            assert all(len(tasks) == item.tasks for item, tasks in rows)
             assert len(rows) == 300
         page = store.wait(
             store.storage.claim(lane, NOW, after=START, skip=_Everything(), room=_ROOM)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from zlib import crc32
 
 from netserve.outbox.ids import decode_id, encode_id
-from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
+from netserve.outbox.model import Item, State, Task
 from netserve.outbox.query import Filter
 from netserve.outbox.quota import KEPT, Slice
 from netserve.outbox.records import (
@@ -103,22 +103,24 @@ def new_item(storage: Storage | None, step: Step) -> NewItem:
         writer.write(body[middle:])
     lane = LANES[step.lane % len(LANES)]
     service, _, domain = lane.partition(" ")
-    message = QueuedMessage(
+    message = Item(
         id=encode_id(number),
         number=number,
         service=service,
+        kind="some",
+        meta="A=1 B=größe" if n % 3 else "",
         created=NOW - n % 61,
         sender=f"s{n % 5}@example.org" if n % 7 else "",
         user=f"user{n}",
         client="192.0.2.1",
         trace=f"t{n}",
         size=len(body),
-        recipients=step.tasks,
+        tasks=step.tasks,
         in_file=data is None,
         body_sum=crc32(body),
         open_body=partial(io.BytesIO, body),
     )
-    tasks = [(lane, QueuedRecipient(i, f"r{n}.{i}@{domain}")) for i in range(step.tasks)]
+    tasks = [(lane, Task(i, f"r{n}.{i}@{domain}", f"C={i}")) for i in range(step.tasks)]
     return NewItem(message, tasks, step.at, data, writer)
 
 
@@ -127,6 +129,7 @@ class StoredTask:
     """A task as it should be."""
 
     address: str
+    meta: str
     lane: str
     next_at: float
     state: State = State.QUEUED
@@ -139,7 +142,7 @@ class StoredTask:
 class StoredItem:
     """An item as it should be."""
 
-    new: QueuedMessage
+    new: Item
     body: bytes
     tasks: dict[int, StoredTask]
 
@@ -159,7 +162,7 @@ class Stored:
     def add(self, new: NewItem, body: bytes) -> None:
         """An item was added."""
         tasks = {
-            task.id: StoredTask(task.address, lane, new.next_at, last=task.last)
+            task.id: StoredTask(task.address, task.meta, lane, new.next_at, last=task.last)
             for lane, task in new.tasks
         }
         self.items[new.item.number] = StoredItem(new.item, body, tasks)
@@ -321,8 +324,7 @@ def _described(item: StoredItem) -> Description:
             next_at=task.next_at,
             last=task.last,
             lane=task.lane,
-            notify="",
-            original="",
+            meta=task.meta,
             history=task.history,
         )
         for _, task in sorted(item.tasks.items())
@@ -330,10 +332,12 @@ def _described(item: StoredItem) -> Description:
     return Description(
         number=new.number,
         service=new.service,
+        kind=new.kind,
         created=new.created,
         sender=new.sender,
+        meta=new.meta,
         size=new.size,
-        task_count=new.recipients,
+        task_count=new.tasks,
         trace=new.trace,
         user=new.user,
         client=new.client,

@@ -206,7 +206,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a later version": (
         statements("PRAGMA user_version = 99"),
         "newer",
-        "has version 99 of the tables, this netserve needs 3",
+        "has version 99 of the tables, this netserve needs 4",
     ),
     "a foreign journal": (
         put_in_place("queue.db-journal", b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(5000)),

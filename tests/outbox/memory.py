@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from netserve.outbox import BodyMissing, Filter, NoSuchMessage, OutboxError, OutOfSpace, State
 from netserve.outbox.ids import encode_id
-from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import BodyReader, Item, Task
 from netserve.outbox.query import number_of
 from netserve.outbox.quota import KEPT, Slice
 from netserve.outbox.records import (
@@ -45,7 +45,7 @@ from netserve.outbox.records import (
 class Row:
     """A task."""
 
-    task: QueuedRecipient
+    task: Task
     lane: str
     next_at: float
     state: State = State.QUEUED
@@ -56,7 +56,7 @@ class Row:
 class Kept:
     """An item with its tasks."""
 
-    item: QueuedMessage
+    item: Item
     rows: dict[int, Row]
 
     @property
@@ -301,7 +301,7 @@ class MemoryStorage:
             if row.state is State.QUEUED and row.lane == lane and (row.next_at, number, n) > after
         )
         later = min((at for at, _, _ in waiting if at > now), default=inf)
-        page: dict[int, list[QueuedRecipient]] = {}
+        page: dict[int, list[Task]] = {}
         count, last = 0, after
         for at, number, n in waiting:
             if at > now:
@@ -318,12 +318,10 @@ class MemoryStorage:
             page.setdefault(number, []).append(kept.rows[n].task)
         return DuePage(self._loaded(page), None, later)
 
-    def _loaded(
-        self, page: dict[int, list[QueuedRecipient]]
-    ) -> list[tuple[QueuedMessage, list[QueuedRecipient]]]:
+    def _loaded(self, page: dict[int, list[Task]]) -> list[tuple[Item, list[Task]]]:
         return [(self._item(self._memory.kept[number]), tasks) for number, tasks in page.items()]
 
-    def _item(self, kept: Kept) -> QueuedMessage:
+    def _item(self, kept: Kept) -> Item:
         item = kept.item
         opens = partial(self.open_body, item.number, item.size, item.body_sum)
         return replace(item, open_body=opens)
@@ -346,7 +344,7 @@ class MemoryStorage:
         there = [self._memory.kept[n] for n in sorted(numbers) if n in self._memory.kept]
         return succeed([_described(kept, tasks, history=history) for kept in there])
 
-    def load(self, number: int) -> Deferred[QueuedMessage]:
+    def load(self, number: int) -> Deferred[Item]:
         kept = self._memory.kept.get(number)
         if kept is None:
             return fail(NoSuchMessage(f"no message {encode_id(number)} is in the queue"))
@@ -389,10 +387,12 @@ def _described(kept: Kept, limit: int, *, history: bool) -> Description:
     return Description(
         item.number,
         item.service,
+        item.kind,
         item.created,
         item.sender,
+        item.meta,
         item.size,
-        item.recipients,
+        item.tasks,
         item.trace,
         item.user,
         item.client,
@@ -404,8 +404,7 @@ def _described(kept: Kept, limit: int, *, history: bool) -> Description:
                 row.next_at,
                 row.task.last,
                 row.lane,
-                ",".join(sorted(row.task.notify)),
-                row.task.original,
+                row.task.meta,
                 tuple(row.history) if history else (),
             )
             for _, row in rows

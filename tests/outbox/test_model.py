@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome
+from netserve.mail.kind import MailKind
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox import (
     BodyMissing,
     Destination,
     Filter,
     OutOfSpace,
-    QueuedMessage,
-    QueuedRecipient,
     Schedule,
     State,
     agent,
@@ -69,9 +69,9 @@ class History:
         if recipient.address == SENDER:
             self.told += 1
             return DELIVERED
-        if outcome.kind != "deferred":
+        if outcome.verdict != "deferred":
             self.ended[message.id, recipient.address] += 1
-            self.expected[message.id, recipient.address] = outcome.kind
+            self.expected[message.id, recipient.address] = outcome.verdict
         return outcome
 
     async def live(self, steps: int) -> None:
@@ -168,7 +168,7 @@ class Sight:
         self.wrong: list[str] = []
         self.calm = False
 
-    hostname = "relay.example.org"
+    kind = MailKind("relay.example.org")
 
     def destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
         lane = self.lanes.setdefault(recipient.address, self.random.randrange(3))

@@ -219,7 +219,12 @@ DAMAGE = {
         "held",
     ),
     "another number": ("UPDATE recipient SET n = 1 WHERE message = :id", "held"),
-    "another word of notify": ("UPDATE recipient SET notify = 'NEVER' WHERE message = :id", "held"),
+    "another meta text": ("UPDATE recipient SET meta = 'NOTIFY=NEVER' WHERE message = :id", "held"),
+    "another meta text of the message": (
+        "UPDATE message SET meta = 'BODY=8BITMIME' WHERE id = :id",
+        "held",
+    ),
+    "another kind": ("UPDATE message SET kind = 'mial' WHERE id = :id", "held"),
     "bytes for the sender": ("UPDATE message SET sender = x'ff' WHERE id = :id", "held"),
     "no UTF-8 for the sender": (
         "UPDATE message SET sender = CAST(x'61ff' AS TEXT) WHERE id = :id",
@@ -237,7 +242,7 @@ DAMAGE = {
         "UPDATE recipient SET address = CAST(x'61ff' AS TEXT) WHERE message = :id",
         "held",
     ),
-    "bytes for notify": ("UPDATE recipient SET notify = x'ff' WHERE message = :id", "held"),
+    "bytes for the meta text": ("UPDATE recipient SET meta = x'ff' WHERE message = :id", "held"),
     "no message": ("DELETE FROM message WHERE id = :id", ""),
     "no recipients": ("DELETE FROM recipient WHERE message = :id", ""),
 }

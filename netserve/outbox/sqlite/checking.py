@@ -21,8 +21,12 @@ from netserve.outbox.model import State
 from netserve.outbox.records import DAMAGED, Damage, Report
 from netserve.outbox.sqlite.bodies import StoredBodies
 from netserve.outbox.sqlite.rows import (
+    BODY_SUM,
+    IN_FILE,
     LOADED_COLUMNS,
     MESSAGE_COLUMNS,
+    RECIPIENTS,
+    SIZE,
     is_sound_message,
     is_sound_recipient,
     json_list,
@@ -171,7 +175,7 @@ def _damages(rows: _Rows, bodies: StoredBodies, counts: Counter[str]) -> Iterato
         counts.update(State(state).word for state, *_ in recipients if state in _STATES)
         if not is_sound_message(row) or not all(_is_sound(row, one) for one in recipients):
             yield Damage(number, DAMAGED)
-        elif len(recipients) != row[13]:
+        elif len(recipients) != row[RECIPIENTS]:
             yield Damage(number, NO_RECIPIENTS)
         elif why := _body_damage(row, rows.bodies, bodies):
             yield Damage(number, why)
@@ -190,7 +194,7 @@ def _is_sound(message: Sequence[Any], row: Sequence[Any]) -> bool:
 def _body_damage(
     row: Sequence[Any], small: dict[int, tuple[int, int]], folder: StoredBodies
 ) -> str | None:
-    number, size, in_file, body_sum = row[0], row[12], row[14], row[15]
+    number, size, in_file, body_sum = row[0], row[SIZE], row[IN_FILE], row[BODY_SUM]
     if in_file:
         return _file_damage(folder, number, size, body_sum)
     if number not in small:

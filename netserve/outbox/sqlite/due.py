@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, Final
 
 from netserve.outbox.ids import encode_id
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
+from netserve.outbox.model import Item, Task
 from netserve.outbox.quota import KEPT, Slice
 from netserve.outbox.records import DAMAGED, PAGE, DuePage, Position, task_key
 from netserve.outbox.sqlite.bodies import BodyFolder
@@ -177,10 +177,10 @@ def _load(
     bodies: BodyFolder,
     found: list[Position],
     rows: Mapping[int, Sequence[Any]],
-) -> tuple[list[tuple[QueuedMessage, list[QueuedRecipient]]], tuple[str, ...]]:
+) -> tuple[list[tuple[Item, list[Task]]], tuple[str, ...]]:
     numbers = list(dict.fromkeys(message for _, message, _ in found))
     small = small_bodies(connection, numbers)
-    messages: dict[int, QueuedMessage] = {}
+    messages: dict[int, Item] = {}
     damaged: dict[int, None] = {}
     for number in numbers:
         if (row := rows.get(number)) is None:
@@ -189,7 +189,7 @@ def _load(
             messages[number] = message_of(row, body_source(row, small, bodies))
         else:
             damaged[number] = None
-    recipients: dict[int, list[QueuedRecipient]] = {}
+    recipients: dict[int, list[Task]] = {}
     for _, number, n in found:
         for row in connection.execute(_RECIPIENT, (number, n)):
             if is_sound_recipient(number, row):

@@ -120,11 +120,12 @@ def _candidates(
 
 
 _LISTED: Final = """
-SELECT m.id, m.service, m.created, m.sender, m.size, m.recipients, m.trace, m.user, m.client
+SELECT m.id, m.service, m.kind, m.created, m.sender, m.meta, m.size, m.recipients, m.trace, m.user,
+    m.client
 FROM json_each(?) AS c CROSS JOIN message AS m ON m.id = c.value ORDER BY m.id
 """
 _RECIPIENTS: Final = """
-SELECT n, address, state, attempts, next_at, last, lane, notify, original FROM recipient
+SELECT n, address, state, attempts, next_at, last, lane, meta FROM recipient
 WHERE message = ? ORDER BY n LIMIT ?
 """
 _ATTEMPTS: Final = """
@@ -141,13 +142,15 @@ def describe(
         Description(
             number=row[0],
             service=row[1],
-            created=row[2],
-            sender=_shown(row[3]),
-            size=row[4],
-            task_count=row[5],
-            trace=row[6],
-            user=row[7],
-            client=row[8],
+            kind=_shown(row[2]),
+            created=row[3],
+            sender=_shown(row[4]),
+            meta=_shown(row[5]),
+            size=row[6],
+            task_count=row[7],
+            trace=row[8],
+            user=row[9],
+            client=row[10],
             tasks=_tasks(connection, row[0], tasks, history=history),
         )
         for row in rows
@@ -165,8 +168,7 @@ def _tasks(
             next_at=row[4],
             last=row[5],
             lane=row[6],
-            notify=_shown(row[7]),
-            original=_shown(row[8]),
+            meta=_shown(row[7]),
             history=_attempts(connection, number, row[0]) if history else (),
         )
         for row in connection.execute(_RECIPIENTS, (number, limit)).fetchall()

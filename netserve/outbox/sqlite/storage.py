@@ -28,7 +28,7 @@ from netserve.durable import make_folders
 from netserve.errors import StartError
 from netserve.outbox.errors import NoSuchMessage, OutboxError
 from netserve.outbox.ids import encode_id
-from netserve.outbox.model import BodyReader, QueuedMessage
+from netserve.outbox.model import BodyReader, Item
 from netserve.outbox.query import Filter
 from netserve.outbox.quota import Slice
 from netserve.outbox.records import (
@@ -301,10 +301,10 @@ class SqliteStorage:
         """See `Storage`."""
         return self._read(partial(describe, numbers=numbers, tasks=tasks, history=history))
 
-    def load(self, number: int) -> Deferred[QueuedMessage]:
+    def load(self, number: int) -> Deferred[Item]:
         """See `Storage`."""
 
-        def read(connection: sqlite3.Connection) -> QueuedMessage:
+        def read(connection: sqlite3.Connection) -> Item:
             if (message := load(connection, self._bodies, number)) is None:
                 raise NoSuchMessage(f"no message {encode_id(number)} is in the queue")
             return message
