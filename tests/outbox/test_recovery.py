@@ -21,7 +21,7 @@ from netserve.outbox.sqlite.database import VERSION
 from netserve.outbox.sqlite.examine import examine
 from netserve.testing.queue import DEFERRED, WALL, Courier, SteeredReactor, opened_queue, put, until
 from tests.outbox.earlier import LARGE as LARGE_2
-from tests.outbox.earlier import make_version_2
+from tests.outbox.earlier import make_earlier, make_version_2, make_version_3
 
 LARGE = b"x" * 100_000
 
@@ -130,14 +130,14 @@ def leave_in_log(folder: Path) -> None:
     assert (folder / "queue.db-wal").stat().st_size
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("in_log", [False, True])
 @ensureDeferred
 async def test_a_queue_of_an_earlier_version_is_upgraded(
     tmp_path: Path, version: int, in_log: bool
 ) -> None:
-    """Version 1 had no quotas, version 2 no checksums and no marker; their mail is delivered."""
-    make_version_2(tmp_path, version=version)
+    """Version 1 had no quotas, version 2 no checksums and no marker, version 3 no kinds."""
+    make_earlier(tmp_path, version)
     if in_log:
         leave_in_log(tmp_path)
     courier = Courier()
@@ -182,12 +182,12 @@ async def test_a_queue_of_an_earlier_version_is_upgraded(
 
 @ensureDeferred
 async def test_an_upgraded_queue_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
-    for name, prepare in (("new", lambda _: None), ("old", make_version_2)):
+    for name, prepare in (("new", lambda _: None), ("old", make_version_2), ("3", make_version_3)):
         prepare(tmp_path / name)
         async with opened_queue(tmp_path / name, Courier(DEFERRED), reactor=reactor):
             pass
     columns = []
-    for name in ("new", "old"):
+    for name in ("new", "old", "3"):
         with closing(sqlite3.connect(tmp_path / name / "queue.db")) as database:
             columns.append(
                 database.execute(
@@ -195,7 +195,7 @@ async def test_an_upgraded_queue_has_the_tables_of_a_new_one(tmp_path: Path) -> 
                     " pragma_table_info(t.name) AS c ORDER BY t.name, c.cid"
                 ).fetchall()
             )
-    assert columns[0] == columns[1]
+    assert columns[0] == columns[1] == columns[2]
 
 
 DAMAGE = {
