@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from netserve.cli.control import NotRunning
 from netserve.cli.queue_text import clean
 
 if TYPE_CHECKING:
-    from netserve.outbox.checking import Report
+    from netserve.outbox.records import Report
 
 _TOLD: Final = 50
 """Damaged messages that are listed; JSON has all of them."""
@@ -44,8 +43,8 @@ def check(asked: Asked) -> None:
 
 
 def _without_process(folder: Path) -> dict[str, Any]:
-    from netserve.outbox.repair import check as check_folder  # noqa: PLC0415 - few need it
-    from netserve.outbox.repair import locked  # noqa: PLC0415
+    from netserve.outbox.sqlite.repair import check as check_folder  # noqa: PLC0415 - few need it
+    from netserve.outbox.sqlite.repair import locked  # noqa: PLC0415
 
     with _as_owner(folder), locked(folder, to_look=True):
         return check_folder(folder).as_json()
@@ -90,7 +89,8 @@ def repair(asked: Asked, adopt: bool, anywhere: bool, hold: bool, yes: bool) -> 
 
 
 def _repair_folder(asked: Asked, wishes: dict[str, bool], *, yes: bool) -> dict[str, Any]:
-    from netserve.outbox.repair import Repair, Wishes, locked  # noqa: PLC0415 - few need it
+    from netserve.outbox.errors import StorageFailed  # noqa: PLC0415
+    from netserve.outbox.sqlite.repair import Repair, Wishes, locked  # noqa: PLC0415 - few need it
 
     folder = asked.state / OUTBOX
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -110,8 +110,8 @@ def _repair_folder(asked: Asked, wishes: dict[str, bool], *, yes: bool) -> dict[
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}; {_SAFE}") from None
-        except sqlite3.Error as error:
-            raise click.ClickException(f"{folder / 'queue.db'}: {error}; {_SAFE}") from None
+        except StorageFailed as error:
+            raise click.ClickException(f"{error}; {_SAFE}") from None
     return {"found": findings, "done": plan.done, **report.as_json()}
 
 

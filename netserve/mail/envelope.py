@@ -98,7 +98,7 @@ class Outcome:
     """What became of one recipient in one attempt.
 
     Arguments:
-        kind: ``delivered``, ``deferred`` (try again later) or ``failed`` (for good).
+        verdict: ``delivered``, ``deferred`` (try again later) or ``failed`` (for good).
         reply: the remote's reply, or one of ours that says why.
         remote: who answered, such as ``smtp.example.org[192.0.2.1]:587``, behind it the level of
             TLS where there was TLS; empty for ourselves.
@@ -109,8 +109,13 @@ class Outcome:
             without one, and the destination is left alone for a while.
     """
 
-    kind: Literal["delivered", "deferred", "failed"]
+    verdict: Literal["delivered", "deferred", "failed"]
     reply: Reply
     remote: str = ""
     report: Literal["", "delivered", "relayed"] = ""
     reached: bool = True
+
+    @property
+    def text(self) -> str:
+        """The reply in one line."""
+        return str(self.reply)

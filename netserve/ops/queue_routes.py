@@ -135,7 +135,9 @@ class _QueueRoutes:
         _, message = await _on_reactor(self._outbox.verbs.export(queue_id))
         reader = message.body()
         try:
-            response = web.StreamResponse(headers={"Content-Type": "message/rfc822"})
+            response = web.StreamResponse(
+                headers={"Content-Type": self._outbox.verbs.media_type(message)}
+            )
             response.content_length = message.size
             await response.prepare(request)
             while chunk := reader.read(_CHUNK):

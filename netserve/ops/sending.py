@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from netserve.mail.draft import Draft, read_draft
 from netserve.mail.envelope import Envelope, Recipient
 from netserve.mail.headers import Head, missing_fields, received_field
+from netserve.mail.kind import MailKind
 from netserve.mail.mime import build, pieces
+from netserve.mail.queued import submission
 
 if TYPE_CHECKING:
     from netserve.outbox import Outbox
@@ -34,7 +36,7 @@ async def hand_over(outbox: Outbox, service: object, message: dict[str, Any]) ->
         OutboxError: it cannot be kept.
     """
     name = _service(outbox, service)
-    hostname = outbox.hostnames()[name]
+    hostname = _mail_kinds(outbox)[name].hostname
     draft = read_draft({"from": f"postmaster@{hostname}", **message})
     recipients = tuple(Recipient(address) for _, address in draft.recipients())
     incoming = outbox.incoming()
@@ -51,14 +53,19 @@ async def hand_over(outbox: Outbox, service: object, message: dict[str, Any]) ->
             smtputf8=draft.is_internationalised,
             trace=trace,
         )
-        queue_id = await incoming.commit(name, envelope)
+        queue_id = await incoming.commit(name, submission(envelope))
     finally:
         incoming.abort()
     return {"id": queue_id, "trace": trace, "service": name, "sender": draft.sender}
 
 
+def _mail_kinds(outbox: Outbox) -> dict[str, MailKind]:
+    """The services whose items are mail."""
+    return {name: kind for name, kind in outbox.kinds().items() if isinstance(kind, MailKind)}
+
+
 def _service(outbox: Outbox, wanted: object) -> str:
-    known = list(outbox.hostnames())
+    known = list(_mail_kinds(outbox))
     if wanted is None and len(known) == 1:
         return known[0]
     if isinstance(wanted, str) and wanted in known:

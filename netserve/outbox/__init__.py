@@ -12,12 +12,15 @@ from netserve.outbox.errors import (
     StorageFailed,
 )
 from netserve.outbox.incoming import Incoming
+from netserve.outbox.kind import Kind
 from netserve.outbox.model import (
     BodyReader,
     Destination,
-    QueuedMessage,
-    QueuedRecipient,
+    Item,
+    Outcome,
     State,
+    Submission,
+    Task,
 )
 from netserve.outbox.outbox import Outbox
 from netserve.outbox.query import Filter
@@ -31,16 +34,19 @@ __all__ = [
     "Destination",
     "Filter",
     "Incoming",
+    "Item",
+    "Kind",
     "NoSuchMessage",
     "NotTried",
     "OutOfSpace",
     "Outbox",
     "OutboxError",
+    "Outcome",
     "Page",
-    "QueuedMessage",
-    "QueuedRecipient",
     "Schedule",
     "State",
     "StorageFailed",
+    "Submission",
+    "Task",
     "Verbs",
 ]

@@ -8,7 +8,7 @@ outcome, by the same group commits that take new mail in, so a crash can at most
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -17,43 +17,33 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.backlog import Backlog
 from netserve.outbox.budgets import Budget, Budgets, Turns
 from netserve.outbox.clock import Clock, Wakes
 from netserve.outbox.courier import NotTried, Outcomes
-from netserve.outbox.due import PAGE, DuePage, recipient_key
 from netserve.outbox.errors import BodyMissing, BodyUnreadable
+from netserve.outbox.kind import Trouble
 from netserve.outbox.lanes import Delivery, Lane
 from netserve.outbox.ledger import RETRY, Ledger, Notices
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
-from netserve.outbox.quota import Slice
-from netserve.outbox.recovery import DAMAGED
-from netserve.outbox.routing import UNROUTED, Attached, Routed, Routing
-from netserve.outbox.store import Store
+from netserve.outbox.model import UNROUTED, Item, Outcome, Task
+from netserve.outbox.records import DAMAGED, PAGE, DuePage, Survey, task_key
+from netserve.outbox.routing import Attached, Routed, Routing
+from netserve.outbox.storage import Storage
 from netserve.outbox.under_way import UnderWay
 
 DIRECT: Final = 0.5
 """The part of a lane's memory that new messages may take; the rest is for those of the database."""
-_UNROUTED: Final = Outcome("deferred", Reply(451, "4.3.5", "routing failed here; see the log"))
-_OVER_QUOTA: Final = Outcome(
-    "deferred", Reply(451, "4.7.1", "the quota of this destination is used up")
-)
 LONGEST_WAIT: Final = 900.0
 """Seconds after which a lane that waits for its quota is looked at again, for mail that expires."""
 LOOK: Final = 60.0
 """Seconds that are at least between two looks for those who are to be told, or given up."""
-_UNREADABLE: Final = Outcome(
-    "deferred", Reply(451, "4.3.0", "the message cannot be read here; see the log")
-)
-_CRASHED: Final = Outcome("deferred", Reply(451, "4.3.0", "delivery failed here; see the log"))
 
 
 class Agent:
     """Delivers the queue.
 
     Arguments:
-        store: the queue.
+        storage: the store.
         services: by name.
         routing: decides where recipients go.
         ledger: writes outcomes down.
@@ -64,7 +54,7 @@ class Agent:
 
     def __init__(
         self,
-        store: Store,
+        storage: Storage,
         services: Mapping[str, Attached],
         routing: Routing,
         ledger: Ledger,
@@ -85,7 +75,7 @@ class Agent:
         self._bytes = 0  # of bodies in memory
         self._under_way = UnderWay(reactor=reactor, log=log)
         self._backlog = Backlog(
-            store,
+            storage,
             room=self._room,
             take=self._page,
             expect=self.expect,
@@ -94,7 +84,7 @@ class Agent:
             log=log,
         )
         self._inside = self._backlog.inside
-        self._budgets = Budgets(self._backlog.forget_used)
+        self._budgets = Budgets(self._backlog.forget_usage)
         self._turns = Turns(self._pump_one, clock.now)
         self._wakes = Wakes(reactor, clock.now, self._pump)
 
@@ -103,18 +93,11 @@ class Agent:
         """Deliveries that are under way."""
         return len(self._under_way)
 
-    def begin(
-        self, lanes: Iterable[tuple[str, float]], used: Mapping[str, Sequence[Slice]]
-    ) -> None:
-        """Start with what the database has.
-
-        Arguments:
-            lanes: with the unix seconds of their first recipient.
-            used: of quotas, by account.
-        """
-        self._budgets.begin(used)
+    def begin(self, survey: Survey) -> None:
+        """Start with what the store has."""
+        self._budgets.begin(survey.used)
         unknown: Counter[str] = Counter()
-        for name, next_at in lanes:
+        for name, next_at in survey.lanes:
             service = name.partition(" ")[0]
             if service in self._services:
                 self.expect(name, next_at)
@@ -128,7 +111,7 @@ class Agent:
                 service=service,
             )
 
-    def accept(self, message: QueuedMessage, ways: Sequence[Routed]) -> None:
+    def accept(self, message: Item, ways: Sequence[Routed]) -> None:
         """Deliver a message that was just committed, now or as soon as there is room."""
         for way in ways:
             lane = self._lane(way.lane, way.destination.concurrency)
@@ -266,7 +249,7 @@ class Agent:
         if not lane.waiting or not lane.may_start(now):
             budget.leave(lane)
         if lane.waiting and (until := budget.free_at(lane, now)) > now:
-            self._look_after(lane, now, _OVER_QUOTA)
+            self._look_after(lane, now, Trouble.OVER_QUOTA)
             self._wakes.at(lane, min(until, now + LONGEST_WAIT))
         self._turns.give(budget)
 
@@ -282,12 +265,12 @@ class Agent:
 
     def _rest(self, lane: Lane, now: float) -> None:
         if now < lane.rests_until:
-            self._look_after(lane, now, lane.last or _CRASHED)
+            self._look_after(lane, now, lane.last or Trouble.CRASHED)
             self._wakes.at(lane, lane.rests_until)
         elif now < lane.next_at < inf:
             self._wakes.at(lane, lane.next_at)
 
-    def _look_after(self, lane: Lane, now: float, why: Outcome) -> None:
+    def _look_after(self, lane: Lane, now: float, why: Outcome | Trouble) -> None:
         """Tell and give up in time those who wait while no attempt can be made."""
         if now < lane.looked_at + LOOK:
             return
@@ -298,7 +281,7 @@ class Agent:
             warned = all(recipient.warned for recipient in recipients)
             if schedule.is_overdue(created=message.created, now=now, warned=warned):
                 lane.remove(delivery)
-                self._record(lane, delivery, _all(delivery, why), tried=False)
+                self._record(lane, delivery, self._all(delivery, why), tried=False)
 
     def _page(self, lane: Lane, page: DuePage) -> None:
         for held in page.damaged:
@@ -308,16 +291,25 @@ class Agent:
             fresh = [
                 recipient
                 for recipient in recipients
-                if recipient_key(message.number, recipient.id) not in self._inside
+                if task_key(message.number, recipient.id) not in self._inside
             ]
             if fresh:
-                moved += self._arrange(lane, message, fresh)
+                moved += self._restore(lane, message, fresh)
         if moved:
             self._backlog.move(moved)
         self._pump(lane)
 
+    def _restore(self, lane: Lane, item: Item, tasks: Sequence[Task]) -> list[tuple[int, Routed]]:
+        """Arrange what comes from the store, unless the service is of another kind by now."""
+        kind = self._services[lane.service].courier.kind
+        if item.kind == kind.name:
+            return self._arrange(lane, *kind.restore(item, tasks))
+        why = f"it is of the kind {item.kind}, which the service {item.service} does not deliver"
+        self._backlog.hold(item, why, lambda: None)
+        return []
+
     def _arrange(
-        self, lane: Lane, message: QueuedMessage, recipients: Sequence[QueuedRecipient]
+        self, lane: Lane, message: Item, recipients: Sequence[Task]
     ) -> list[tuple[int, Routed]]:
         """Let them wait where they go by now; says who has no room there."""
         moved: list[tuple[int, Routed]] = []
@@ -338,7 +330,7 @@ class Agent:
     def _start(self, lane: Lane, delivery: Delivery) -> None:
         deferred: Deferred[Mapping[int, Outcome]]
         if delivery.destination is UNROUTED:
-            deferred = succeed(_all(delivery, _UNROUTED))
+            deferred = succeed(self._all(delivery, Trouble.UNROUTED))
         else:
             courier = self._services[delivery.message.service].courier
             try:
@@ -372,7 +364,7 @@ class Agent:
                 "{id}: delivery to {lane}", failure, id=delivery.message.id, lane=lane.name
             )
         if under_way:
-            self._ended(_all(delivery, _CRASHED), lane, delivery)
+            self._ended(self._all(delivery, Trouble.CRASHED), lane, delivery)
 
     def _not_made(self, failure: Failure, lane: Lane, delivery: Delivery) -> None:
         """The remote saw no attempt: the body cannot be read, or the route was changed."""
@@ -383,7 +375,7 @@ class Agent:
             self._route_again(lane, delivery)
         elif failure.check(BodyUnreadable):
             self._log.error("{id}: {why}", id=delivery.message.id, why=str(failure.value))
-            self._record(lane, delivery, _all(delivery, _UNREADABLE))
+            self._record(lane, delivery, self._all(delivery, Trouble.UNREADABLE))
         else:
             why = str(failure.value)
             self._backlog.hold(delivery.message, why, partial(self._gone, lane, delivery))
@@ -419,6 +411,12 @@ class Agent:
         for finished, ways in notices:
             self.accept(finished.message, ways)
 
+    def _all(self, delivery: Delivery, why: Outcome | Trouble) -> dict[int, Outcome]:
+        """The same outcome for all tasks."""
+        if isinstance(why, Trouble):
+            why = self._services[delivery.message.service].courier.kind.trouble(why)
+        return dict.fromkeys((task.id for task in delivery.recipients), why)
+
     def _forget(self, lane: Lane, delivery: Delivery) -> None:
         self._bytes -= delivery.weight
         self._inside.difference_update(_keys(delivery))
@@ -427,8 +425,4 @@ class Agent:
 
 def _keys(delivery: Delivery) -> list[int]:
     number = delivery.message.number
-    return [recipient_key(number, recipient.id) for recipient in delivery.recipients]
-
-
-def _all(delivery: Delivery, outcome: Outcome) -> dict[int, Outcome]:
-    return dict.fromkeys((recipient.id for recipient in delivery.recipients), outcome)
+    return [task_key(number, recipient.id) for recipient in delivery.recipients]

@@ -6,31 +6,33 @@ mail for thousands of destinations fills neither the memory nor the writer's tra
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from netserve.outbox.due import START, DuePage, due_page, forget_used, recipient_key
 from netserve.outbox.lanes import Lane
 from netserve.outbox.ledger import RETRY
-from netserve.outbox.model import QueuedMessage
-from netserve.outbox.recovery import hold
+from netserve.outbox.model import Item
+from netserve.outbox.records import START, Changed, DuePage, Move, task_key
 from netserve.outbox.routing import Routed
-from netserve.outbox.store import Store
+from netserve.outbox.storage import Storage
+
+T = TypeVar("T")
 
 READS: Final = 4
 """Pages that are read at one time, over all lanes."""
 
 
 class Backlog:
-    """What the agent asks of the database; it is done in the writer's transactions.
+    """What the agent asks of the store.
 
     Arguments:
-        store: the queue.
+        storage: the store.
         room: the bytes that a lane's page may have.
         take: is given a lane and its page.
         expect: is told a lane's name and the unix seconds for which it is to be looked at.
@@ -41,7 +43,7 @@ class Backlog:
 
     def __init__(
         self,
-        store: Store,
+        storage: Storage,
         *,
         room: Callable[[Lane], int],
         take: Callable[[Lane, DuePage], None],
@@ -52,7 +54,7 @@ class Backlog:
     ) -> None:
         self.inside: set[int] = set()
         """The keys of recipients that are in memory, or on their way to another lane."""
-        self._store = store
+        self._storage = storage
         self._room = room
         self._take = take
         self._expect = expect
@@ -76,14 +78,10 @@ class Backlog:
             self._read(lane, self._now(), lane.position, self._room(lane))
 
     def _read(self, lane: Lane, now: float, position: Any, room: int) -> None:
-        bodies, inside = self._store.bodies, self.inside
-        self._store.call(
-            lambda database, _: due_page(
-                database, bodies, lane.name, now, position, inside=inside, room=room
-            ),
-            partial(self._was_read, lane),
-            partial(self._not_read, lane),
-        )
+        claimed = self._storage.claim(lane.name, now, after=position, skip=self.inside, room=room)
+        claimed.addCallbacks(
+            partial(self._was_read, lane), partial(self._not_read, lane)
+        ).addErrback(self._bug)
 
     def _was_read(self, lane: Lane, page: DuePage) -> None:
         self._reading -= 1
@@ -91,13 +89,15 @@ class Backlog:
         self._take(lane, page)
         self._read_more()
 
-    def _not_read(self, lane: Lane, error: BaseException) -> None:
+    def _not_read(self, lane: Lane, failure: Failure) -> None:
         self._reading -= 1
         self._log.error(
-            "cannot read what is due for {lane}: {error}", lane=lane.name, error=str(error)
+            "cannot read what is due for {lane}: {error}",
+            lane=lane.name,
+            error=str(failure.value),
         )
         lane.reading, lane.next_at, lane.position = False, inf, START
-        if self._store.broken is None:
+        if self._storage.broken is None:
             self._expect(lane.name, self._now() + RETRY)
             self._read_more()
 
@@ -112,48 +112,43 @@ class Backlog:
             moved: numbers of messages, and where some of their recipients go.
         """
         rows = [
-            (way.lane, number, recipient.id)
+            Move(way.lane, number, recipient.id)
             for number, way in moved
             for recipient in way.recipients
         ]
-        keys = [recipient_key(number, n) for _, number, n in rows]
+        keys = [task_key(row.number, row.n) for row in rows]
         self.inside.update(keys)  # until they are there, the old lane does not see them again
 
         def done(_: None) -> None:
             self.inside.difference_update(keys)
-            for name in {name for name, _, _ in rows}:
+            for name in {row.lane for row in rows}:
                 self._expect(name, -inf)
 
-        self._insist(lambda database, _: _set_lanes(database, rows), done)
+        self._insist(lambda: self._storage.move(rows), done)
 
-    def hold(self, message: QueuedMessage, why: str, done: Callable[[], None]) -> None:
-        """Hold a message, and say so; who has dropped it meanwhile has dropped its body as well."""
+    def hold(self, message: Item, why: str, done: Callable[[], None]) -> None:
+        """Hold a message, and log it; where it was dropped meanwhile, so was its body."""
 
-        def is_held(held: int) -> None:
-            if held:
+        def is_held(changed: Changed) -> None:
+            if changed.numbers:
                 self._log.critical("{id} is held: {why}", id=message.id, why=why)
             done()
 
-        self._insist(lambda database, _: hold(database, [message.number], why), is_held)
+        self._insist(lambda: self._storage.change("hold", [message.number], reason=why), is_held)
 
-    def forget_used(self, now: float) -> None:
+    def forget_usage(self, now: float) -> None:
         """Forget what no longer counts for quotas."""
-        self._insist(lambda database, _: forget_used(database, now), lambda _: None)
+        self._insist(lambda: self._storage.forget_usage(now), lambda _: None)
 
-    def _insist(
-        self,
-        function: Callable[[sqlite3.Connection, list[int]], Any],
-        done: Callable[[Any], None],
-    ) -> None:
-        """Do something in the writer's next transaction; on a full disk in a later one."""
+    def _insist(self, operation: Callable[[], Deferred[T]], done: Callable[[T], None]) -> None:
+        """Change the store; on a full disk, try again later."""
 
-        def failed(error: BaseException) -> None:
-            self._log.error("the queue cannot be changed: {error}", error=str(error))
-            if self._store.broken is None:
-                self._reactor.callLater(RETRY, self._insist, function, done)
+        def failed(failure: Failure) -> None:
+            self._log.error("the queue cannot be changed: {error}", error=str(failure.value))
+            if self._storage.broken is None:
+                self._reactor.callLater(RETRY, self._insist, operation, done)
 
-        self._store.call(function, done, failed)
+        operation().addCallbacks(done, failed).addErrback(self._bug)
 
-
-def _set_lanes(database: sqlite3.Connection, rows: Sequence[tuple[str, int, int]]) -> None:
-    database.executemany("UPDATE recipient SET lane = ? WHERE message = ? AND n = ?", rows)
+    def _bug(self, failure: Failure) -> None:
+        self._log.failure("a result of the queue's store was not taken", failure)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from netserve.mail.envelope import Outcome
-from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.kind import Kind
+from netserve.outbox.model import Destination, Outcome
+
+AnOutcome = TypeVar("AnOutcome", bound=Outcome)
 
 
-class Outcomes(dict[int, Outcome]):
+class Outcomes(dict[int, AnOutcome], Generic[AnOutcome]):
     """The outcomes of a delivery by the ids of its recipients, and when its session was there.
 
     Arguments:
@@ -21,7 +23,9 @@ class Outcomes(dict[int, Outcome]):
 
     __slots__ = ("session_at",)
 
-    def __init__(self, outcomes: Iterable[tuple[int, Outcome]] = (), *, session_at: float) -> None:
+    def __init__(
+        self, outcomes: Iterable[tuple[int, AnOutcome]] = (), *, session_at: float
+    ) -> None:
         super().__init__(outcomes)
         self.session_at = session_at
 
@@ -31,13 +35,16 @@ class NotTried(Exception):
 
 
 class Courier(Protocol):
-    """Routes and delivers the messages of one service."""
+    """Routes and delivers the items of one service.
+
+    It gets items and tasks of the classes that its kind makes (`Submission.make`, `Kind.restore`).
+    """
 
     @property
-    def hostname(self) -> str:
-        """The name of this host, for the reports: ``MAILER-DAEMON@hostname``."""
+    def kind(self) -> Kind:
+        """What its items are; the same as long as it is attached."""
 
-    def destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
+    def destination(self, message: Any, recipient: Any) -> Destination:
         """Where a recipient goes; asked again at every attempt. It must not block.
 
         An exception defers the recipient, and is logged.
@@ -45,10 +52,10 @@ class Courier(Protocol):
 
     def deliver(
         self,
-        message: QueuedMessage,
-        recipients: Sequence[QueuedRecipient],
+        message: Any,
+        recipients: Sequence[Any],
         destination: Destination,
-    ) -> Deferred[Mapping[int, Outcome]]:
+    ) -> Deferred[Mapping[int, Any]]:
         """Deliver to recipients that have equal destinations.
 
         Returns the outcome of each by its id, as `Outcomes` where there was a session with a

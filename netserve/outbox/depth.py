@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-_COUNT: Final = """
-SELECT (SELECT count(*) FROM recipient INDEXED BY recipient_due WHERE state = 0),
-    (SELECT count(*) FROM recipient INDEXED BY recipient_held WHERE state = 1)
-"""
-_UNREPORTED: Final = """
-SELECT count(*) FROM recipient INDEXED BY recipient_held JOIN attempt
-    ON attempt.message = recipient.message AND attempt.n = recipient.n
-    AND attempt.number = recipient.attempts
-WHERE recipient.state = 1 AND attempt.outcome IN ('failed', 'expired')
-"""
+from netserve.outbox import records
+
 _LEAST: Final = 1.0
 _PART: Final = 50.0
 """Counting takes at most one part in so many of the time."""
@@ -27,18 +18,18 @@ class Depth:
     """The number of recipients that are queued and held, and of those among the held ones that have
     failed, which is so only if no report to the sender could be made.
 
-    Counting a long queue takes some milliseconds, so it is done by the reading thread, only when
+    Counting a long queue takes some milliseconds, so it is done in the background, only when
     something has changed, and the less often the longer it takes.
 
     Arguments:
         reactor: the clock.
-        read: runs a function with the reading connection.
+        read: counts what is stored; see `Storage.depth`.
     """
 
     def __init__(
         self,
         reactor: Any,
-        read: Callable[[Callable[[sqlite3.Connection], Any]], Deferred[Any]],
+        read: Callable[[], Deferred[records.Depth]],
     ) -> None:
         self.queued = 0
         self.held = 0
@@ -66,15 +57,8 @@ class Depth:
         self._counting, self._outdated = True, False
         began = self._reactor.seconds()
 
-        def counted(row: tuple[int, int]) -> Deferred[None] | None:
-            self.queued, self.held = row
-            if self.held:
-                return self._read(_count_unreported).addCallback(look)
-            self.unreported = 0
-            return None
-
-        def look(count: int) -> None:
-            self.unreported = count
+        def counted(found: records.Depth) -> None:
+            self.queued, self.held, self.unreported = found
 
         def ended(result: Any) -> Any:
             self._counting = False
@@ -83,8 +67,7 @@ class Depth:
                 self.changed()
             return result
 
-        counting = self._read(lambda connection: connection.execute(_COUNT).fetchone())
-        return counting.addCallback(counted).addBoth(ended)
+        return self._read().addCallback(counted).addBoth(ended)
 
     def stop(self) -> None:
         """Count no more."""
@@ -92,8 +75,3 @@ class Depth:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-
-
-def _count_unreported(connection: sqlite3.Connection) -> int:
-    (count,) = connection.execute(_UNREPORTED).fetchone()
-    return int(count)

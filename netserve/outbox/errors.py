@@ -15,11 +15,9 @@ NoSuchMessage      a verb was given an id that is not there    (404)
 from __future__ import annotations
 
 import errno
-import sqlite3
 
 from netserve.errors import NetserveError
 
-_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -48,21 +46,13 @@ class NoSuchMessage(OutboxError, LookupError):
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error of the system or of SQLite says that the disk is full."""
-    if isinstance(error, OSError):
-        return error.errno in NO_SPACE
-    if isinstance(error, sqlite3.Error):
-        code = getattr(error, "sqlite_errorcode", None)
-        return code == sqlite3.SQLITE_FULL
-    return False
+    """Whether an error of the system says that the disk is full."""
+    return isinstance(error, OSError) and error.errno in NO_SPACE
 
 
 def storage_error(error: BaseException) -> OutboxError:
-    """The queue's own error for what the system or SQLite raised."""
+    """The queue's own error for what the system raised."""
     if isinstance(error, OutboxError):
         return error
     kind = OutOfSpace if is_full(error) else StorageFailed
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(_DAMAGED):
-        return kind(f"the database is damaged: {error}; `netserve queue repair` saves what it can")
-    return kind(f"{error} ({name})" if name else str(error))
+    return kind(str(error))

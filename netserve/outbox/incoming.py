@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 from twisted.internet.defer import Deferred
 
-from netserve.mail.envelope import Envelope
-from netserve.outbox.bodies import BodyFile, BodyFolder
 from netserve.outbox.ids import encode_id
-from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import BodyReader, Item, Submission, Task
+from netserve.outbox.records import BodyWriter
+from netserve.outbox.storage import Storage
 
 IN_MEMORY: Final = 80 * 1024
 """A body that is longer goes to a file; mail of 64 KiB is not, with what a relay puts before it."""
@@ -28,23 +28,23 @@ class Finished:
         message: as it will be in the queue.
         recipients: all of them.
         data: the body where it is small, else None.
-        file: the body where it is large, else None.
+        body: the body where it is large, else None.
         committed: fires with the queue id after the commit.
     """
 
-    __slots__ = ("committed", "data", "file", "message", "recipients")
+    __slots__ = ("body", "committed", "data", "message", "recipients")
 
     def __init__(
         self,
-        message: QueuedMessage,
-        recipients: tuple[QueuedRecipient, ...],
+        message: Item,
+        recipients: Sequence[Task],
         data: bytes | None,
-        file: BodyFile | None,
+        body: BodyWriter | None,
     ) -> None:
         self.message = message
         self.recipients = recipients
         self.data = data
-        self.file = file
+        self.body = body
         self.committed: Deferred[str] = Deferred()
 
 
@@ -55,30 +55,30 @@ class Incoming:
 
     Arguments:
         number: its key, given before the commit so that it can stand in the Received: field.
-        bodies: where a large body goes.
+        storage: where a large body goes.
         now: unix seconds.
         accept: is given the complete message, and sees to the commit.
     """
 
     __slots__ = (
-        "_accept", "_began", "_bodies", "_file", "_now", "_number", "_parts", "_sum", "id", "size",
+        "_accept", "_began", "_body", "_now", "_number", "_parts", "_storage", "_sum", "id", "size",
     )  # fmt: skip
 
     def __init__(
-        self, number: int, bodies: BodyFolder, *, now: Callable[[], float], accept: Accept
+        self, number: int, storage: Storage, *, now: Callable[[], float], accept: Accept
     ) -> None:
         self.id = encode_id(number)
         """The queue id."""
         self.size = 0
         """Bytes so far."""
         self._number = number
-        self._bodies = bodies
+        self._storage = storage
         self._now = now
         self._accept = accept
         self._began = now()
         self._sum = 0
         self._parts: list[bytes] | None = []
-        self._file: BodyFile | None = None
+        self._body: BodyWriter | None = None
 
     def write(self, data: bytes) -> None:
         """Append to the message, its header first; lines are ended by CRLF.
@@ -91,38 +91,37 @@ class Incoming:
             raise RuntimeError("the message has ended")
         self.size += len(data)
         self._sum = crc32(data, self._sum)
-        if self._file is not None:
-            self._file.write(data)
+        if self._body is not None:
+            self._body.write(data)
             return
         self._parts.append(data)
         if self.size > IN_MEMORY:
-            self._file = self._bodies.create(self._number)
-            self._file.write(b"".join(self._parts))
+            self._body = self._storage.body(self._number)
+            self._body.write(b"".join(self._parts))
             self._parts = []
 
-    def commit(self, service: str, envelope: Envelope) -> Deferred[str]:
+    def commit(self, service: str, submission: Submission) -> Deferred[str]:
         """Make the message durable.
 
         Arguments:
             service: the name of the service that takes it in.
-            envelope: who it is from and for.
+            submission: what it is; for mail see `netserve.mail.queued.submission`.
 
         Errors:
             OutOfSpace: from the Deferred: 452 4.3.1; nothing is left behind.
             StorageFailed: from the Deferred: 451 4.3.0.
-            ValueError: raised at once; there is no recipient, or a text is not Unicode.
+            ValueError: raised at once; there is no task, or a text is not Unicode.
         """
         if self._parts is None:
             raise RuntimeError("the message has ended")
-        data = None if self._file is not None else b"".join(self._parts)
+        data = None if self._body is not None else b"".join(self._parts)
         now = self._now()
         source: Callable[[], BodyReader]
         if data is None:
-            source = partial(self._bodies.open, self._number, self.size)
+            source = partial(self._storage.open_body, self._number, self.size)
         else:
             source = partial(io.BytesIO, data)
-        message = message_from(
-            envelope,
+        message = submission.item(
             id=self.id,
             number=self._number,
             service=service,
@@ -133,54 +132,14 @@ class Incoming:
             body_sum=self._sum,
             open_body=source,
         )
-        finished = Finished(message, recipients_from(envelope), data, self._file)
-        self._parts, self._file = None, None
+        finished = Finished(message, submission.tasks, data, self._body)
+        self._parts, self._body = None, None
         self._accept(finished)
         return finished.committed
 
     def abort(self) -> None:
         """Leave nothing behind; harmless after `commit`, which it does not undo."""
         self._parts = None
-        if self._file is not None:
-            self._file.discard()
-            self._file = None
-
-
-def message_from(envelope: Envelope, **known: Any) -> QueuedMessage:
-    """The message of an envelope; `known` are the other fields of `QueuedMessage`.
-
-    Raises:
-        ValueError: there is no recipient, or a text is not Unicode.
-    """
-    texts = (envelope.sender, envelope.envid, envelope.user, envelope.client, envelope.trace)
-    "".join(texts).encode()
-    return QueuedMessage(
-        sender=envelope.sender,
-        body_type=envelope.body,
-        smtputf8=envelope.smtputf8,
-        ret=envelope.ret,
-        envid=envelope.envid,
-        user=envelope.user,
-        client=envelope.client,
-        trace=envelope.trace,
-        recipients=len(envelope.recipients),
-        **known,
-    )
-
-
-def recipients_from(envelope: Envelope) -> tuple[QueuedRecipient, ...]:
-    """The recipients of an envelope, numbered.
-
-    Raises:
-        ValueError: there is none, or a text is not Unicode.
-    """
-    recipients = envelope.recipients
-    if not recipients:
-        raise ValueError("a message needs a recipient")
-    "".join([recipient.address + recipient.original for recipient in recipients]).encode()
-    return tuple(
-        [
-            QueuedRecipient(n, recipient.address, recipient.notify, recipient.original)
-            for n, recipient in enumerate(recipients)
-        ]
-    )
+        if self._body is not None:
+            self._body.discard()
+            self._body = None

@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
-from typing import Final, Literal
 
-from netserve.mail.dsn import Action
-from netserve.mail.envelope import Outcome, Reply
-from netserve.outbox.changes import RecipientMark
-from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
+from netserve.outbox.kind import Judged, Kind, Trouble, Verdict
+from netserve.outbox.model import Item, Outcome, State, Task
+from netserve.outbox.records import TaskMark
 from netserve.outbox.retries import RetryTimes
 from netserve.outbox.schedule import Again, Schedule
 
-NO_OUTCOME: Final = Outcome("deferred", Reply(451, "4.3.0", "the delivery gave no outcome"))
-EXPIRED: Final = "4.4.7"
-"""The status for a message whose life is over (RFC 3463, 3.5)."""
-
-Verdict = Literal["delivered", "deferred", "failed", "expired"]
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What follows from one outcome.
-
-    Arguments:
-        recipient: as it was before the attempt.
-        outcome: of the attempt.
-        verdict: what it comes to.
-        mark: for the database.
-        report: what the sender is told, or None.
-    """
-
-    recipient: QueuedRecipient
-    outcome: Outcome
-    verdict: Verdict
-    mark: RecipientMark
-    report: Action | None
-
-    @property
-    def status(self) -> str:
-        """The enhanced status code for a report."""
-        if self.verdict == "expired":
-            return EXPIRED
-        reply = self.outcome.reply
-        return reply.status or f"{str(reply.code)[:1]}.0.0"
-
 
 def judge(
-    message: QueuedMessage,
-    recipients: Sequence[QueuedRecipient],
+    message: Item,
+    recipients: Sequence[Task],
     outcomes: Mapping[int, Outcome],
     *,
+    kind: Kind,
     lane: str,
     schedule: Schedule,
     retries: RetryTimes,
@@ -66,6 +32,7 @@ def judge(
         message: what was delivered.
         recipients: to whom.
         outcomes: by the recipients' ids; who is missing is deferred.
+        kind: of the message.
         lane: where they went.
         schedule: of the service.
         retries: the retry times so far.
@@ -73,15 +40,16 @@ def judge(
         random: the source of jitter.
         tried: there was an attempt; without one the deferred recipients stay due.
     """
-    found = [outcomes.get(recipient.id, NO_OUTCOME) for recipient in recipients]
+    none = kind.trouble(Trouble.NO_OUTCOME)
+    found = [outcomes.get(recipient.id, none) for recipient in recipients]
     again = Again(now)
-    if any(outcome.kind == "deferred" for outcome in found):
+    if any(outcome.verdict == "deferred" for outcome in found):
         again = _retry(message, recipients, schedule, now, random)
         if again.next_at is not None and tried:
             at = retries.join(message.number, lane, now=now, wanted=again.next_at)
             again = replace(again, next_at=at)
     judged = [
-        _judge(message, recipient, outcome, lane, again, now)
+        _judge(kind, message, recipient, outcome, lane, again, now)
         for recipient, outcome in zip(recipients, found, strict=True)
     ]
     if tried:
@@ -90,8 +58,8 @@ def judge(
 
 
 def _retry(
-    message: QueuedMessage,
-    recipients: Sequence[QueuedRecipient],
+    message: Item,
+    recipients: Sequence[Task],
     schedule: Schedule,
     now: float,
     random: Random,
@@ -111,14 +79,15 @@ def _retry(
 
 
 def _judge(
-    message: QueuedMessage,
-    recipient: QueuedRecipient,
+    kind: Kind,
+    message: Item,
+    recipient: Task,
     outcome: Outcome,
     lane: str,
     again: Again,
     now: float,
 ) -> Judged:
-    verdict: Verdict = outcome.kind
+    verdict: Verdict = outcome.verdict
     state: int | None = None
     next_at, warned, notice = now, recipient.warned, False
     if verdict == "delivered":
@@ -130,7 +99,7 @@ def _judge(
     else:
         next_at, notice = again.next_at, again.notice and not warned
         warned = warned or notice
-    mark = RecipientMark(
+    mark = TaskMark(
         n=recipient.id,
         state=state,
         next_at=next_at,
@@ -139,32 +108,20 @@ def _judge(
         warned=warned,
         at=now,
         outcome=verdict,
-        reply=plain(str(outcome.reply)),
+        reply=plain(outcome.text),
         remote=plain(outcome.remote),
     )
-    return Judged(
-        recipient, outcome, verdict, mark, _report(message, recipient, outcome, verdict, notice)
-    )
+    report = kind.action(message, recipient, outcome, verdict, delayed=notice)
+    return Judged(recipient, outcome, verdict, mark, report)
 
 
-def _report(
-    message: QueuedMessage,
-    recipient: QueuedRecipient,
-    outcome: Outcome,
-    verdict: Verdict,
-    notice: bool,
-) -> Action | None:
-    """What the sender is told, by NOTIFY (RFC 3461, 4.1); never the null sender."""
-    notify = recipient.notify
-    if not message.sender:
-        return None
-    if verdict in {"failed", "expired"}:
-        return "failed" if not notify or "FAILURE" in notify else None
-    if verdict == "deferred":
-        return "delayed" if notice and (not notify or "DELAY" in notify) else None
-    if outcome.report and "SUCCESS" in notify:
-        return outcome.report
-    return None
+def by_action(judged: Iterable[Judged]) -> Mapping[str, list[Judged]]:
+    """Those of whom the sender is told, by what the sender is told."""
+    found: dict[str, list[Judged]] = {}
+    for one in judged:
+        if one.report is not None:
+            found.setdefault(one.report, []).append(one)
+    return found
 
 
 def plain(text: str) -> str:

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
-from netserve.mail.envelope import Outcome
 from netserve.outbox.budgets import Budget
-from netserve.outbox.due import START, Position
-from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import Destination, Item, Outcome, Task
+from netserve.outbox.records import START, Position
 
 LANE_BYTES: Final = 8 * 1024 * 1024
 """Bodies that wait in memory in one lane."""
@@ -47,8 +46,8 @@ class Delivery:
         withdrawn: the message was dropped meanwhile; its outcome is only logged.
     """
 
-    message: QueuedMessage
-    recipients: Sequence[QueuedRecipient]
+    message: Item
+    recipients: Sequence[Task]
     destination: Destination
     started: float = 0.0
     session_at: float = 0.0
@@ -219,6 +218,6 @@ def _unreached(outcomes: Mapping[int, Outcome]) -> Outcome | None:
     """The outcome where nobody answered, else None."""
     outcome: Outcome | None = None
     for outcome in outcomes.values():
-        if outcome.kind != "deferred" or (outcome.remote and outcome.reached):
+        if outcome.verdict != "deferred" or (outcome.remote and outcome.reached):
             return None
     return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,31 +10,31 @@ from functools import partial
 from math import inf
 from random import Random
 from typing import Any, Final
+from zlib import crc32
 
 from twisted.logger import Logger
 
-from netserve.mail.dsn import Action
-from netserve.mail.envelope import Outcome
 from netserve.outbox.budgets import Budget
-from netserve.outbox.changes import Mark, Used
 from netserve.outbox.clock import Clock
 from netserve.outbox.errors import OutboxError, OutOfSpace
 from netserve.outbox.ids import IdSource, encode_id
 from netserve.outbox.incoming import Finished
-from netserve.outbox.judge import Judged, Verdict, judge
+from netserve.outbox.judge import by_action, judge
+from netserve.outbox.kind import Judged, Verdict
 from netserve.outbox.lanes import Delivery, Lane
-from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
-from netserve.outbox.notices import by_action, notice
+from netserve.outbox.model import Item, Outcome, State, Task
 from netserve.outbox.recent import Ended, Recent
+from netserve.outbox.records import Mark
 from netserve.outbox.retries import RetryTimes
-from netserve.outbox.routing import Attached, Routed, Routing, insertion
-from netserve.outbox.store import Store
+from netserve.outbox.routing import Attached, Routed, Routing, new_item
+from netserve.outbox.storage import Storage
 
 RETRY: Final = 1.0
 """Seconds after which an outcome that found the disk full is written again."""
 
 Notices = list[tuple[Finished, list[Routed]]]
 _NONE: Final[Notices] = []
+_GIVEN_UP: Final = frozenset({"failed", "expired"})
 _ENDED: Final = frozenset({State.DONE, State.FAILED})
 Written = Callable[[float, Notices], None]
 
@@ -42,7 +43,7 @@ class Ledger:
     """Writes outcomes down.
 
     Arguments:
-        store: where to.
+        storage: the store.
         services: by name, for schedules and host names.
         routing: finds the ways of reports.
         ids: gives reports their numbers.
@@ -55,7 +56,7 @@ class Ledger:
 
     def __init__(
         self,
-        store: Store,
+        storage: Storage,
         services: Mapping[str, Attached],
         routing: Routing,
         ids: IdSource,
@@ -73,7 +74,7 @@ class Ledger:
         self.recent = Recent()
         """The last outcomes, for who follows a message."""
         self._retries = RetryTimes()
-        self._store = store
+        self._storage = storage
         self._services = services
         self._routing = routing
         self._ids = ids
@@ -105,18 +106,17 @@ class Ledger:
         message = delivery.message
         now = self._clock.now()
         later, notices = inf, _NONE
-        if len(delivery.recipients) == message.recipients and _plainly_done(delivery, outcomes):
+        if len(delivery.recipients) == message.tasks and self._plainly_done(delivery, outcomes):
             for recipient in delivery.recipients:
                 outcome = outcomes[recipient.id]
-                self._tell(
-                    delivery, recipient, "delivered", str(outcome.reply), outcome.remote, now
-                )
-            mark = Mark(message.number, message.in_file, True, (), (), _ignore)
+                self._tell(delivery, recipient, "delivered", outcome.text, outcome.remote, now)
+            mark = Mark(message.number, message.in_file, True, (), ())
         else:
             judged = judge(
                 message,
                 delivery.recipients,
                 outcomes,
+                kind=self._services[message.service].courier.kind,
                 lane=lane.name,
                 schedule=self._services[message.service].schedule,
                 retries=self._retries,
@@ -129,13 +129,23 @@ class Ledger:
         budget = delivery.budget or lane.budget
         if budget is not None and budget.usage is not None:
             mark.account, mark.used = budget.account, budget.usage.changes()
-        mark.done = partial(self._marked, mark, partial(written, later, notices))
-        self._store.mark(mark)
+        self._write(mark, partial(written, later, notices))
+
+    def _plainly_done(self, delivery: Delivery, outcomes: Mapping[int, Outcome]) -> bool:
+        """Whether all tasks are done and nobody is told: most mail, and nothing of it stays."""
+        kind = self._services[delivery.message.service].courier.kind
+        for task in delivery.recipients:
+            outcome = outcomes.get(task.id)
+            if outcome is None or outcome.verdict != "delivered":
+                return False
+            if kind.action(delivery.message, task, outcome, "delivered", delayed=False):
+                return False
+        return True
 
     def begun(self, budget: Budget) -> None:
         """Write down what deliveries that begin now take of quotas."""
         if budget.usage is not None and (used := budget.usage.changes()):
-            self._store.mark(Used(budget.account, used))
+            self._storage.use(budget.account, used)
 
     def _conclude(
         self, delivery: Delivery, judged: Sequence[Judged], now: float
@@ -143,35 +153,35 @@ class Ledger:
         message = delivery.message
         for one in judged:
             mark = one.mark
-            self._tell(delivery, one.recipient, one.verdict, mark.reply, mark.remote, now)
+            self._tell(delivery, one.task, one.verdict, mark.reply, mark.remote, now)
         marks = [one.mark for one in judged]
         notices: Notices = []
         for action, some in by_action(() if delivery.withdrawn else judged).items():
             made = self._notice(message, action, some, now)
             if made is not None:
                 notices.append(made)
-            elif action == "failed":
-                untold = {one.mark.n for one in some}
+            else:
+                untold = {one.mark.n for one in some if one.verdict in _GIVEN_UP}
                 marks = [replace(m, state=State.HELD) if m.n in untold else m for m in marks]
-        jobs = [
-            insertion(finished, ways, finished.message.created, _ignore)
-            for finished, ways in notices
-        ]
-        whole = len(marks) == message.recipients and all(m.state in _ENDED for m in marks)
-        return Mark(message.number, message.in_file, whole, marks, jobs, _ignore), notices
+        reports = [new_item(finished, ways, finished.message.created) for finished, ways in notices]
+        whole = len(marks) == message.tasks and all(m.state in _ENDED for m in marks)
+        return Mark(message.number, message.in_file, whole, marks, reports), notices
+
+    def _write(self, mark: Mark, written: Callable[[], None]) -> None:
+        self._storage.mark(mark, partial(self._marked, mark, written))
 
     def _marked(self, mark: Mark, written: Callable[[], None], error: OutboxError | None) -> None:
         if isinstance(error, OutOfSpace):
             if not self.unwritten:
                 self._log.error("the disk is full: deliveries stop until outcomes can be written")
             self.unwritten.add(mark)
-            self._reactor.callLater(RETRY, self._store.mark, mark)
+            self._reactor.callLater(RETRY, self._write, mark, written)
             return
         self.unwritten.discard(mark)
         if error is None:
             self._changed()
             written()
-        elif self._store.broken is None:
+        elif self._storage.broken is None:
             self._log.error(
                 "{id}: what came of a delivery cannot be written, so that the next start makes it"
                 " again: {error}",
@@ -181,7 +191,7 @@ class Ledger:
         # Else the store has said it; the next start makes all such deliveries again.
 
     def _notice(
-        self, message: QueuedMessage, action: Action, some: Sequence[Judged], now: float
+        self, message: Item, action: str, some: Sequence[Judged], now: float
     ) -> tuple[Finished, list[Routed]] | None:
         """A report to the sender, with its ways; None if it cannot be made, by an error of ours.
 
@@ -209,25 +219,35 @@ class Ledger:
 
     def _make_notice(
         self,
-        message: QueuedMessage,
-        action: Action,
+        message: Item,
+        action: str,
         some: Sequence[Judged],
         now: float,
         *,
         plain: bool,
     ) -> Finished | None:
         service = self._services[message.service]
+        number = self._ids.next()
         try:
-            return notice(
+            report = service.courier.kind.report(
                 action,
                 message,
                 some,
-                number=self._ids.next(),
-                hostname=service.courier.hostname,
+                report_id=encode_id(number),
                 now=now,
                 life=service.schedule.life,
                 plain=plain,
             )
+            own = report.submission.item(
+                id=encode_id(number),
+                number=number,
+                service=message.service,
+                created=now,
+                size=len(report.data),
+                body_sum=crc32(report.data),
+                open_body=partial(io.BytesIO, report.data),
+            )
+            return Finished(own, report.submission.tasks, report.data, None)
         except Exception:
             kind = "plain" if plain else "full"
             self._log.failure("{id}: the {kind} report failed", id=message.id, kind=kind)
@@ -236,7 +256,7 @@ class Ledger:
     def _tell(
         self,
         delivery: Delivery,
-        recipient: QueuedRecipient,
+        recipient: Task,
         verdict: Verdict,
         reply: str,
         remote: str,
@@ -267,24 +287,9 @@ class Ledger:
             connection=begun - started if started else 0.0,
             transmission=now - begun if started else 0.0,
         )
-        if verdict in {"failed", "expired"} and not message.sender:
+        if verdict in _GIVEN_UP and self._services[message.service].courier.kind.is_report(message):
             self._log.warn(
                 "{id}: a report to <{recipient}> cannot be delivered and is given up",
                 id=message.id,
                 recipient=recipient.address,
             )
-
-
-def _plainly_done(delivery: Delivery, outcomes: Mapping[int, Outcome]) -> bool:
-    """Whether all recipients are delivered to and nobody is told: most mail, and nothing stays."""
-    for recipient in delivery.recipients:
-        outcome = outcomes.get(recipient.id)
-        if outcome is None or outcome.kind != "delivered":
-            return False
-        if outcome.report and "SUCCESS" in recipient.notify:
-            return False
-    return True
-
-
-def _ignore(_: OutboxError | None) -> None:
-    """The result of a job within another one, whose result counts."""

@@ -1,22 +1,23 @@
 """What is in the queue, as plain data. No I/O, no Twisted.
 
-A message is stored once, and each of its recipients has a state of its own (see store.py). What
-a courier gets to see is a `QueuedMessage` and some of its `QueuedRecipient`; where these go is a
-`Destination`, which the courier decides anew at every attempt.
+An item is stored once, and each of its tasks has a state of its own (see storage.py). A courier
+gets an `Item` and some of its `Task`; where these go is a `Destination`, which the courier decides
+again at every attempt, and what became of each of them is an `Outcome`. Mail is one kind of item
+(`netserve.mail.queued`); what differs from kind to kind is in kind.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Final, Literal, Protocol
 
 from netserve.outbox.quota import Quota
 
 
 class State(IntEnum):
-    """The state of one recipient; the numbers are those of the database."""
+    """The state of one task; the numbers are those of the database."""
 
     QUEUED = 0
     HELD = 1
@@ -40,50 +41,45 @@ class BodyReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedRecipient:
-    """One recipient of a queued message.
+class Task:
+    """One thing that an item asks for: of a mail, to deliver it to one recipient.
 
     Arguments:
-        id: its number within the message, from 0 up.
-        address: the mailbox without angle brackets.
-        notify: NOTIFY of RFC 3461; empty where it was not given.
-        original: ORCPT as it came, or an empty string.
+        id: its number within the item, from 0 up.
+        address: whom or what it is for, such as a mailbox without angle brackets.
+        meta: what else its kind has to know of it, as one text.
         attempts: how often it was tried before.
-        warned: a delay notice was sent.
+        warned: the report about the delay was sent.
         last: the reply to the last attempt, or an empty string.
     """
 
     id: int
     address: str
-    notify: frozenset[str] = frozenset()
-    original: str = ""
+    meta: str = ""
     attempts: int = 0
     warned: bool = False
     last: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class QueuedMessage:
-    """A message in the queue, without its recipients.
+class Item:
+    """What is in the queue, without its tasks: a mail, a request.
 
     Arguments:
         id: the queue id.
         number: the same as a number, the key of the tables.
         service: the service that took it in and whose courier delivers it.
+        kind: the name of its `netserve.outbox.kind.Kind`.
         created: when it was taken in, in unix seconds.
-        sender: the mailbox without angle brackets; empty for the null sender.
-        body_type: ``7BIT``, ``8BITMIME``, or ``BINARYMIME`` for a message that has lines of more
-            than 998 octets; see `netserve.mail.envelope.BodyType`.
-        smtputf8: SMTPUTF8 of RFC 6531 was given.
-        ret: RET of RFC 3461, or an empty string.
-        envid: ENVID of RFC 3461, or an empty string.
+        sender: who is told of it, as its kind names people; empty where nobody is.
+        meta: what else its kind has to know of it, as one text.
         user: who authenticated, or an empty string.
         client: the address it came from, or an empty string.
         trace: the id that follows it through the logs.
         size: of the body, in bytes.
-        recipients: how many the message has in all.
+        tasks: how many it has in all.
         took: seconds from its first byte to the commit.
-        in_file: the body is a file, not a row.
+        in_file: the body was written by a `BodyWriter`.
         body_sum: CRC-32 of the body; None in a queue that was made before there were checksums.
         open_body: opens the body; see `body`.
     """
@@ -91,30 +87,96 @@ class QueuedMessage:
     id: str
     number: int
     service: str
+    kind: str
     created: float
     sender: str
-    body_type: str = "7BIT"
-    smtputf8: bool = False
-    ret: str = ""
-    envid: str = ""
+    meta: str = ""
     user: str = ""
     client: str = ""
     trace: str = ""
     size: int
-    recipients: int
+    tasks: int
     took: float = 0.0
     in_file: bool = False
     body_sum: int | None = None
     open_body: Callable[[], BodyReader]
 
     def body(self) -> BodyReader:
-        """The body from its begin, header first, lines ended by CRLF. Close it after use.
+        """The body from its beginning. Close it after use.
 
         Errors:
-            BodyMissing: it is gone or damaged; let it through, the message is then held. Reading
+            BodyMissing: it is gone or damaged; let it through, the item is then held. Reading
                 may raise it too, before the last bytes are given.
         """
         return self.open_body()
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What an item is when it is put into the queue, beside its body.
+
+    Arguments:
+        kind: the name of its kind.
+        tasks: at least one, numbered from 0 up.
+        sender: see `Item`.
+        meta: see `Item`.
+        user: see `Item`.
+        client: see `Item`.
+        trace: see `Item`.
+        make: makes the item of its fields; a kind may have a class of its own.
+    """
+
+    kind: str
+    tasks: Sequence[Task]
+    sender: str = ""
+    meta: str = ""
+    user: str = ""
+    client: str = ""
+    trace: str = ""
+    make: Callable[..., Item] = Item
+
+    def item(self, **known: Any) -> Item:
+        """The item; `known` are the other fields of `Item`.
+
+        Raises:
+            ValueError: there is no task, or a text is not Unicode.
+        """
+        if not self.tasks:
+            raise ValueError("an item needs a task")
+        "".join((self.sender, self.meta, self.user, self.client, self.trace)).encode()
+        "".join([task.address + task.meta for task in self.tasks]).encode()
+        return self.make(
+            kind=self.kind,
+            sender=self.sender,
+            meta=self.meta,
+            user=self.user,
+            client=self.client,
+            trace=self.trace,
+            tasks=len(self.tasks),
+            **known,
+        )
+
+
+class Outcome(Protocol):
+    """What became of one task in one attempt, in the terms of its kind."""
+
+    @property
+    def verdict(self) -> Literal["delivered", "deferred", "failed"]:
+        """Done; to be tried again later; or failed for good."""
+
+    @property
+    def text(self) -> str:
+        """The reply for people, with its code, such as ``550 5.1.1 no such user``."""
+
+    @property
+    def remote(self) -> str:
+        """Who answered; empty for ourselves."""
+
+    @property
+    def reached(self) -> bool:
+        """A session came about with the remote, if there is one; several times in a row without
+        one, and the destination is left alone for a while.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +202,7 @@ class Destination:
     account: str = ""
     label: str = ""
     handle: object = field(default=None, compare=False)
+
+
+UNROUTED: Final = Destination("(unrouted)")
+"""Where recipients wait whose routing failed by an error of ours."""

@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from netserve.outbox.agent import Agent
 from netserve.outbox.clock import Clock
 from netserve.outbox.courier import Courier
 from netserve.outbox.depth import Depth
-from netserve.outbox.due import bring_forward, lanes, used
 from netserve.outbox.errors import OutboxError, StorageFailed
-from netserve.outbox.hints import mend_hints
 from netserve.outbox.ids import IdSource
 from netserve.outbox.incoming import Finished, Incoming
+from netserve.outbox.kind import Kind
 from netserve.outbox.ledger import Ledger
-from netserve.outbox.lock import LOCK, SpoolLock
-from netserve.outbox.quota import Slice
-from netserve.outbox.recovery import DAMAGED, Recovery
-from netserve.outbox.routing import Attached, Routed, Routing, insertion
+from netserve.outbox.routing import Attached, Routed, Routing, new_item
 from netserve.outbox.schedule import Schedule
-from netserve.outbox.store import Store
+from netserve.outbox.sqlite import SqliteStorage
+from netserve.outbox.storage import Storage
 from netserve.outbox.verbs import Verbs
-
-T = TypeVar("T")
 
 PATIENCE: Final = 10.0
 """Seconds that deliveries have to end when the queue is closed."""
 _SPACE_AGE: Final = 1.0
-_TOLD: Final = 100
-"""Messages of one kind that a start logs one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """What exists while the queue is open."""
 
-    store: Store
-    readers: ThreadPool
+    storage: Storage
     clock: Clock
     ids: IdSource
     routing: Routing
@@ -68,6 +55,7 @@ class Outbox:
         log: gets one line a delivery, and what goes wrong.
         random: the source of jitter.
         wall: unix seconds; tests give another clock.
+        storage: keeps the queue; without it, SQLite does in the folder.
     """
 
     def __init__(
@@ -78,6 +66,7 @@ class Outbox:
         log: Logger,
         random: Random,
         wall: Callable[[], float] = time.time,
+        storage: Storage | None = None,
     ) -> None:
         self.folder = folder
         self._reactor = reactor
@@ -85,6 +74,7 @@ class Outbox:
         self._random = random
         self._wall = wall
         self._services: dict[str, Attached] = {}
+        self._storage = storage or SqliteStorage(folder, reactor=reactor, log=log)
         self._parts: _Parts | None = None
         self._stopping: Agent | None = None
         self._patience = PATIENCE
@@ -105,17 +95,17 @@ class Outbox:
             raise ValueError("the name of a service that uses the queue has no space")
         self._services[service] = Attached(courier, schedule)
 
-    def hostnames(self) -> dict[str, str]:
-        """The services that use the queue, each with the name that it gives this host."""
-        return {name: one.courier.hostname for name, one in self._services.items()}
+    def kinds(self) -> dict[str, Kind]:
+        """The services that use the queue, each with the kind of its items."""
+        return {name: one.courier.kind for name, one in self._services.items()}
 
     def refuse_if_in_use(self) -> None:
-        """Look whether another process has the folder; `open` takes it.
+        """Look whether another process has the store; `open` takes it.
 
         Raises:
             StartError: one has it, with its number.
         """
-        SpoolLock(self.folder / LOCK).refuse_if_taken()
+        self._storage.refuse_if_in_use()
 
     async def open(self) -> None:
         """Lock and repair the folder, and begin to deliver what is in it.
@@ -123,43 +113,23 @@ class Outbox:
         Raises:
             StartError: it is locked by another process, unwritable, or damaged.
         """
-        readers = ThreadPool(0, 1, "outbox-reader")
-        readers.start()
-        store = Store(
-            self.folder, post=self._reactor.callFromThread, broke=self._broke, log=self._log
-        )
-        try:
-            recovery = await deferToThreadPool(self._reactor, readers, store.open)
-        except BaseException:
-            readers.stop()
-            raise
-        self._tell(recovery)
-        self._parts = self._make(store, readers, recovery)
-        found: Deferred[tuple[list[tuple[str, float]], dict[str, list[Slice]]]] = Deferred()
-        now = self._parts.clock.now()
+        storage = self._storage
+        last = await storage.open(self._broke)
+        parts = self._parts = self._make(storage, last)
         longest = max((one.schedule.longest for one in self._services.values()), default=0.0)
+        survey = await storage.survey(self._services, now=parts.clock.now(), longest=longest)
+        parts.agent.begin(survey)
+        parts.depth.changed()
 
-        def look(connection: sqlite3.Connection, _: list[int]) -> Any:
-            mend_hints(connection, self._services)
-            bring_forward(connection, now, longest)
-            return list(lanes(connection)), used(connection, now)
-
-        store.call(look, found.callback, found.errback)
-        self._parts.agent.begin(*await found)
-        self._parts.depth.changed()
-
-    def _make(self, store: Store, readers: ThreadPool, recovery: Recovery) -> _Parts:
+    def _make(self, storage: Storage, last: int) -> _Parts:
         reactor, log = self._reactor, self._log
         clock = Clock(reactor, self._wall)
-        ids = IdSource(clock.now, recovery.last)
+        ids = IdSource(clock.now, last)
         routing = Routing(self._services, log)
 
-        def read(function: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
-            return deferToThreadPool(reactor, readers, _in_snapshot, store.reader, function)
-
-        depth = Depth(reactor, read)
+        depth = Depth(reactor, storage.depth)
         ledger = Ledger(
-            store,
+            storage,
             self._services,
             routing,
             ids,
@@ -169,59 +139,25 @@ class Outbox:
             log=log,
             changed=depth.changed,
         )
-        agent = Agent(store, self._services, routing, ledger, clock=clock, reactor=reactor, log=log)
+        agent = Agent(
+            storage, self._services, routing, ledger, clock=clock, reactor=reactor, log=log
+        )
         verbs = Verbs(
-            store,
+            storage,
             agent,
             ids,
-            read,
             reactor=reactor,
             now=clock.now,
             changed=depth.changed,
             recent=ledger.recent,
+            kinds=lambda: {kind.name: kind for kind in self.kinds().values()},
         )
-        return _Parts(store, readers, clock, ids, routing, ledger, agent, depth, verbs)
-
-    def _tell(self, recovery: Recovery) -> None:
-        self._tell_held(recovery.bodiless, "its body is missing")
-        self._tell_held(recovery.damaged, DAMAGED)
-        if recovery.quarantined:
-            self._log.warn(
-                "{count} bodies without a message were moved to {folder}; a crash leaves the bodies"
-                " of mail that was not accepted yet",
-                count=recovery.quarantined,
-                folder=str(self.folder / "quarantine"),
-            )
-        if recovery.stuck:
-            self._log.error(
-                "bodies without a message stay in {folder}: {reason}",
-                folder=str(self.folder / "bodies"),
-                reason=recovery.stuck,
-            )
-        if recovery.temporary:
-            self._log.info(
-                "removed {count} bodies that a crash left half written", count=recovery.temporary
-            )
-        if not recovery.complete:
-            self._log.info(
-                "the database is too large to look at all of its pages at the start;"
-                " `netserve queue check` does"
-            )
-
-    def _tell_held(self, messages: Sequence[str], why: str) -> None:
-        for message in messages[:_TOLD]:
-            self._log.critical("{id} is held: {why}", id=message, why=why)
-        if (more := len(messages) - _TOLD) > 0:
-            self._log.critical(
-                "{count} more messages are held: {why}; see `netserve queue list --status held`",
-                count=more,
-                why=why,
-            )
+        return _Parts(storage, clock, ids, routing, ledger, agent, depth, verbs)
 
     def _broke(self, error: OutboxError) -> None:
         self._log.critical(
             "the queue {folder} takes no more mail: {error}; see to the disk, and start again",
-            folder=str(self.folder),
+            folder=str(self._storage),
             error=str(error),
         )
         if self._parts is not None:
@@ -247,9 +183,7 @@ class Outbox:
         self._stopping = parts.agent
         await parts.agent.stop(self._patience)
         parts.depth.stop()
-        parts.verbs.stop()
-        await deferToThreadPool(self._reactor, parts.readers, parts.store.close)
-        parts.readers.stop()
+        await parts.storage.close()
 
     def cut(self) -> None:
         """Let `close`, under way or to come, wait for no delivery; they stay queued."""
@@ -262,13 +196,13 @@ class Outbox:
         """Why the queue takes no mail, in a few words, or None when it does."""
         if self._parts is None:
             return "the queue is closed"
-        error = self._parts.store.broken
+        error = self._parts.storage.broken
         return None if error is None else f"the queue's storage failed: {error}"
 
     @property
     def commits(self) -> int:
         """Transactions since it was opened; each holds all that waited at its time."""
-        return self._open_parts().store.commits
+        return self._open_parts().storage.commits
 
     @property
     def verbs(self) -> Verbs:
@@ -287,23 +221,21 @@ class Outbox:
             StorageFailed: the queue is closed, or has failed.
         """
         parts = self._open_parts()
-        if parts.store.broken is not None:
-            raise StorageFailed(str(parts.store.broken))
-        return Incoming(
-            parts.ids.next(), parts.store.bodies, now=parts.clock.now, accept=self._accept
-        )
+        if parts.storage.broken is not None:
+            raise StorageFailed(str(parts.storage.broken))
+        return Incoming(parts.ids.next(), parts.storage, now=parts.clock.now, accept=self._accept)
 
     def _accept(self, finished: Finished) -> None:
         parts = self._parts
         if parts is None:
-            if finished.file is not None:
-                finished.file.discard()
+            if finished.body is not None:
+                finished.body.discard()
             finished.committed.errback(StorageFailed("the queue is closed"))
             return
         message = finished.message
         ways = parts.routing.ways(message, finished.recipients)
         done = partial(self._committed, parts, finished, ways)
-        parts.store.add(insertion(finished, ways, message.created, done))
+        parts.storage.add(new_item(finished, ways, message.created), done)
 
     def _committed(
         self, parts: _Parts, finished: Finished, ways: Sequence[Routed], error: OutboxError | None
@@ -320,8 +252,7 @@ class Outbox:
         now = self._reactor.seconds()
         measured, free = self._space
         if now - measured >= _SPACE_AGE:
-            status = os.statvfs(self.folder)
-            free = status.f_bavail * status.f_frsize
+            free = self._storage.free_space()
             self._space = (now, free)
         return free
 
@@ -361,12 +292,3 @@ class Outbox:
             "held": depth.held,
             "delivering": self._parts.agent.delivering,
         }
-
-
-def _in_snapshot(connection: sqlite3.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
-    """Read in one transaction, so that all of it is as of one moment."""
-    connection.execute("BEGIN")
-    try:
-        return function(connection)
-    finally:
-        connection.execute("ROLLBACK")

@@ -1,30 +1,16 @@
-"""Finding messages: filters, pages, and how a message is described to people. Reading only.
+"""Which messages an operator means. Plain data.
 
-A page is found in two steps. First come candidates, in the order of their ids, from the index
-that fits the filter best; then everything else of the filter is looked at. A step looks at a
-bounded number of candidates, and a page takes a bounded time: it may come back with few messages,
-or none, and the place to go on from.
+A store finds them; see `netserve.outbox.storage.Storage.find`.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from netserve.outbox.errors import NoSuchMessage
-from netserve.outbox.ids import decode_id, encode_id
+from netserve.outbox.ids import decode_id
 from netserve.outbox.model import State
-from netserve.outbox.rows import json_list
-
-_WINDOW: Final = 5000
-_PATIENCE: Final = 0.1
-_SLACK: Final = 86400.0
-"""A message may have begun to come in so many seconds before it was complete."""
-SHOWN_RECIPIENTS: Final = 1000
-LAST: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,114 +44,6 @@ EVERY: Final = Filter()
 """All messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A page of messages.
-
-    Arguments:
-        numbers: of the messages, in order.
-        after: where the next page begins, or None at the end.
-    """
-
-    numbers: list[int]
-    after: int | None
-
-
-_BY_RECIPIENT: Final = """
-SELECT DISTINCT message FROM recipient INDEXED BY recipient_address
-WHERE address = :recipient AND message > :after ORDER BY message LIMIT :window
-"""
-_BY_DOMAIN: Final = """
-SELECT DISTINCT message FROM recipient INDEXED BY recipient_domain
-WHERE domain = :domain AND message > :after ORDER BY message LIMIT :window
-"""
-_BY_SENDER: Final = """
-SELECT id FROM message INDEXED BY message_sender
-WHERE sender = :sender AND id > :after ORDER BY id LIMIT :window
-"""
-_HELD: Final = """
-SELECT DISTINCT message FROM recipient INDEXED BY recipient_held
-WHERE state = 1 AND message > :after ORDER BY message LIMIT :window
-"""
-_ALL: Final = "SELECT id FROM message WHERE id > :after ORDER BY id LIMIT :window"
-_MATCHING: Final = """
-SELECT m.id FROM json_each(:candidates) AS c CROSS JOIN message AS m ON m.id = c.value
-WHERE (:sender IS NULL OR m.sender = :sender) AND (:service IS NULL OR m.service = :service)
-    AND (m.created BETWEEN :since AND :until OR typeof(m.created) <> 'real')
-    AND (:any_recipient OR EXISTS (
-        SELECT 1 FROM recipient AS r WHERE r.message = m.id
-            AND (:recipient IS NULL OR r.address = :recipient)
-            AND (:domain IS NULL OR r.domain = :domain)
-            AND (:state IS NULL OR r.state = :state)
-            AND (:reply IS NULL OR instr(lower(r.last), lower(:reply)) > 0)))
-ORDER BY m.id LIMIT :limit
-"""
-
-
-def find(
-    connection: sqlite3.Connection, wanted: Filter, *, after: int, limit: int, now: float
-) -> Found:
-    """A page of the messages that are meant.
-
-    Arguments:
-        connection: any.
-        wanted: which ones.
-        after: where the page begins: 0, or `Found.after` of the last page.
-        limit: how many messages at most.
-        now: unix seconds.
-    """
-    values = _values(wanted, now)
-    if wanted.younger is not None:
-        after = max(after, int((now - wanted.younger - _SLACK) * 1e6))
-    found: list[int] = []
-    end = time.monotonic() + _PATIENCE
-    while True:
-        candidates = _candidates(connection, wanted, values, after)
-        values.update(candidates=json_list(candidates), limit=limit - len(found))
-        found += [number for (number,) in connection.execute(_MATCHING, values)]
-        if len(found) == limit:
-            return Found(found, found[-1])
-        if len(candidates) < _WINDOW or wanted.ids:
-            return Found(found, None)
-        after = candidates[-1]
-        if time.monotonic() > end:
-            return Found(found, after)
-
-
-def _values(wanted: Filter, now: float) -> dict[str, Any]:
-    return {
-        "sender": wanted.sender,
-        "service": wanted.service,
-        "recipient": wanted.recipient,
-        "domain": wanted.domain,
-        "state": None if wanted.state is None else int(wanted.state),
-        "reply": wanted.reply,
-        "since": float("-inf") if wanted.younger is None else now - wanted.younger,
-        "until": float("inf") if wanted.older is None else now - wanted.older,
-        "any_recipient": (wanted.recipient, wanted.domain, wanted.state, wanted.reply)
-        == (None, None, None, None),
-    }
-
-
-def _candidates(
-    connection: sqlite3.Connection, wanted: Filter, values: dict[str, Any], after: int
-) -> list[int]:
-    if wanted.ids:
-        return sorted(number for number in map(number_of, wanted.ids) if number > after)
-    if wanted.recipient is not None:
-        statement = _BY_RECIPIENT
-    elif wanted.state is State.HELD:
-        statement = _HELD
-    elif wanted.sender is not None:
-        statement = _BY_SENDER
-    elif wanted.domain is not None:
-        statement = _BY_DOMAIN
-    else:
-        statement = _ALL
-    rows = connection.execute(statement, {**values, "after": after, "window": _WINDOW})
-    return [number for (number,) in rows]
-
-
 def number_of(text: str) -> int:
     """The number for an id that somebody typed.
 
@@ -176,83 +54,3 @@ def number_of(text: str) -> int:
         return decode_id(text.strip().lower())
     except ValueError as error:
         raise NoSuchMessage(str(error)) from None
-
-
-_LISTED: Final = """
-SELECT m.id, m.service, m.created, m.sender, m.size, m.recipients, m.trace, m.user, m.client
-FROM json_each(?) AS c CROSS JOIN message AS m ON m.id = c.value ORDER BY m.id
-"""
-_RECIPIENTS: Final = """
-SELECT n, address, state, attempts, next_at, last, lane, notify, original FROM recipient
-WHERE message = ? ORDER BY n LIMIT ?
-"""
-_ATTEMPTS: Final = """
-SELECT number, at, outcome, reply, remote FROM attempt WHERE message = ? AND n = ? ORDER BY number
-"""
-
-
-def listed(
-    connection: sqlite3.Connection, numbers: Sequence[int], *, recipients: int
-) -> list[dict[str, Any]]:
-    """Messages with some of their recipients, as what becomes JSON; times are unix seconds."""
-    rows = connection.execute(_LISTED, (json_list(numbers),)).fetchall()
-    return [
-        {
-            "id": encode_id(row[0]),
-            "service": row[1],
-            "created": row[2],
-            "sender": _shown(row[3]),
-            "size": row[4],
-            "recipient_count": row[5],
-            "trace": row[6],
-            "user": row[7],
-            "client": row[8],
-            "recipients": _recipients(connection, row[0], recipients),
-        }
-        for row in rows
-    ]
-
-
-def _recipients(connection: sqlite3.Connection, number: int, limit: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "address": _shown(row[1]),
-            "state": _word(row[2]),
-            "attempts": row[3],
-            "next_at": row[4],
-            "last": row[5],
-            "lane": row[6],
-            "notify": _shown(row[7]),
-            "original": _shown(row[8]),
-        }
-        for row in connection.execute(_RECIPIENTS, (number, limit))
-    ]
-
-
-def _shown(value: Any) -> Any:
-    """A value of a row, which may be damaged, as JSON can have it."""
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else value
-
-
-def _word(state: Any) -> str:
-    try:
-        return State(state).word
-    except ValueError:
-        return "damaged"
-
-
-def described(connection: sqlite3.Connection, number: int, *, attempts: bool) -> dict[str, Any]:
-    """One message with its recipients, and where asked for with their attempts.
-
-    Raises:
-        NoSuchMessage: it is not in the queue.
-    """
-    found = listed(connection, [number], recipients=SHOWN_RECIPIENTS)
-    if not found:
-        raise NoSuchMessage(f"no message {encode_id(number)} is in the queue")
-    if attempts:
-        for n, recipient in enumerate(found[0]["recipients"]):
-            names = ("number", "at", "outcome", "reply", "remote")
-            rows = connection.execute(_ATTEMPTS, (number, n))
-            recipient["history"] = [dict(zip(names, row, strict=True)) for row in rows]
-    return found[0]

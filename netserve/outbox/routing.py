@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from twisted.logger import Logger
 
-from netserve.outbox.changes import Done, NewMessage
 from netserve.outbox.courier import Courier
 from netserve.outbox.incoming import Finished
-from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
-from netserve.outbox.rows import recipient_row
+from netserve.outbox.model import UNROUTED, Destination, Item, Task
+from netserve.outbox.records import NewItem
 from netserve.outbox.schedule import Schedule
-
-UNROUTED: Final = Destination("(unrouted)")
-"""Where recipients wait whose routing failed by an error of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +28,7 @@ class Routed(NamedTuple):
 
     lane: str
     destination: Destination
-    recipients: Sequence[QueuedRecipient]
+    recipients: Sequence[Task]
 
 
 class Routing:
@@ -47,13 +43,13 @@ class Routing:
         self._services = services
         self._log = log
 
-    def ways(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Routed]:
+    def ways(self, message: Item, recipients: Sequence[Task]) -> list[Routed]:
         """The recipients by destination, in portions of at most its batch."""
         service = message.service
         if len(recipients) == 1:
             destination = self._destination(message, recipients[0])
             return [Routed(f"{service} {destination.key}", destination, recipients)]
-        found: dict[Destination, list[QueuedRecipient]] = {}
+        found: dict[Destination, list[Task]] = {}
         for recipient in recipients:
             found.setdefault(self._destination(message, recipient), []).append(recipient)
         return [
@@ -63,7 +59,7 @@ class Routing:
             for start in range(0, len(some), step)
         ]
 
-    def _destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
+    def _destination(self, message: Item, recipient: Task) -> Destination:
         try:
             return self._services[message.service].courier.destination(message, recipient)
         except Exception:  # whatever it is, the recipient is deferred
@@ -73,19 +69,13 @@ class Routing:
             return UNROUTED
 
 
-def insertion(finished: Finished, ways: Sequence[Routed], next_at: float, done: Done) -> NewMessage:
-    """The job that makes a message durable, its recipients in the lanes that they will go by.
+def new_item(finished: Finished, ways: Sequence[Routed], next_at: float) -> NewItem:
+    """A message as the store takes it, its recipients in the lanes that they will go by.
 
     Arguments:
         finished: the message.
         ways: where its recipients go.
         next_at: unix seconds of their first attempt.
-        done: is called after the commit, or with the error.
     """
-    number = finished.message.number
-    rows = [
-        recipient_row(number, recipient, way.lane, next_at)
-        for way in ways
-        for recipient in way.recipients
-    ]
-    return NewMessage(finished.message, rows, finished.data, finished.file, done)
+    tasks = [(way.lane, recipient) for way in ways for recipient in way.recipients]
+    return NewItem(finished.message, tasks, next_at, finished.data, finished.body)

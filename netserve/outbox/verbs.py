@@ -1,43 +1,31 @@
 """What operators ask of the queue: list, show, why, retry, hold, release, drop, export, check.
 
-Reading goes by the reading connection, beside the writer. What changes messages goes through the
-writer's group commits, in portions, so that mail comes in and goes out meanwhile; after each
-portion the agent is told.
+Reading goes on beside the work. What changes messages is done in portions, so that mail comes in
+and goes out meanwhile; after each portion the agent is told.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from netserve.mail.dsn import HEADER_LIMIT, header_of
 from netserve.outbox.agent import Agent
-from netserve.outbox.changes import delete_messages
-from netserve.outbox.checking import Report, check_queue
-from netserve.outbox.database import open_reader
 from netserve.outbox.errors import BodyMissing, BodyUnreadable, NoSuchMessage
 from netserve.outbox.ids import IdSource, encode_id
-from netserve.outbox.model import QueuedMessage
-from netserve.outbox.query import EVERY, Filter, described, find, listed, number_of
+from netserve.outbox.kind import Kind
+from netserve.outbox.model import Item
+from netserve.outbox.query import EVERY, Filter, number_of
 from netserve.outbox.recent import Recent
-from netserve.outbox.rows import MESSAGE_COLUMNS, body_source, json_list, message_of, small_bodies
-from netserve.outbox.store import Store
-
-T = TypeVar("T")
+from netserve.outbox.records import Changed, Description, TaskDescription, Verb
+from netserve.outbox.storage import Storage
 
 PORTION: Final = 500
 """So many messages are changed by one transaction."""
 LISTED_RECIPIENTS: Final = 3
-
-Read = Callable[[Callable[[sqlite3.Connection], Any]], Deferred[Any]]
-Change = Callable[[sqlite3.Connection, Sequence[int], list[int]], "_Changed"]
+SHOWN_RECIPIENTS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +33,7 @@ class Page:
     """A page of a list.
 
     Arguments:
-        messages: in a form that becomes JSON; see `query.listed`.
+        messages: in a form that becomes JSON; see `_rendered`.
         next: is given to `Verbs.list` for the next page; None at the end.
     """
 
@@ -53,50 +41,40 @@ class Page:
     next: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Changed:
-    """What a portion came to: the messages that it concerned, and the lanes to look at."""
-
-    numbers: set[int]
-    lanes: set[str]
-
-
 class Verbs:
     """The verbs of an open queue.
 
     Arguments:
-        store: the queue.
+        storage: the store.
         agent: is told of changes.
         ids: knows the last message there is.
-        read: runs a function with the reading connection.
-        reactor: gives a thread for the check.
+        reactor: gives a thread for reading a body.
         now: unix seconds.
         changed: is called when the number of queued recipients may have changed.
         recent: remembers the last outcomes.
+        kinds: gives those of the services, by name.
     """
 
     def __init__(
         self,
-        store: Store,
+        storage: Storage,
         agent: Agent,
         ids: IdSource,
-        read: Read,
         *,
         reactor: Any,
         now: Callable[[], float],
         changed: Callable[[], None],
         recent: Recent,
+        kinds: Callable[[], Mapping[str, Kind]],
     ) -> None:
-        self._reactor = reactor
-        self._checks: set[sqlite3.Connection] = set()
-        self._stopped = False
-        self._recent = recent
-        self._store = store
+        self._storage = storage
         self._agent = agent
         self._ids = ids
-        self._read = read
+        self._reactor = reactor
         self._now = now
         self._changed = changed
+        self._recent = recent
+        self._kinds = kinds
 
     async def list(
         self, wanted: Filter = EVERY, *, after: str | None = None, limit: int = 100
@@ -112,14 +90,10 @@ class Verbs:
             NoSuchMessage: an id in `wanted` or `after` cannot be one.
         """
         begin = 0 if after is None else int(after)
-
-        def read(connection: sqlite3.Connection) -> Page:
-            found = find(connection, wanted, after=begin, limit=limit, now=self._now())
-            messages = listed(connection, found.numbers, recipients=LISTED_RECIPIENTS)
-            return Page(messages, None if found.after is None else str(found.after))
-
-        page: Page = await self._read(read)
-        return page
+        found = await self._storage.find(wanted, after=begin, limit=limit, now=self._now())
+        listed = await self._storage.describe(found.numbers, tasks=LISTED_RECIPIENTS)
+        messages = [self._rendered(one) for one in listed]
+        return Page(messages, None if found.after is None else str(found.after))
 
     async def show(self, message: str) -> dict[str, Any]:
         """A message with its recipients and its header.
@@ -128,21 +102,13 @@ class Verbs:
             NoSuchMessage: it is not in the queue.
         """
         number = number_of(message)
-
-        def read(connection: sqlite3.Connection) -> dict[str, Any]:
-            shown = described(connection, number, attempts=False)
-            shown["header"] = self._header(connection, number)
-            return shown
-
-        shown: dict[str, Any] = await self._read(read)
+        shown = await self._described(number)
+        loaded = await self._storage.load(number)
+        pool = self._reactor.getThreadPool()
+        kind = self._kinds().get(loaded.kind)
+        if kind is not None:
+            shown["header"] = await deferToThreadPool(self._reactor, pool, _head, kind, loaded)
         return shown
-
-    def _header(self, connection: sqlite3.Connection, number: int) -> str:
-        try:
-            with closing(self._load(connection, number).body()) as reader:
-                return header_of(reader.read(HEADER_LIMIT)).decode("utf-8", "replace")
-        except (BodyMissing, BodyUnreadable) as error:
-            return f"({error})"
 
     async def why(self, message: str) -> dict[str, Any]:
         """A message with its recipients and their last attempts.
@@ -150,11 +116,31 @@ class Verbs:
         Raises:
             NoSuchMessage: it is not in the queue.
         """
-        number = number_of(message)
-        found: dict[str, Any] = await self._read(
-            lambda connection: described(connection, number, attempts=True)
-        )
-        return found
+        return await self._described(number_of(message), history=True)
+
+    async def _described(self, number: int, *, history: bool = False) -> dict[str, Any]:
+        found = await self._storage.describe([number], tasks=SHOWN_RECIPIENTS, history=history)
+        if not found:
+            raise NoSuchMessage(f"no message {encode_id(number)} is in the queue")
+        return self._rendered(found[0], history=history)
+
+    def _rendered(self, one: Description, *, history: bool = False) -> dict[str, Any]:
+        """An item as what becomes JSON; times are unix seconds."""
+        kind = self._kinds().get(one.kind)
+        return {
+            "id": encode_id(one.number),
+            "service": one.service,
+            "kind": one.kind,
+            "created": one.created,
+            "sender": one.sender,
+            "size": one.size,
+            "recipient_count": one.task_count,
+            "trace": one.trace,
+            "user": one.user,
+            "client": one.client,
+            **({} if kind is None else kind.describe(one)),
+            "recipients": [_rendered_task(task, kind, history=history) for task in one.tasks],
+        }
 
     def expect(self, message: str) -> None:
         """Remember what comes of a message that will be there in a moment.
@@ -190,183 +176,107 @@ class Verbs:
             "outcomes": [ended.as_json() for ended in outcomes],
         }
 
-    async def export(self, message: str) -> tuple[dict[str, Any], QueuedMessage]:
+    async def export(self, message: str) -> tuple[dict[str, Any], Item]:
         """A message's description, and the message, for its body.
 
         Raises:
             NoSuchMessage: it is not in the queue.
         """
         number = number_of(message)
+        return await self._described(number), await self._storage.load(number)
 
-        def read(connection: sqlite3.Connection) -> tuple[dict[str, Any], QueuedMessage]:
-            return described(connection, number, attempts=False), self._load(connection, number)
-
-        exported: tuple[dict[str, Any], QueuedMessage] = await self._read(read)
-        return exported
-
-    def _load(self, connection: sqlite3.Connection, number: int) -> QueuedMessage:
-        row = connection.execute(_MESSAGE, (number,)).fetchone()
-        source = body_source(row, small_bodies(connection, [number]), self._store.bodies)
-        return message_of(row, source)
+    def media_type(self, item: Item) -> str:
+        """Of the body of an item, as HTTP has it."""
+        kind = self._kinds().get(item.kind)
+        return "application/octet-stream" if kind is None else kind.media_type
 
     async def retry(self, wanted: Filter) -> int:
         """Try queued recipients now, also where their destination rests.
 
         Says of how many messages.
         """
-        now = self._now()
-
-        def change(
-            connection: sqlite3.Connection, numbers: Sequence[int], _: list[int]
-        ) -> _Changed:
-            return _updated(connection, _RETRY, (now, json_list(numbers)))
-
-        return await self._each(wanted, change, partial(self._look, now))
+        return await self._each(wanted, "retry")
 
     async def hold(self, wanted: Filter, reason: str = "held by an operator") -> int:
         """Keep queued recipients from being tried; says of how many messages."""
-
-        def change(
-            connection: sqlite3.Connection, numbers: Sequence[int], _: list[int]
-        ) -> _Changed:
-            return _updated(connection, _HOLD, (reason, json_list(numbers)))
-
-        def after(changed: _Changed) -> None:
-            self._agent.withdraw(changed.numbers, dropped=False)
-
-        return await self._each(wanted, change, after)
+        return await self._each(wanted, "hold", reason)
 
     async def release(self, wanted: Filter) -> int:
         """Queue held recipients again, due now; says of how many messages."""
-        now = self._now()
-
-        def change(
-            connection: sqlite3.Connection, numbers: Sequence[int], _: list[int]
-        ) -> _Changed:
-            return _updated(connection, _RELEASE, (now, json_list(numbers)))
-
-        return await self._each(wanted, change, partial(self._look, now))
+        return await self._each(wanted, "release")
 
     async def drop(self, wanted: Filter) -> int:
         """Delete messages, and tell nobody; says how many."""
-
-        def change(
-            connection: sqlite3.Connection, numbers: Sequence[int], removed: list[int]
-        ) -> _Changed:
-            chosen = (json_list(numbers),)
-            there = dict(connection.execute(_THERE, chosen))
-            removed += [number for number, in_file in there.items() if in_file]
-            delete_messages(connection, there)
-            return _Changed(set(there), set())
-
-        def after(changed: _Changed) -> None:
-            self._agent.withdraw(changed.numbers, dropped=True)
-
-        return await self._each(wanted, change, after)
+        return await self._each(wanted, "drop")
 
     async def flush(self) -> int:
         """Try all that is queued now; says how many messages."""
         return await self.retry(EVERY)
 
     async def check(self) -> dict[str, Any]:
-        """Look through all pages, rows and bodies, by a connection of its own.
-
-        See `checking.Report.as_json` for what it gives.
-        """
-        report: Report = await self._check()
-        return report.as_json()
+        """Look through all that is stored; see `records.Report.as_json` for what it gives."""
+        return (await self._storage.check()).as_json()
 
     async def repair(self) -> dict[str, Any]:
         """Check, and hold the messages that are damaged; says of how many beside that.
 
         What else is wrong can only be repaired while the process does not run.
         """
-        report: Report = await self._check()
+        report = await self._storage.check()
         by_what: dict[str, list[int]] = {}
         for damage in report.damages:
             by_what.setdefault(damage.what, []).append(damage.number)
         changed: set[int] = set()
         for what, numbers in by_what.items():
-            values = (what, json_list(numbers))
-            held = await self._write(
-                lambda connection, *_, values=values: _updated(connection, _HOLD, values), numbers
-            )
+            held = await self._storage.change("hold", numbers, reason=what)
             self._agent.withdraw(held.numbers, dropped=False)
             changed |= held.numbers
         self._changed()
         return {**report.as_json(), "held_now": len(changed)}
 
-    def _check(self) -> Deferred[Report]:
-        def check() -> Report:
-            with closing(open_reader(self._store.database)) as connection:
-                self._checks.add(connection)
-                try:
-                    return check_queue(
-                        connection, self._store.bodies, stopped=lambda: self._stopped
-                    )
-                finally:
-                    self._checks.discard(connection)
-
-        pool = self._reactor.getThreadPool()
-        return deferToThreadPool(self._reactor, pool, check)
-
-    def stop(self) -> None:
-        """End what takes long, since the queue is closed."""
-        self._stopped = True
-        for connection in list(self._checks):
-            with suppress(sqlite3.ProgrammingError):  # it has ended just now
-                connection.interrupt()
-
-    def _look(self, due: float, changed: _Changed) -> None:
-        for lane in changed.lanes:
-            self._agent.expect(lane, due, at_once=True)
-
-    async def _each(self, wanted: Filter, change: Change, after: Callable[[_Changed], None]) -> int:
+    async def _each(self, wanted: Filter, verb: Verb, reason: str = "") -> int:
         """Change messages in portions; those that come in meanwhile are not concerned."""
+        began = self._now()
         count = 0
         position: int | None = 0
         last = self._ids.last
         while position is not None and position <= last:
-            find_here = partial(find, wanted=wanted, after=position, limit=PORTION, now=self._now())
-            found = await self._read(find_here)
+            found = await self._storage.find(wanted, after=position, limit=PORTION, now=self._now())
             numbers = [number for number in found.numbers if number <= last]
             if numbers:
-                changed = await self._write(change, numbers)
-                after(changed)
+                changed = await self._storage.change(verb, numbers, now=began, reason=reason)
+                self._tell(verb, changed, began)
                 count += len(changed.numbers)
             position = found.after
         self._changed()
         return count
 
-    def _write(self, change: Change, numbers: Sequence[int]) -> Awaitable[_Changed]:
-        done: Deferred[_Changed] = Deferred()
-        self._store.call(
-            lambda connection, removed: change(connection, numbers, removed),
-            done.callback,
-            done.errback,
-        )
-        return done
+    def _tell(self, verb: Verb, changed: Changed, now: float) -> None:
+        """Let the agent know what has changed."""
+        if verb in {"hold", "drop"}:
+            self._agent.withdraw(changed.numbers, dropped=verb == "drop")
+            return
+        for lane in changed.lanes:
+            self._agent.expect(lane, now, at_once=True)
 
 
-_MESSAGE: Final = f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?"  # noqa: S608 - of constants
-# The plus keeps SQLite from going through all that is queued for the sake of a few messages.
-_RETRY: Final = """
-UPDATE recipient SET next_at = ? WHERE +state = 0
-    AND message IN (SELECT value FROM json_each(?)) RETURNING message, lane
-"""
-_HOLD: Final = """
-UPDATE recipient SET state = 1, last = ? WHERE +state = 0
-    AND message IN (SELECT value FROM json_each(?)) RETURNING message, lane
-"""
-_RELEASE: Final = """
-UPDATE recipient SET state = 0, next_at = ? WHERE +state = 1
-    AND message IN (SELECT value FROM json_each(?)) RETURNING message, lane
-"""
-_THERE: Final = """
-SELECT id, in_file FROM message WHERE id IN (SELECT value FROM json_each(?))
-"""
+def _head(kind: Kind, item: Item) -> str:
+    try:
+        return kind.head(item)
+    except (BodyMissing, BodyUnreadable) as error:
+        return f"({error})"
 
 
-def _updated(connection: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> _Changed:
-    rows = connection.execute(statement, values).fetchall()
-    return _Changed({message for message, _ in rows}, {lane for _, lane in rows})
+def _rendered_task(task: TaskDescription, kind: Kind | None, *, history: bool) -> dict[str, Any]:
+    rendered: dict[str, Any] = {
+        "address": task.address,
+        "state": task.state,
+        "attempts": task.attempts,
+        "next_at": task.next_at,
+        "last": task.last,
+        "lane": task.lane,
+        **({} if kind is None else kind.describe_task(task)),
+    }
+    if history:
+        rendered["history"] = [attempt._asdict() for attempt in task.history]
+    return rendered

@@ -18,7 +18,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
-from netserve.outbox.model import QueuedMessage
+from netserve.mail.queued import QueuedMessage
 from netserve.testing.process import free_port
 
 __all__ = ["TEXT", "Box", "NextHop", "next_hop", "queued"]
@@ -44,7 +44,7 @@ def queued(
         "created": 1.0,
         "sender": "s@example.org",
         "size": len(text),
-        "recipients": 1,
+        "tasks": 1,
         "open_body": opens or (lambda: io.BytesIO(text)),
     }
     return QueuedMessage(**(values | options))

@@ -16,9 +16,11 @@ from twisted.logger import Logger
 
 from netserve.crossing import from_asyncio
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
-from netserve.outbox import Destination, Outbox, QueuedMessage, QueuedRecipient, Schedule
-from netserve.outbox.database import open_writer
+from netserve.mail.kind import MailKind
+from netserve.mail.queued import QueuedMessage, QueuedRecipient, submission
+from netserve.outbox import Destination, Outbox, Schedule
 from netserve.outbox.quota import Quota
+from netserve.outbox.sqlite.database import open_writer
 
 WALL: Final = 1_700_000_000.0
 """The unix time at which a queue of `opened_queue` begins."""
@@ -49,7 +51,7 @@ class Courier:
         answer: the outcome for a recipient; `DELIVERED` for all where it is left out.
     """
 
-    hostname = "relay.example.org"
+    kind = MailKind("relay.example.org")
 
     def __init__(
         self, answer: Callable[[QueuedMessage, QueuedRecipient], Outcome] | Outcome = DELIVERED
@@ -155,12 +157,12 @@ def fill_queue(folder: Path, count: int, *, now: float) -> None:
     came = now - 7200
     numbers = range(int(came * 1e6), int(came * 1e6) + count)
     connection.executemany(
-        "INSERT INTO message VALUES (?,'mail',?,0,?,'7BIT',0,'','','','','',100,1,0,NULL,NULL)",
+        "INSERT INTO message VALUES (?,'mail','mail',?,0,?,'','','','',100,1,0,NULL,NULL)",
         ((n, came, f"s{n % 5000}@example.org") for n in numbers),
     )
     connection.executemany("INSERT INTO body VALUES (?,?)", ((n, b"x" * 100) for n in numbers))
     connection.executemany(
-        "INSERT INTO recipient VALUES (?,0,0,?,?,1,0,?,?,'','','450 4.2.0 later',NULL)",
+        "INSERT INTO recipient VALUES (?,0,0,?,?,1,0,?,?,'','450 4.2.0 later',NULL)",
         (
             (
                 n,
@@ -190,7 +192,9 @@ async def put(
     incoming = outbox.incoming()
     incoming.write(body)
     to = tuple(Recipient(one) if isinstance(one, str) else one for one in recipients)
-    message = await incoming.commit("mail", Envelope(sender=sender, recipients=to, **envelope))
+    message = await incoming.commit(
+        "mail", submission(Envelope(sender=sender, recipients=to, **envelope))
+    )
     await from_asyncio(asyncio.sleep(0))
     return message
 

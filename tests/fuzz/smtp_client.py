@@ -229,9 +229,9 @@ class Driver:
         assert len(done.outcomes) == len(mail.to)
         for outcome in done.outcomes:
             code = outcome.reply.code
-            assert outcome.kind != "delivered" or code // 100 == 2
-            assert outcome.kind != "failed" or code // 100 == 5
-            assert outcome.kind == "delivered" or code // 100 != 2
+            assert outcome.verdict != "delivered" or code // 100 == 2
+            assert outcome.verdict != "failed" or code // 100 == 5
+            assert outcome.verdict == "delivered" or code // 100 != 2
 
     def check_held(self) -> None:
         """What is held is bounded (S8)."""
@@ -251,7 +251,7 @@ class Driver:
             steps = [each for each in part if not each[0].startswith(b"RCPT")][:3]
             sent = [code // 100 for _, code in steps] == [2, 3, 2] and steps[2][0] in _BODIES
             wanted = sum(asked.startswith(b"RCPT") and code // 100 == 2 for asked, code in part)
-            delivered = sum(outcome.kind == "delivered" for outcome in done.outcomes)
+            delivered = sum(outcome.verdict == "delivered" for outcome in done.outcomes)
             assert delivered == (wanted if sent else 0), (part, done)
 
 

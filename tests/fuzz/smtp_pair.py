@@ -237,7 +237,7 @@ def run_one(data: bytes) -> None:
     assert len(session.done) == len(session.sent)
     taken = iter(session.hop.taken)
     for text, done in zip(session.sent, session.done, strict=True):
-        delivered = sum(outcome.kind == "delivered" for outcome in done.outcomes)
+        delivered = sum(outcome.verdict == "delivered" for outcome in done.outcomes)
         if delivered:
             assert next(taken) == (delivered, text)
     assert next(taken, None) is None, "a message was taken that is not delivered"

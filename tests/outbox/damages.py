@@ -11,9 +11,9 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from netserve.outbox.database import open_writer
-from netserve.outbox.examine import examine
-from netserve.outbox.marker import MARKER, Marker, Place
+from netserve.outbox.sqlite.database import open_writer
+from netserve.outbox.sqlite.examine import examine
+from netserve.outbox.sqlite.marker import MARKER, Marker, Place
 from tests.outbox.earlier import make_version_2
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -206,7 +206,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a later version": (
         statements("PRAGMA user_version = 99"),
         "newer",
-        "has version 99 of the tables, this netserve needs 3",
+        "has version 99 of the tables, this netserve needs 4",
     ),
     "a foreign journal": (
         put_in_place("queue.db-journal", b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(5000)),

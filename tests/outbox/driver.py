@@ -21,6 +21,8 @@ from twisted.logger import Logger  # noqa: E402
 
 from netserve.crossing import ensure_deferred  # noqa: E402
 from netserve.mail.envelope import Envelope, Recipient  # noqa: E402
+from netserve.mail.kind import MailKind  # noqa: E402
+from netserve.mail.queued import submission  # noqa: E402
 from netserve.outbox import Destination, Outbox, OutboxError, Schedule  # noqa: E402
 from netserve.testing.queue import DEFERRED, DELIVERED  # noqa: E402
 
@@ -31,7 +33,7 @@ from driver_bodies import LARGE, SMALL  # noqa: E402
 class Writer:
     """Delivers by a line in a file."""
 
-    hostname = "relay.example.org"
+    kind = MailKind("relay.example.org")
 
     def __init__(self, path: str, outcome: str) -> None:
         self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -58,7 +60,9 @@ async def take(outbox: Outbox, body: bytes) -> None:
         incoming = outbox.incoming()
         incoming.write(body)
         recipients = (Recipient("a@example.com"),)
-        message = await incoming.commit("mail", Envelope(sender="", recipients=recipients))
+        message = await incoming.commit(
+            "mail", submission(Envelope(sender="", recipients=recipients))
+        )
     except OutboxError as error:
         if incoming is not None:
             incoming.abort()

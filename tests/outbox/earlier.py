@@ -4,7 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from netserve.outbox.database import APPLICATION
+from netserve.outbox.sqlite.database import APPLICATION
+from netserve.outbox.sqlite.marker import MARKER, NOWHERE, Marker
 
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 6000
 """The body of the large message."""
@@ -31,3 +32,32 @@ def make_version_2(folder: Path, *, version: int = 2) -> None:
             f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version};"
             "PRAGMA journal_mode = WAL"
         )
+
+
+LARGE_ID_3 = "1ga4gc1wqda"
+
+
+def make_version_3(folder: Path) -> None:
+    """Make a queue with the same mail as it was before there were kinds: with checksums.
+
+    Arguments:
+        folder: of the queue.
+    """
+    (folder / "bodies").mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "bodies" / LARGE_ID_3).write_bytes(LARGE)
+    script = Path(__file__).with_name("version_3.sql").read_text()
+    with closing(sqlite3.connect(folder / "queue.db")) as database:
+        database.executescript(
+            f"{script} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 3;"
+            "PRAGMA journal_mode = WAL"
+        )
+        spool, commits = database.execute("SELECT id, commits FROM spool").fetchone()
+    Marker(spool, commits, commits, NOWHERE).write(folder / MARKER)
+
+
+def make_earlier(folder: Path, version: int) -> None:
+    """Make the queue of an earlier version, 1 to 3."""
+    if version == 3:
+        make_version_3(folder)
+    else:
+        make_version_2(folder, version=version)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from netserve.outbox import bodies as module
-from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.errors import BodyMissing, OutOfSpace, StorageFailed
 from netserve.outbox.ids import encode_id
+from netserve.outbox.sqlite import bodies as module
+from netserve.outbox.sqlite.bodies import BodyFolder
 
 
 @pytest.fixture(params=["nameless", "named"])

@@ -15,10 +15,10 @@ from twisted.logger import Logger
 
 from netserve.crossing import ensure_deferred
 from netserve.mail.envelope import Envelope, Recipient
+from netserve.mail.queued import QueuedMessage, QueuedRecipient, submission
 from netserve.outbox import Destination, Outbox, Schedule
 from netserve.outbox.budgets import Budget, Budgets
 from netserve.outbox.lanes import Delivery, Lane
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.outbox.quota import Quota, Slice
 from netserve.testing.queue import DELIVERED, UNREACHED, WALL, Courier, SteeredReactor, until
 
@@ -27,7 +27,7 @@ HOUR = 3600.0
 
 def delivery(recipients: int = 1) -> Delivery:
     message = QueuedMessage(
-        id="0", number=0, service="mail", created=0, sender="", size=9, recipients=recipients,
+        id="0", number=0, service="mail", created=0, sender="", size=9, tasks=recipients,
         open_body=lambda: None,  # type: ignore[arg-type, return-value]
     )  # fmt: skip
     some = [QueuedRecipient(n, f"{n}@example.org") for n in range(recipients)]
@@ -211,7 +211,7 @@ async def send(outbox: Outbox, service: int, count: int = 1) -> None:
         incoming = outbox.incoming()
         incoming.write(b"x")
         envelope = Envelope(sender="", recipients=(Recipient(f"{number}@x.org"),))
-        await incoming.commit(f"mail{service}", envelope)
+        await incoming.commit(f"mail{service}", submission(envelope))
     await outbox.verbs.list()  # the last one is given to delivery after its commit was told
 
 

@@ -14,6 +14,7 @@ from twisted.internet import reactor
 
 from netserve.errors import StartError
 from netserve.mail.envelope import Envelope, Recipient
+from netserve.mail.queued import submission
 from netserve.outbox import Outbox, OutOfSpace
 from netserve.testing.programs import missing, require_program
 from netserve.testing.queue import DEFERRED, Courier, opened_queue, put
@@ -230,7 +231,7 @@ async def take(outbox: Outbox, body: bytes) -> str:
     try:
         incoming.write(body)
         envelope = Envelope(sender="", recipients=(Recipient("a@example.com"),))
-        return await incoming.commit("mail", envelope)
+        return await incoming.commit("mail", submission(envelope))
     finally:
         incoming.abort()
 

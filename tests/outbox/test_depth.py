@@ -12,7 +12,7 @@ def test_what_changes_during_a_count_is_counted_after_it() -> None:
     clock = Clock()
     counts: list[Deferred[Any]] = []
 
-    def read(_: Any) -> Deferred[Any]:
+    def read() -> Deferred[Any]:
         counts.append(Deferred())
         return counts[-1]
 
@@ -21,10 +21,10 @@ def test_what_changes_during_a_count_is_counted_after_it() -> None:
     depth.changed()
     clock.advance(1)
     depth.changed()
-    counts[0].callback((1, 0))
+    counts[0].callback((1, 0, 0))
     assert (depth.queued, depth.held) == (1, 0)
     clock.advance(1)
-    counts[1].callback((0, 0))
+    counts[1].callback((0, 0, 0))
     clock.advance(100)
     assert (depth.queued, len(counts)) == (0, 2)
     depth.changed()

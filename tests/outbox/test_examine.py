@@ -15,11 +15,11 @@ from twisted.internet import reactor
 from twisted.logger import Logger, formatEvent
 
 from netserve.errors import StartError
-from netserve.outbox import marker as marker_module
-from netserve.outbox.database import open_writer
-from netserve.outbox.examine import examine
 from netserve.outbox.ids import encode_id
-from netserve.outbox.marker import MARKER, Marker
+from netserve.outbox.sqlite import marker as marker_module
+from netserve.outbox.sqlite.database import open_writer
+from netserve.outbox.sqlite.examine import examine
+from netserve.outbox.sqlite.marker import MARKER, Marker
 from netserve.testing.programs import missing
 from netserve.testing.queue import DEFERRED, Courier, opened_queue, put
 from tests.outbox.damages import DAMAGES, LOG, TAKEN, belonging, crash
@@ -87,7 +87,7 @@ async def test_an_older_copy_of_the_database_is_not_opened(
     tmp_path: Path, later: int, with_log: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S21: a backup that was put in the place of the database, with and without the log of now."""
-    monkeypatch.setattr("netserve.outbox.commit.CHECKPOINT", 1)
+    monkeypatch.setattr("netserve.outbox.sqlite.commit.CHECKPOINT", 1)
     async with opened_queue(tmp_path, Courier(DEFERRED), reactor=reactor) as outbox:
         await put(outbox, "a@x.org")
     backup = (tmp_path / "queue.db").read_bytes()
@@ -320,7 +320,7 @@ async def test_a_body_that_a_crash_has_kept_from_being_removed_is_removed(tmp_pa
         def finished(connection: sqlite3.Connection, _: list[int]) -> None:
             connection.execute("INSERT OR IGNORE INTO finished VALUES (?)", (number,))
 
-        outbox._parts.store.call(finished, lambda _: None, lambda _: None)  # type: ignore[union-attr]
+        await outbox._parts.storage._write(finished)  # type: ignore[union-attr]
     (tmp_path / "bodies" / message).write_bytes(b"left")
     async with opened_queue(tmp_path, Courier(), reactor=reactor):
         assert list((tmp_path / "bodies").iterdir()) == []

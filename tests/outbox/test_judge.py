@@ -6,14 +6,17 @@ from dataclasses import replace
 import pytest
 
 from netserve.mail.envelope import Outcome, Reply
+from netserve.mail.kind import MailKind, status_of
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox.judge import Judged, judge
-from netserve.outbox.model import QueuedMessage, QueuedRecipient, State
+from netserve.outbox.model import State
 from netserve.outbox.retries import RetryTimes
 from netserve.outbox.schedule import Schedule
 from netserve.testing.queue import DEFERRED, DELIVERED, FAILED
 
 HOUR = 3600.0
 SCHEDULE = Schedule(jitter=0)
+MAIL = MailKind("relay.example.org")
 MESSAGE = QueuedMessage(
     id="0",
     number=0,
@@ -21,7 +24,7 @@ MESSAGE = QueuedMessage(
     created=1000.0,
     sender="a@example.org",
     size=10,
-    recipients=1,
+    tasks=1,
     open_body=lambda: None,  # type: ignore[arg-type, return-value]
 )
 SUCCESS = replace(DELIVERED, report="relayed")
@@ -36,12 +39,13 @@ def one(
     sender: str = "a@example.org",
 ) -> Judged:
     recipient = QueuedRecipient(
-        0, "b@example.com", frozenset(notify.split()), attempts=3, warned=warned
+        0, "b@example.com", notify=frozenset(notify.split()), attempts=3, warned=warned
     )
     (judged,) = judge(
         replace(MESSAGE, sender=sender),
         [recipient],
         {} if outcome is None else {0: outcome},
+        kind=MAIL,
         lane="mail x",
         schedule=SCHEDULE,
         retries=RetryTimes(),
@@ -114,7 +118,7 @@ def test_a_delay_is_told_once() -> None:
 )
 def test_the_status_in_a_report(reply: Reply, age: float, status: str) -> None:
     kind = "failed" if reply.code >= 500 else "deferred"
-    assert one(Outcome(kind, reply), age=age).status == status
+    assert status_of(one(Outcome(kind, reply), age=age)) == status
 
 
 def test_what_cannot_be_stored_is_replaced() -> None:
@@ -135,6 +139,7 @@ def test_recipients_that_were_deferred_together_are_retried_together(
             for n, tried in enumerate(attempts)
         ],
         {},
+        kind=MAIL,
         lane="mail x",
         schedule=schedule,
         retries=RetryTimes(),
@@ -153,6 +158,7 @@ def test_a_recipient_that_has_had_its_notice_gets_no_second_one_with_the_others(
         MESSAGE,
         recipients,
         {},
+        kind=MAIL,
         lane="mail x",
         schedule=SCHEDULE,
         retries=RetryTimes(),

@@ -1,7 +1,8 @@
 """Lanes: how much runs at one time, how much waits, and when a dead destination rests."""
 
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox.lanes import LANE_BYTES, TOTAL_BYTES, Delivery, Lane
-from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import Destination
 from netserve.testing.queue import DEFERRED, DELIVERED, FAILED, UNREACHED
 
 
@@ -13,7 +14,7 @@ def delivery(size: int = 1000) -> Delivery:
         created=0,
         sender="",
         size=size,
-        recipients=1,
+        tasks=1,
         open_body=lambda: None,  # type: ignore[arg-type, return-value]
     )
     return Delivery(message, [QueuedRecipient(0, "a@example.org")], Destination("x"))

@@ -9,8 +9,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
 from netserve.crossing import ensure_deferred
-from netserve.outbox import Filter, changes, due, query, verbs
-from netserve.outbox.database import BELONGING, open_writer
+from netserve.outbox import Filter
+from netserve.outbox.sqlite import change, changes, due, find
+from netserve.outbox.sqlite.database import BELONGING, open_writer
 from netserve.testing.queue import (
     DEFERRED,
     WALL,
@@ -58,14 +59,14 @@ BY_KEY = "SEARCH recipient USING PRIMARY KEY (message=?"
         (due._NEXT, f"{COVERED} recipient_due (state=? AND lane=? AND"),
         (due._LANES, f"{COVERED} recipient_due (state=? AND lane>?)"),
         (due._SOONER, f"{COVERED} recipient_due (state=? AND lane=? AND next_at>?)"),
-        (query._BY_SENDER, "SEARCH message USING COVERING INDEX message_sender (sender=?"),
-        (query._BY_DOMAIN, f"{COVERED} recipient_domain (domain=?"),
-        (query._BY_RECIPIENT, f"{COVERED} recipient_address (address=?"),
-        (query._HELD, f"{COVERED} recipient_held (state=?"),
-        (query._ALL, "SEARCH message USING INTEGER PRIMARY KEY (rowid>?)"),
-        (verbs._RETRY, BY_KEY),
-        (verbs._HOLD, BY_KEY),
-        (verbs._RELEASE, BY_KEY),
+        (find._BY_SENDER, "SEARCH message USING COVERING INDEX message_sender (sender=?"),
+        (find._BY_DOMAIN, f"{COVERED} recipient_domain (domain=?"),
+        (find._BY_RECIPIENT, f"{COVERED} recipient_address (address=?"),
+        (find._HELD, f"{COVERED} recipient_held (state=?"),
+        (find._ALL, "SEARCH message USING INTEGER PRIMARY KEY (rowid>?)"),
+        (change._RETRY, BY_KEY),
+        (change._HOLD, BY_KEY),
+        (change._RELEASE, BY_KEY),
         (changes._MARK, f"{BY_KEY} AND n=?)"),
         (changes._FINISHED, f"{BY_KEY})"),
         (changes._DELETE, "SEARCH message USING INTEGER PRIMARY KEY (rowid=?)"),

@@ -14,19 +14,19 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome
+from netserve.mail.kind import MailKind
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox import (
     BodyMissing,
     Destination,
     Filter,
     OutOfSpace,
-    QueuedMessage,
-    QueuedRecipient,
     Schedule,
     State,
     agent,
-    due,
     lanes,
 )
+from netserve.outbox.sqlite import due
 from netserve.testing.queue import (
     DEFERRED,
     DELIVERED,
@@ -69,9 +69,9 @@ class History:
         if recipient.address == SENDER:
             self.told += 1
             return DELIVERED
-        if outcome.kind != "deferred":
+        if outcome.verdict != "deferred":
             self.ended[message.id, recipient.address] += 1
-            self.expected[message.id, recipient.address] = outcome.kind
+            self.expected[message.id, recipient.address] = outcome.verdict
         return outcome
 
     async def live(self, steps: int) -> None:
@@ -168,7 +168,7 @@ class Sight:
         self.wrong: list[str] = []
         self.calm = False
 
-    hostname = "relay.example.org"
+    kind = MailKind("relay.example.org")
 
     def destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
         lane = self.lanes.setdefault(recipient.address, self.random.randrange(3))
@@ -253,9 +253,7 @@ class Sight:
 
     async def written(self, outbox: Any) -> None:
         """Wait until the store has done what it was asked for."""
-        done: Deferred[None] = Deferred()
-        outbox._parts.store.call(lambda *_: None, done.callback, done.errback)
-        await done
+        await outbox._parts.storage._write(lambda *_: None)
 
     async def end(self, outbox: Any, clock: SteeredReactor) -> None:
         """Whatever is queued ends as time goes on."""
@@ -287,7 +285,7 @@ async def test_nothing_queued_is_lost_from_sight(
     sight, clock = Sight(seed), SteeredReactor(reactor)
     schedule = Schedule(life=1000 * DAY, delay_notice=0)
     async with opened_queue(tmp_path, sight, reactor=clock, schedule=schedule) as outbox:  # type: ignore[arg-type]
-        sight.fill_disk_at_times(outbox._parts.store, monkeypatch)  # type: ignore[union-attr]
+        sight.fill_disk_at_times(outbox._parts.storage, monkeypatch)  # type: ignore[union-attr]
         for _ in range(150):
             await sight.step(outbox, clock)
         await sight.end(outbox, clock)

@@ -16,7 +16,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger, formatEvent
 
 from netserve.crossing import ensure_deferred
+from netserve.mail import kind
 from netserve.mail.envelope import Envelope, Outcome, Recipient, Reply
+from netserve.mail.kind import MailKind
+from netserve.mail.queued import submission
 from netserve.outbox import (
     BodyMissing,
     Filter,
@@ -27,14 +30,12 @@ from netserve.outbox import (
     StorageFailed,
     budgets,
     lanes,
-    ledger,
-    notices,
 )
-from netserve.outbox.bodies import BodyFolder
-from netserve.outbox.changes import Mark
-from netserve.outbox.commit import GroupCommit
 from netserve.outbox.courier import Outcomes
 from netserve.outbox.quota import Quota
+from netserve.outbox.records import Done, Mark
+from netserve.outbox.sqlite.bodies import BodyFolder
+from netserve.outbox.sqlite.commit import GroupCommit
 from netserve.testing.queue import (
     DEFERRED,
     DELIVERED,
@@ -141,7 +142,9 @@ async def test_abort_after_commit_undoes_nothing(tmp_path: Path) -> None:
     async with queue(tmp_path, Courier(DEFERRED)) as q:
         incoming = q.outbox.incoming()
         incoming.write(LARGE)
-        committing = incoming.commit("mail", Envelope(sender="", recipients=(Recipient("a@b"),)))
+        committing = incoming.commit(
+            "mail", submission(Envelope(sender="", recipients=(Recipient("a@b"),)))
+        )
         incoming.abort()
         assert await committing == incoming.id
         assert files(tmp_path) == 1
@@ -158,7 +161,7 @@ async def test_what_cannot_be_a_message_is_refused_at_once(tmp_path: Path) -> No
             incoming = q.outbox.incoming()
             incoming.write(b"x")
             with pytest.raises(ValueError):  # noqa: PT011 - either of two
-                incoming.commit("mail", envelope)
+                incoming.commit("mail", submission(envelope))
             incoming.abort()
 
 
@@ -493,7 +496,9 @@ async def test_a_closed_queue_takes_nothing(tmp_path: Path) -> None:
         incoming.write(LARGE)
         await q.outbox.close()
         with pytest.raises(StorageFailed):
-            await incoming.commit("mail", Envelope(sender="", recipients=(Recipient("a@b"),)))
+            await incoming.commit(
+                "mail", submission(Envelope(sender="", recipients=(Recipient("a@b"),)))
+            )
         with pytest.raises(StorageFailed):
             q.outbox.incoming()
         assert q.outbox.broken == "the queue is closed"
@@ -761,7 +766,7 @@ async def test_who_fails_is_held_where_no_bounce_can_be_made(
 
     async with queue(tmp_path, courier) as q:
         with monkeypatch.context() as patch:
-            patch.setattr(ledger, "notice", broken)
+            patch.setattr(MailKind, "report", broken)
             message = await put(q.outbox, "a@x.org", "b@x.org")
             await q.until_tried(message, 1)
         shown = await q.outbox.verbs.show(message)
@@ -782,7 +787,7 @@ async def test_failed_recipients_that_are_held_are_counted(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ledger, "notice", broken)
+    monkeypatch.setattr(MailKind, "report", broken)
     async with queue(tmp_path, courier) as q:
         assert q.outbox.unreported == 0
         message = await put(q.outbox, "a@x.org", "b@x.org")
@@ -812,7 +817,7 @@ async def test_a_plain_report_is_sent_where_the_report_proper_fails(
     def broken(_: Any) -> bytes:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(notices, "build_report", broken)
+    monkeypatch.setattr(kind, "build_report", broken)
     async with queue(tmp_path, courier, schedule=Schedule(jitter=0, delay_notice=1)) as q:
         message = await put(q.outbox, "a@x.org")
         if action == "delayed":
@@ -833,18 +838,18 @@ async def test_nothing_is_delivered_while_an_outcome_cannot_be_written(
 ) -> None:
     """On a full disk each delivery more would be one more that a crash repeats."""
     async with queue(tmp_path) as q:
-        store = q.outbox._parts.store
+        store = q.outbox._parts.storage
         mark, full, refused = store.mark, True, 0
 
-        def on_a_full_disk(what: Mark) -> None:
+        def on_a_full_disk(what: Mark, done: Done) -> None:
             if full:
-                reactor.callLater(0, refuse, what)
+                reactor.callLater(0, refuse, done)
             else:
-                mark(what)
+                mark(what, done)
 
-        def refuse(what: Mark) -> None:
+        def refuse(done: Done) -> None:
             nonlocal refused
-            what.settle(OutOfSpace("no space"))
+            done(OutOfSpace("no space"))
             refused += 1
 
         monkeypatch.setattr(store, "mark", on_a_full_disk)

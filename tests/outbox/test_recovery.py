@@ -15,13 +15,13 @@ from twisted.logger import Logger, formatEvent
 
 from netserve.errors import StartError
 from netserve.outbox import Outbox, Schedule
-from netserve.outbox.database import VERSION
-from netserve.outbox.examine import examine
 from netserve.outbox.ids import decode_id
 from netserve.outbox.query import EVERY
+from netserve.outbox.sqlite.database import VERSION
+from netserve.outbox.sqlite.examine import examine
 from netserve.testing.queue import DEFERRED, WALL, Courier, SteeredReactor, opened_queue, put, until
 from tests.outbox.earlier import LARGE as LARGE_2
-from tests.outbox.earlier import make_version_2
+from tests.outbox.earlier import make_earlier, make_version_2, make_version_3
 
 LARGE = b"x" * 100_000
 
@@ -130,14 +130,14 @@ def leave_in_log(folder: Path) -> None:
     assert (folder / "queue.db-wal").stat().st_size
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("in_log", [False, True])
 @ensureDeferred
 async def test_a_queue_of_an_earlier_version_is_upgraded(
     tmp_path: Path, version: int, in_log: bool
 ) -> None:
-    """Version 1 had no quotas, version 2 no checksums and no marker; their mail is delivered."""
-    make_version_2(tmp_path, version=version)
+    """Version 1 had no quotas, version 2 no checksums and no marker, version 3 no kinds."""
+    make_earlier(tmp_path, version)
     if in_log:
         leave_in_log(tmp_path)
     courier = Courier()
@@ -182,12 +182,12 @@ async def test_a_queue_of_an_earlier_version_is_upgraded(
 
 @ensureDeferred
 async def test_an_upgraded_queue_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
-    for name, prepare in (("new", lambda _: None), ("old", make_version_2)):
+    for name, prepare in (("new", lambda _: None), ("old", make_version_2), ("3", make_version_3)):
         prepare(tmp_path / name)
         async with opened_queue(tmp_path / name, Courier(DEFERRED), reactor=reactor):
             pass
     columns = []
-    for name in ("new", "old"):
+    for name in ("new", "old", "3"):
         with closing(sqlite3.connect(tmp_path / name / "queue.db")) as database:
             columns.append(
                 database.execute(
@@ -195,7 +195,7 @@ async def test_an_upgraded_queue_has_the_tables_of_a_new_one(tmp_path: Path) -> 
                     " pragma_table_info(t.name) AS c ORDER BY t.name, c.cid"
                 ).fetchall()
             )
-    assert columns[0] == columns[1]
+    assert columns[0] == columns[1] == columns[2]
 
 
 DAMAGE = {
@@ -219,7 +219,12 @@ DAMAGE = {
         "held",
     ),
     "another number": ("UPDATE recipient SET n = 1 WHERE message = :id", "held"),
-    "another word of notify": ("UPDATE recipient SET notify = 'NEVER' WHERE message = :id", "held"),
+    "another meta text": ("UPDATE recipient SET meta = 'NOTIFY=NEVER' WHERE message = :id", "held"),
+    "another meta text of the message": (
+        "UPDATE message SET meta = 'BODY=8BITMIME' WHERE id = :id",
+        "held",
+    ),
+    "another kind": ("UPDATE message SET kind = 'mial' WHERE id = :id", "held"),
     "bytes for the sender": ("UPDATE message SET sender = x'ff' WHERE id = :id", "held"),
     "no UTF-8 for the sender": (
         "UPDATE message SET sender = CAST(x'61ff' AS TEXT) WHERE id = :id",
@@ -237,7 +242,7 @@ DAMAGE = {
         "UPDATE recipient SET address = CAST(x'61ff' AS TEXT) WHERE message = :id",
         "held",
     ),
-    "bytes for notify": ("UPDATE recipient SET notify = x'ff' WHERE message = :id", "held"),
+    "bytes for the meta text": ("UPDATE recipient SET meta = x'ff' WHERE message = :id", "held"),
     "no message": ("DELETE FROM message WHERE id = :id", ""),
     "no recipients": ("DELETE FROM recipient WHERE message = :id", ""),
 }

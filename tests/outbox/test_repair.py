@@ -13,12 +13,12 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from netserve.errors import StartError
-from netserve.outbox.examine import examine
 from netserve.outbox.ids import decode_id, encode_id
-from netserve.outbox.lock import LOCK, SpoolLock
-from netserve.outbox.marker import MARKER, Marker
-from netserve.outbox.repair import Repair, Wishes, check, locked
-from netserve.outbox.salvage import salvage
+from netserve.outbox.sqlite.examine import examine
+from netserve.outbox.sqlite.lock import LOCK, SpoolLock
+from netserve.outbox.sqlite.marker import MARKER, Marker
+from netserve.outbox.sqlite.repair import Repair, Wishes, check, locked
+from netserve.outbox.sqlite.salvage import salvage
 from netserve.testing.queue import DEFERRED, Courier, opened_queue, put
 from tests.outbox.damages import (
     DAMAGES,

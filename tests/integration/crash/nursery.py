@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import netserve.outbox.commit
+import netserve.outbox.sqlite.commit
 from netserve.testing.process import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -223,7 +223,7 @@ def _become(config: str, output: str, *, waits: bool, checkpoint: int) -> None:
         signal.sigwait({signal.SIGUSR1})
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     if checkpoint:
-        netserve.outbox.commit.CHECKPOINT = checkpoint  # type: ignore[misc]
+        netserve.outbox.sqlite.commit.CHECKPOINT = checkpoint  # type: ignore[misc]
     code = 1
     try:
         from netserve.cli import main as command

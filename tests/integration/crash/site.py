@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from netserve.outbox.ids import encode_id
-from netserve.outbox.marker import MARKER, Marker, Place
+from netserve.outbox.sqlite.marker import MARKER, Marker, Place
 from netserve.testing.next_hop import CuttingController
 from netserve.testing.process import free_port, wait_until
 from tests.integration.crash.nursery import Forked, Nursery

@@ -88,7 +88,7 @@ class Talk:
     @property
     def kinds(self) -> list[str]:
         """Of the outcomes of the last message."""
-        return [each.kind for each in self.outcomes]
+        return [each.verdict for each in self.outcomes]
 
     @property
     def outcomes(self) -> Sequence[Any]:
@@ -263,7 +263,7 @@ def test_what_the_server_can_not_take_is_not_sent(
 ) -> None:
     """S7: CR, LF and NUL in the values of an envelope never reach a server."""
     talk = Talk().opens(*offered).sends(mail, b"")
-    assert [(each.kind, each.reply.status, each.remote) for each in talk.outcomes] == [
+    assert [(each.verdict, each.reply.status, each.remote) for each in talk.outcomes] == [
         ("failed", status, "")
     ]
     assert talk.client.usable

@@ -36,7 +36,9 @@ from yarl import URL
 from netserve.errors import InvalidValue
 from netserve.http import HttpClients, place
 from netserve.mail.envelope import Outcome, Reply
-from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.mail.kind import MailKind
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
+from netserve.outbox.model import Destination
 from netserve.protocols.smtp_relay.delivery import maildir
 from netserve.protocols.smtp_relay.delivery.accounts import Account, Accounts
 from netserve.protocols.smtp_relay.delivery.domains import DomainPools, Hop
@@ -82,6 +84,7 @@ class RouteCourier:
     """
 
     hostname: str
+    kind: MailKind
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class RouteCourier:
         outside: Outside | None = None,
     ) -> None:
         self.hostname = hostname
+        self.kind = MailKind(hostname)
         self._reactor = reactor
         self._log = log
         self._accounts = accounts or Accounts()

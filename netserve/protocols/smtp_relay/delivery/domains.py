@@ -16,8 +16,9 @@ from twisted.logger import Logger
 
 from netserve.mail.envelope import Outcome
 from netserve.mail.mx import Undeliverable, next_hop
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox.courier import NotTried
-from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import Destination
 from netserve.protocols.smtp_relay.delivery.accounts import Accounts
 from netserve.protocols.smtp_relay.delivery.dialing import Dialer
 from netserve.protocols.smtp_relay.delivery.exchanges import DomainServers, Exchanges

@@ -37,9 +37,10 @@ from netserve.http import (
     place,
 )
 from netserve.mail.envelope import Outcome, Reply
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox.courier import NotTried
 from netserve.outbox.errors import OutboxError
-from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import BodyReader
 from netserve.protocols.smtp_relay.delivery.settings import Hook
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from netserve.errors import UpstreamError
 from netserve.mail.client.events import Login
 from netserve.mail.envelope import Outcome, Reply
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox.courier import NotTried, Outcomes
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
 
 
 class SessionFailed(UpstreamError):

@@ -21,8 +21,8 @@ from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.mail.mx import Undeliverable
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox.courier import Outcomes
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.connection import ServerConnection
 from netserve.protocols.smtp_relay.delivery.dialing import Dialer
 from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
@@ -169,7 +169,7 @@ class ServerPool:
         second = Job(job.message, again, tried=job.tried | {job.host}, sessions=sessions)
         self._submit(second)
 
-        def merge(later: Mapping[int, Outcome]) -> Outcomes:
+        def merge(later: Mapping[int, Outcome]) -> Outcomes[Outcome]:
             better = {at: outcome for at, outcome in later.items() if _says_something(outcome)}
             return Outcomes({**outcomes, **better}.items(), session_at=job.session_at)
 
@@ -359,9 +359,9 @@ class ServerPool:
 
 def _put_off(outcome: Outcome | None) -> bool:
     """Whether a server has said that it does not take the message now."""
-    return outcome is not None and outcome.kind == "deferred" and _says_something(outcome)
+    return outcome is not None and outcome.verdict == "deferred" and _says_something(outcome)
 
 
 def _says_something(outcome: Outcome) -> bool:
     """Whether it is a server's word about the message."""
-    return outcome.kind != "deferred" or (bool(outcome.remote) and outcome.reached)
+    return outcome.verdict != "deferred" or (bool(outcome.remote) and outcome.reached)

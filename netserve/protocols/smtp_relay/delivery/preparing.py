@@ -30,8 +30,9 @@ from netserve.mail.outgoing import (
     Ready,
     is_fit,
 )
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.mail.seven_bit.conversion import Converter
-from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import BodyReader
 
 CHUNK: Final = 80 * 1024
 """Bytes of a body that are in memory at one time; a body of no more is prepared in one go."""

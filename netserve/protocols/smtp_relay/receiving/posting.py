@@ -21,6 +21,7 @@ from netserve.mail.headers import (
     received_field,
     received_message,
 )
+from netserve.mail.queued import submission
 from netserve.mail.server.intake import Intake
 from netserve.mail.server.model import ContentGiven
 from netserve.outbox import Incoming, OutboxError
@@ -199,7 +200,11 @@ class Posting:
             trace=self.trace,
         )
         incoming = self._incoming
-        return envelope, incoming.size, incoming.commit(self._shared.context.service, envelope)
+        return (
+            envelope,
+            incoming.size,
+            incoming.commit(self._shared.context.service, submission(envelope)),
+        )
 
     def abort(self) -> None:
         """Leave nothing behind; harmless after `commit`."""

@@ -19,6 +19,7 @@ from netserve.mail.headers import (
     received_field,
     received_message,
 )
+from netserve.mail.queued import submission
 from netserve.mail.server.machine import SmtpServer
 from netserve.mail.server.model import ContentGiven, MessageBegins, MessageDropped, MessageEnds
 from netserve.outbox import Incoming, Outbox, OutboxError, OutOfSpace
@@ -169,7 +170,7 @@ class Taker:
             client=self._client,
             trace=f"{self._trace}-{self._messages}",
         )
-        incoming.commit(self._shared.context.service, envelope).addCallbacks(
+        incoming.commit(self._shared.context.service, submission(envelope)).addCallbacks(
             self._kept, self._not_kept, callbackArgs=(envelope, incoming.size)
         )
 

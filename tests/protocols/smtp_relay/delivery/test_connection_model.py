@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 from netserve.mail.client.events import ClientSettings
 from netserve.mail.client.machine import Client
 from netserve.mail.envelope import Reply
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox import NotTried
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.connection import ServerConnection
 from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
 from netserve.protocols.smtp_relay.delivery.preparing import CHUNK, Preparer
@@ -181,7 +181,7 @@ class World:
             body_type="7BIT" if data.isascii() else "8BITMIME",
             smtputf8=chance.random() < 0.2,
             size=len(data),
-            recipients=2,
+            tasks=2,
             open_body=lambda: Body(self, data, breaks=breaks),
         )
         to = [QueuedRecipient(at, f"r{at}@example.net") for at in range(chance.randrange(1, 3))]

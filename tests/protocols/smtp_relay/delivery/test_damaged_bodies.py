@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from netserve.http import HttpClients
+from netserve.mail.queued import QueuedRecipient
 from netserve.outbox import BodyMissing
-from netserve.outbox.bodies import BodyFolder
 from netserve.outbox.errors import BodyUnreadable
 from netserve.outbox.ids import encode_id
-from netserve.outbox.model import QueuedRecipient
+from netserve.outbox.sqlite.bodies import BodyFolder
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.routes import Route
 from netserve.testing.next_hop import Box, next_hop, queued

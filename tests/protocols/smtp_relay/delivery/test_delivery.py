@@ -31,8 +31,8 @@ from zope.interface import implementer
 
 from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox import NotTried
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.pool import ServerPool
 from netserve.protocols.smtp_relay.routes import Route
@@ -87,7 +87,7 @@ def relay() -> Iterator[Callable[..., Relay]]:
 
 
 def summary(outcome: Outcome) -> str:
-    return f"{outcome.kind} {outcome.reply}"
+    return f"{outcome.verdict} {outcome.reply}"
 
 
 # aiosmtpd as the next hop.
@@ -149,7 +149,7 @@ async def test_dots_around_every_chunk_boundary_arrive(relay: Any, next_hop: Any
         start = filling[: 65536 + offset - 70]
         texts.append(start.rstrip(b"\r\n").ljust(65536 + offset, b"z") + b"\r\n.\r\n..\r\n.x\r\n")
     for text in texts:
-        assert (await sender.sent(queued(text)))[0].kind == "delivered"
+        assert (await sender.sent(queued(text)))[0].verdict == "delivered"
     assert [each.original_content for each in box.envelopes] == texts
     assert len(box.peers) == 1
 
@@ -158,7 +158,7 @@ async def test_dots_around_every_chunk_boundary_arrive(relay: Any, next_hop: Any
 async def test_recipients_have_outcomes_of_their_own(relay: Any, next_hop: Any) -> None:
     box, port = next_hop()
     outcomes = await relay(smarthost=f"127.0.0.1:{port}").sent(to=["a@x", "no@x", "b@x"])
-    assert [each.kind for each in outcomes] == ["delivered", "failed", "delivered"]
+    assert [each.verdict for each in outcomes] == ["delivered", "failed", "delivered"]
     assert box.envelopes[0].rcpt_tos == ["a@x", "b@x"]
 
 
@@ -167,7 +167,7 @@ async def test_one_connection_is_kept_and_used_up(relay: Any, next_hop: Any) -> 
     box, port = next_hop()
     sender = relay(smarthost=f"127.0.0.1:{port}", uses=3)
     for number in range(6):
-        assert (await sender.sent(queued(number=number)))[0].kind == "delivered"
+        assert (await sender.sent(queued(number=number)))[0].verdict == "delivered"
     assert len(box.peers) == 2
 
 
@@ -178,7 +178,7 @@ async def test_never_more_connections_than_allowed(relay: Any, next_hop: Any) ->
     sender = relay(smarthost=f"127.0.0.1:{port}", connections=2)
     results = gatherResults([sender.send(queued(number=number)) for number in range(20)])
     assert sender.pool.connections == 2
-    assert all(each[0].kind == "delivered" for each in await results)
+    assert all(each[0].verdict == "delivered" for each in await results)
     assert len(box.peers) <= 2
 
 
@@ -255,7 +255,7 @@ async def test_levels_that_take_any_certificate(
 ) -> None:
     box, port = next_hop(tls_context=server_tls(authority, "other.example"))
     (outcome,) = await relay(smarthost=f"localhost:{port}", tls=level).sent()
-    assert outcome.kind == "delivered"
+    assert outcome.verdict == "delivered"
     assert box.ciphered == [ciphered]
 
 
@@ -264,7 +264,7 @@ async def test_levels_that_take_any_certificate(
 async def test_a_server_without_starttls(relay: Any, next_hop: Any, level: str, kind: str) -> None:
     _, port = next_hop()
     (outcome,) = await relay(smarthost=f"127.0.0.1:{port}", tls=level).sent()
-    assert outcome.kind == kind
+    assert outcome.verdict == kind
 
 
 # Servers that misbehave.
@@ -340,7 +340,7 @@ async def test_a_server_that_misbehaves(
     """S10: each phase has a timeout, as a client too."""
     sender = relay(smarthost=scripted(*script).address, tls="none", timeouts=SHORT)
     (outcome,) = await sender.sent()
-    assert outcome.kind == "deferred"
+    assert outcome.verdict == "deferred"
     assert why in str(outcome.reply)
     await until(lambda: sender.pool.connections == 0)
 
@@ -356,7 +356,7 @@ async def test_bytes_that_are_no_reply_do_not_win_time(relay: Any, scripted: Any
             server.made[0].transport.write(b"250-x" if time.monotonic() < begin + 0.1 else b"x")
         await deferLater(reactor, 0.02)
     assert sending.called
-    assert (await sending)[0].kind == "deferred"
+    assert (await sending)[0].verdict == "deferred"
 
 
 @pytest_twisted.ensureDeferred
@@ -371,7 +371,7 @@ async def test_nobody_there(relay: Any) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_name_that_is_not_there(relay: Any) -> None:
     (outcome,) = await relay(smarthost="nowhere.invalid:25").sent()
-    assert outcome.kind == "deferred"
+    assert outcome.verdict == "deferred"
     assert outcome.reply.status == "4.4.3"
 
 
@@ -393,7 +393,7 @@ async def test_a_host_that_does_not_answer_at_all(relay: Any) -> None:
         (outcome,) = await sender.sent()
         for client in waiting:
             client.close()
-    assert outcome.kind == "deferred"
+    assert outcome.verdict == "deferred"
     assert outcome.reply.status in {"4.4.1", "4.4.2"}
 
 
@@ -430,7 +430,7 @@ async def test_the_next_smarthost_takes_over_from_addresses_that_do_not_answer(
         reactor.installNameResolver(before)
         for client in waiting:
             client.close()
-    assert outcome.kind == "delivered", outcome
+    assert outcome.verdict == "delivered", outcome
     assert len(box.envelopes) == 1
 
 
@@ -441,7 +441,7 @@ async def test_the_next_smarthost_takes_over(relay: Any, next_hop: Any, scripted
     dead, rude = free_port(), scripted(b"554 no\r\n")
     sender = relay(smarthost=[f"127.0.0.1:{dead}", rude.address, f"127.0.0.1:{port}"], uses=1)
     for number in range(3):
-        assert (await sender.sent(queued(number=number)))[0].kind == "delivered"
+        assert (await sender.sent(queued(number=number)))[0].verdict == "delivered"
     assert len(box.envelopes) == 3
     assert len(rude.made) == 1
 
@@ -453,7 +453,7 @@ async def test_level_may_goes_on_in_clear_where_tls_fails(relay: Any, scripted: 
     server = scripted(b"220 mx\r\n", offer, b"220 go\r\n", b"no TLS\r\n", then=in_clear)
     sender = relay(smarthost=server.address, timeouts=SHORT)
     (outcome,) = await sender.sent()
-    assert outcome.kind == "delivered", outcome
+    assert outcome.verdict == "delivered", outcome
     assert any("in clear" in each["log_format"] for each in sender.logged)
 
 
@@ -480,7 +480,7 @@ async def test_a_kept_connection_that_has_gone_is_replaced(
     sender = relay(smarthost=server.address, tls="none", timeouts=SHORT)
     for number in range(3):
         (outcome,) = await sender.sent(queued(b"a\r\n", number=number))
-        assert outcome.kind == "delivered", outcome
+        assert outcome.verdict == "delivered", outcome
         await deferLater(reactor, 0)
     assert len(server.made) == 3
 
@@ -494,7 +494,7 @@ async def test_a_server_that_says_too_much_gets_no_second_message(
     server = scripted(*HELLO, *lines)
     sender = relay(smarthost=server.address, tls="none", timeouts=SHORT, connections=1)
     sending = [sender.send(queued(b"a\r\n", number=number)) for number in range(3)]
-    assert [(await each)[0].kind for each in sending] == ["delivered"] * 3
+    assert [(await each)[0].verdict for each in sending] == ["delivered"] * 3
     assert len(server.made) == 3
 
 
@@ -505,10 +505,10 @@ async def test_a_kept_connection_on_which_the_server_begins_to_speak_is_given_up
     lines = [b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"", b"250 in\r\n"]
     server = scripted(*HELLO, *lines)
     sender = relay(smarthost=server.address, tls="none", connections=1)
-    assert (await sender.sent(queued(b"a\r\n")))[0].kind == "delivered"
+    assert (await sender.sent(queued(b"a\r\n")))[0].verdict == "delivered"
     server.made[0].transport.write(b"42")
     await until(lambda: not sender.pool._ready[0].usable)
-    assert (await sender.sent(queued(b"a\r\n")))[0].kind == "delivered"
+    assert (await sender.sent(queued(b"a\r\n")))[0].verdict == "delivered"
     assert len(server.made) == 2
 
 
@@ -535,7 +535,7 @@ async def test_a_body_that_can_not_be_read(
     sender = relay(smarthost=f"127.0.0.1:{port}")
     with pytest.raises(OSError, match=r"Input/output error|gone"):
         await sender.sent(queued(opens=opens, size=size))
-    assert (await sender.sent())[0].kind == "delivered"
+    assert (await sender.sent())[0].verdict == "delivered"
     assert len(box.envelopes) == 1
 
 
@@ -547,7 +547,7 @@ async def test_closing_defers_what_is_under_way(relay: Any, scripted: Any) -> No
     await until(lambda: bool(server.made) and not server.made[0].left)
     await Deferred.fromCoroutine(sender.courier.close())
     (outcome,) = (await first).values()
-    assert (outcome.kind, outcome.reply.status) == ("deferred", "4.3.2")
+    assert (outcome.verdict, outcome.reply.status) == ("deferred", "4.3.2")
     for each in others:
         with pytest.raises(NotTried):
             await each
@@ -571,7 +571,7 @@ async def test_with_new_routes_only_what_is_under_way_goes_the_old_way(
     for reply in (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 in\r\n"):
         server.made[0].transport.write(reply)
         await deferLater(reactor, 0.02)
-    assert (await first)[0].kind == "delivered"
+    assert (await first)[0].verdict == "delivered"
     await until(lambda: pool.connections == 0)
 
 
@@ -596,7 +596,7 @@ async def test_routes_change_under_way(relay: Any, next_hop: Any) -> None:
     assert summary((await sender.sent())[0]) == "deferred 451 4.4.4 no route for this recipient"
     way = {"smarthost": f"127.0.0.1:{port}"}
     sender.courier.use([Route.model_validate({"deliver": way})])
-    assert (await sender.sent())[0].kind == "delivered"
+    assert (await sender.sent())[0].verdict == "delivered"
     pool = sender.pool
     sender.courier.use([Route.model_validate({"deliver": {"discard": True}})])
     assert summary((await sender.sent())[0]) == "delivered 250 2.0.0 discarded"
@@ -619,7 +619,7 @@ def test_a_missing_ca_file_is_told_at_the_start(tmp_path: Path) -> None:
 async def test_into_maildirs(relay: Any, tmp_path: Path) -> None:
     sender = relay(maildir=f"{tmp_path}/{{domain}}/{{local}}")
     outcomes = await sender.sent(to=["a@x", "../b@x", "B@x"])
-    assert [each.kind for each in outcomes] == ["delivered", "failed", "delivered"]
+    assert [each.verdict for each in outcomes] == ["delivered", "failed", "delivered"]
     assert outcomes[0].report == "delivered"
     (file,) = (tmp_path / "x" / "b" / "new").iterdir()
     head = b"Return-Path: <s@example.org>\nDelivered-To: B@x\n"
@@ -631,7 +631,7 @@ async def test_a_maildir_that_can_not_be_written(relay: Any, tmp_path: Path) -> 
     (tmp_path / "file").write_text("in the way")
     sender = relay(maildir=f"{tmp_path}/file/box")
     (outcome,) = await sender.sent()
-    assert outcome.kind == "deferred"
+    assert outcome.verdict == "deferred"
     assert outcome.reply.text == "cannot write into the Maildir: Not a directory"
     assert str(tmp_path) in str(sender.logged[0]["folder"])
 
@@ -702,6 +702,6 @@ async def test_the_faults_of_smtp_sink(
     sender = relay(smarthost=f"127.0.0.1:{sink(*options)}", timeouts={"end": "500ms"})
     for number in range(2):
         outcomes = await sender.sent(queued(number=number), to=["a@x", "b@x"])
-        assert [each.kind for each in outcomes] == [kind, kind], outcomes
+        assert [each.verdict for each in outcomes] == [kind, kind], outcomes
     (large,) = await sender.sent(queued(b"line\r\n" * 50_000))
-    assert large.kind == kind
+    assert large.verdict == kind

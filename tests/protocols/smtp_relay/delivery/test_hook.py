@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from netserve.http import Answer, HttpClients
 from netserve.mail.envelope import Outcome
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.hook import outcome_of
 from netserve.protocols.smtp_relay.delivery.settings import Deliver
@@ -49,7 +49,7 @@ class Hooked:
             created=1.0,
             sender="s@example.org",
             size=len(text),
-            recipients=len(to),
+            tasks=len(to),
             user="ann",
             trace="t-1",
             open_body=lambda: io.BytesIO(text),
@@ -78,7 +78,7 @@ async def test_the_message_as_it_is_and_its_envelope() -> None:
         hooked = Hooked(url / "mail", token="s3cret", headers={"X-Shop": "7"})
         for text in (TEXT, LARGE):
             outcome = await hooked.sent(text, ["r@example.net", "\u00fc@example.net"])
-            assert outcome.kind == "delivered"
+            assert outcome.verdict == "delivered"
             assert outcome.remote == f"127.0.0.1:{url.port}"
             assert str(outcome.reply) == '250 2.0.0 HTTP 202 Accepted: {"taken": 1}'
     for (headers, body), text in zip(got, (TEXT, LARGE), strict=True):
@@ -120,7 +120,7 @@ async def test_the_message_as_it_is_and_its_envelope() -> None:
 def test_what_a_status_means(status: int, kind: str) -> None:
     headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
     outcome = outcome_of(Answer(status, "Words", headers, b"why\r\n" + b"x" * 5000), "app:443")
-    assert outcome.kind == kind
+    assert outcome.verdict == kind
     assert outcome.reply.text.startswith(f"HTTP {status} Words: why xxx")
     assert len(outcome.reply.text) < 300
     assert outcome_of(Answer(status, "", headers, b"\x00\x1b[31m"), "app").reply.text == (
@@ -136,13 +136,13 @@ async def test_a_hook_that_does_not_answer_defers() -> None:
 
     async with upstream(never) as url:
         outcome = await Hooked(url, timeout="200ms").sent()
-        assert (outcome.kind, outcome.remote) == ("deferred", "")
+        assert (outcome.verdict, outcome.remote) == ("deferred", "")
         assert "too long" in outcome.reply.text
     outcome = await Hooked(url).sent()
-    assert outcome.kind == "deferred"
+    assert outcome.verdict == "deferred"
     assert "refused" in outcome.reply.text
     outcome = await Hooked(url, allow_upstreams=()).sent()
-    assert outcome.kind == "deferred"
+    assert outcome.verdict == "deferred"
     assert "loopback" in outcome.reply.text
 
 
@@ -161,7 +161,7 @@ async def test_a_route_that_is_gone_finishes_what_it_began() -> None:
         await begun
         hooked.courier.use([Route.model_validate({"deliver": {"discard": True}})])
         go_on.set_result(None)
-        assert (await sending)[0].kind == "delivered"
+        assert (await sending)[0].verdict == "delivered"
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ from twisted.logger import Logger
 from netserve.config.listen import Listen
 from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox import NotTried
-from netserve.outbox.model import Destination, QueuedMessage, QueuedRecipient
+from netserve.outbox.model import Destination
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
 from netserve.protocols.smtp_relay.delivery.domains import DomainPools
@@ -110,7 +111,7 @@ class Relay:
         return [outcomes[at] for at in sorted(outcomes)]
 
     async def says(self, *to: str, **options: Any) -> str:
-        return "; ".join(f"{each.kind} {each.reply}" for each in await self.sent(*to, **options))
+        return "; ".join(f"{each.verdict} {each.reply}" for each in await self.sent(*to, **options))
 
     @property
     def pools(self) -> DomainPools:
@@ -203,7 +204,7 @@ def rude(port: int) -> Iterator[Callable[..., Any]]:
 async def test_to_the_best_server(relay: Any, hop: Any, port: int) -> None:
     best, backup = hop(1), hop(2)
     (outcome,) = await relay(port).sent("r@Shop.Example")
-    assert (outcome.kind, str(outcome.reply)) == ("delivered", "250 2.0.0 taken")
+    assert (outcome.verdict, str(outcome.reply)) == ("delivered", "250 2.0.0 taken")
     assert outcome.remote == f"mx1.shop.example[127.0.1.1]:{port}"
     assert len(best.envelopes) == 1
     assert best.envelopes[0].rcpt_tos == ["r@Shop.Example"]
@@ -246,7 +247,7 @@ async def test_other_ways_to_a_server(
     """No MX, an address literal, an internationalised domain, and this host among the others."""
     box = hop(1, enable_SMTPUTF8=True)
     (outcome,) = await relay(port).sent(to)
-    assert outcome.kind == "delivered", outcome
+    assert outcome.verdict == "delivered", outcome
     assert outcome.remote == f"{remote}:{port}"
     assert len(box.envelopes) == 1
 
@@ -255,9 +256,9 @@ async def test_other_ways_to_a_server(
 async def test_by_ipv6(relay: Any, hop6: Box, port: int) -> None:
     sender = relay(port, allow_addresses=["::1"])
     (outcome,) = await sender.sent("r@[IPv6:0:0::1]")
-    assert (outcome.kind, outcome.remote) == ("delivered", f"::1[::1]:{port}")
+    assert (outcome.verdict, outcome.remote) == ("delivered", f"::1[::1]:{port}")
     (outcome,) = await sender.sent("r@six.example")
-    assert (outcome.kind, outcome.remote) == ("delivered", f"mx.six.example[::1]:{port}")
+    assert (outcome.verdict, outcome.remote) == ("delivered", f"mx.six.example[::1]:{port}")
     assert len(hop6.envelopes) == 2
 
 
@@ -279,7 +280,7 @@ async def test_by_ipv6(relay: Any, hop6: Box, port: int) -> None:
 @ensureDeferred
 async def test_no_server(relay: Any, port: int, to: str, says: str) -> None:
     (outcome,) = await relay(port).sent(to)
-    assert f"{outcome.kind} {outcome.reply}".startswith(says)
+    assert f"{outcome.verdict} {outcome.reply}".startswith(says)
     assert outcome.remote == ""
 
 
@@ -288,7 +289,7 @@ async def test_a_host_that_can_not_be_looked_up_is_passed_over(
     relay: Any, hop: Any, port: int
 ) -> None:
     hop(2)
-    assert (await relay(port).sent("r@half.example"))[0].kind == "delivered"
+    assert (await relay(port).sent("r@half.example"))[0].verdict == "delivered"
 
 
 @pytest.mark.parametrize("at", ["private.example", "[127.0.1.1]", "[IPv6:::1]", "[0.0.0.0]"])
@@ -307,7 +308,7 @@ async def test_own_addresses(relay: Any, hop: Any, port: int) -> None:
     sender = relay(port, listens=[f"tcp:{port}:interface=127.0.1.1", "udp:53"])
     assert (await sender.says("r@shop.example")).startswith("failed 554 5.4.6")
     other = relay(port, listens=[f"tcp:{port}:interface=127.0.1.9", f"tcp:{port + 1}"])
-    assert (await other.sent("r@shop.example"))[0].kind == "delivered"
+    assert (await other.sent("r@shop.example"))[0].verdict == "delivered"
 
 
 @ensureDeferred
@@ -323,7 +324,7 @@ async def test_what_is_done_to_mail_on_its_way_out_is_done_by_mx_too(
         rewrite={"sender": "office@example.org"},
     )
     message = queued(b"From: a@example.org\r\n\r\nHello\r\n")
-    assert (await sender.sent("r@shop.example", message=message))[0].kind == "delivered"
+    assert (await sender.sent("r@shop.example", message=message))[0].verdict == "delivered"
     (envelope,) = box.envelopes
     assert envelope.mail_from == "office@example.org"
     assert envelope.original_content.startswith(b"DKIM-Signature:")
@@ -337,7 +338,7 @@ async def test_no_more_than_two_sessions(relay: Any, rude: Any, port: int) -> No
     """S8."""
     servers = [rude(last) for last in (1, 2, 3)]
     (outcome,) = await relay(port).sent("r@three.example")
-    assert outcome.kind == "deferred"
+    assert outcome.verdict == "deferred"
     assert "does not greet us: 554 no" in outcome.reply.text
     assert [server.count for server in servers] == [1, 1, 0]
 
@@ -347,7 +348,7 @@ async def test_no_more_than_five_addresses(relay: Any, port: int) -> None:
     """S8."""
     sender = relay(port)
     (outcome,) = await sender.sent("r@many.example")
-    assert (outcome.kind, outcome.reply.text) == ("deferred", "the connection was refused")
+    assert (outcome.verdict, outcome.reply.text) == ("deferred", "the connection was refused")
     assert not outcome.reached
     assert len(sender.warnings()) == 5
 
@@ -359,7 +360,7 @@ async def test_what_one_server_puts_off_the_next_one_gets(relay: Any, hop: Any, 
     first.later = ["450 4.2.0 not now"]
     to = ["a@three.example", "later@three.example", "no@three.example"]
     outcomes = await relay(port).sent(*to)
-    assert [each.kind for each in outcomes] == ["delivered", "delivered", "failed"]
+    assert [each.verdict for each in outcomes] == ["delivered", "delivered", "failed"]
     assert [each.remote.partition(".")[0] for each in outcomes] == ["a", "b", "a"]
     assert [box.rcpt_tos for box in first.envelopes] == [["a@three.example"]]
     assert [box.rcpt_tos for box in second.envelopes] == [["later@three.example"]]
@@ -377,7 +378,7 @@ async def test_a_kept_connection_makes_room_for_one_to_the_next_server(
     sender = relay(port, **{limit: 1})
     for number in range(2):
         (outcome,) = await sender.sent("r@shop.example", message=queued(number=number))
-        assert (outcome.kind, outcome.remote.partition(".")[0]) == ("delivered", "mx2")
+        assert (outcome.verdict, outcome.remote.partition(".")[0]) == ("delivered", "mx2")
         assert sender.pools.connections == 1
     assert len(second.envelopes) == 2
 
@@ -391,7 +392,7 @@ async def test_a_connection_makes_room_once_it_has_nothing_to_do(
     first.later = ["450 4.2.0 not now"]
     sender = relay(port, **{limit: 1})
     sending = [sender.send("r@shop.example", message=queued(number=at)) for at in range(2)]
-    assert [outcomes[0].kind for outcomes in await gatherResults(sending)] == ["delivered"] * 2
+    assert [outcomes[0].verdict for outcomes in await gatherResults(sending)] == ["delivered"] * 2
     assert (len(first.envelopes), len(second.envelopes)) == (1, 1)
 
 
@@ -403,7 +404,7 @@ async def test_a_message_is_begun_with_two_servers_at_most(relay: Any, hop: Any,
     for _ in range(2):  # by new connections, then by kept ones
         assert await sender.says("r@three.example") == "deferred 450 4.2.0 second"
     assert third.envelopes == []
-    assert (await sender.sent("r@three.example"))[0].kind == "delivered"
+    assert (await sender.sent("r@three.example"))[0].verdict == "delivered"
 
 
 @ensureDeferred
@@ -433,7 +434,7 @@ async def test_a_server_that_leaves_puts_off_too(
     server = rude(1, b"220 mx\r\n", b"250 mx\r\n", b"421 4.3.2 going down\r\n")
     box, sender = hop(2), relay(port)
     (outcome,) = await sender.sent("r@shop.example")
-    assert (outcome.kind, outcome.remote.partition("[")[0]) == ("delivered", "mx2.shop.example")
+    assert (outcome.verdict, outcome.remote.partition("[")[0]) == ("delivered", "mx2.shop.example")
     assert (server.count, len(box.envelopes)) == (1, 1)
     assert sender.pools.domains == 1
 
@@ -442,7 +443,7 @@ async def test_a_server_that_leaves_puts_off_too(
 async def test_many_messages_that_can_not_be_delivered(relay: Any, port: int) -> None:
     sender = relay(port, connections=1)
     sending = [sender.send("r@null.example", message=queued(number=at)) for at in range(500)]
-    kinds = {outcomes[0].kind for outcomes in await gatherResults(sending)}
+    kinds = {outcomes[0].verdict for outcomes in await gatherResults(sending)}
     assert kinds == {"failed"}
     assert sender.pools.domains == 0
 
@@ -468,7 +469,7 @@ async def test_a_pool_goes_with_its_last_connection(relay: Any, hop: Any, port: 
     await sender.sent("r@null.example")
     await until(lambda: sender.pools.domains == 0, reactor=reactor)
     assert sender.pools.connections == 0
-    assert (await sender.sent("r@d1.example"))[0].kind == "delivered"
+    assert (await sender.sent("r@d1.example"))[0].verdict == "delivered"
 
 
 @ensureDeferred
@@ -483,7 +484,7 @@ async def test_never_more_connections_than_allowed(relay: Any, hop: Any, port: i
         nonlocal most
         (outcome,) = await sender.sent(address, message=queued(number=number))
         most = max(most, sender.pools.connections)
-        return outcome.kind
+        return outcome.verdict
 
     sending = [Deferred.fromCoroutine(send(at, address)) for at, address in enumerate(to)]
     assert sender.pools.connections == 2

@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 
 from netserve.mail.envelope import Outcome, Reply
 from netserve.mail.mx import Undeliverable
+from netserve.mail.queued import QueuedRecipient
 from netserve.outbox import NotTried
-from netserve.outbox.model import QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
 from netserve.protocols.smtp_relay.delivery.pool import ServerPool
 from netserve.protocols.smtp_relay.delivery.settings import Deliver

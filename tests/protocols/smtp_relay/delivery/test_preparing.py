@@ -18,10 +18,10 @@ from netserve.mail.client.extensions import Extensions
 from netserve.mail.envelope import Reply
 from netserve.mail.fields import fields_of
 from netserve.mail.outgoing import LARGEST_HEADER, Changes
+from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.mail.rewriting import Rewriting
 from netserve.mail.seven_bit.conversion import Converter
 from netserve.mail.seven_bit.plan import Plan
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.preparing import (
     CHUNK,
     Preparation,
@@ -44,7 +44,7 @@ def queued(text: bytes, opens: Callable[[], Any] | None = None, **options: Any) 
         "created": 1.0,
         "sender": "s@example.org",
         "size": len(text),
-        "recipients": 1,
+        "tasks": 1,
         "open_body": opens or (lambda: io.BytesIO(text)),
     }
     return QueuedMessage(**(values | options))

@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 
-from netserve.outbox import notices
+from netserve.mail import kind
 from netserve.plugin import ProcessMetrics
 from netserve.server.queue_metrics import show_queue
 from netserve.testing.mail import Raw, in_thread, mails, relay
@@ -115,8 +115,8 @@ async def test_a_sender_that_could_not_be_told_is_shown(
     def broken(_: Any) -> bytes:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(notices, "build_report", broken)
-    monkeypatch.setattr(notices, "build_plain_report", broken)
+    monkeypatch.setattr(kind, "build_report", broken)
+    monkeypatch.setattr(kind, "build_plain_report", broken)
     port = free_port()
     routes = ({"deliver": {"smarthost": f"127.0.0.1:{port}", "tls": "none"}},)
     with next_hop(Box(), port=port):

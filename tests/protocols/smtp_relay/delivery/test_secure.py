@@ -28,7 +28,7 @@ from netserve.crossing import from_asyncio
 from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
 from netserve.mail.mta_sts import MAX_SIZE, Policy
-from netserve.outbox.model import QueuedRecipient
+from netserve.mail.queued import QueuedRecipient
 from netserve.protocols.smtp_relay.delivery import policies
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
 from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
@@ -268,8 +268,8 @@ def relay(name_server: str, policy_server: PolicyServer) -> Iterator[Callable[..
 
 def level(outcome: Outcome) -> str:
     """How it was delivered, or why not."""
-    if outcome.kind != "delivered":
-        return f"{outcome.kind} {outcome.reply}"
+    if outcome.verdict != "delivered":
+        return f"{outcome.verdict} {outcome.reply}"
     return outcome.remote.partition(" ")[2] or "in clear"
 
 
@@ -298,7 +298,7 @@ async def test_dane(relay: Any, serve: Any, box: Box, domain: str, how: str) -> 
     serve()
     outcome = await relay("dane").sent(f"{domain}.example")
     assert level(outcome).startswith(how)
-    assert len(box.envelopes) == (outcome.kind == "delivered")
+    assert len(box.envelopes) == (outcome.verdict == "delivered")
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ async def test_mta_sts(
     serve()
     outcome = await relay("mta-sts", ca=ca).sent(f"{domain}.example")
     assert level(outcome).startswith(how)
-    assert len(box.envelopes) == (outcome.kind == "delivered")
+    assert len(box.envelopes) == (outcome.verdict == "delivered")
     assert policy_server.asked == ([] if domain == "without" else [domain])
 
 

@@ -23,6 +23,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 
+from netserve.mail.queued import message_options
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
 from netserve.protocols.smtp_relay.receiving import http_forms, http_intake
 from netserve.testing.hosting import FREE_PORT, RunningService
@@ -212,7 +213,7 @@ async def test_what_the_next_hop_has_to_know(
         assert answer.status_code == 202, answer.text
         assert service.outbox is not None
         _, message = await service.outbox.verbs.export(answer.json()["id"])
-        assert (message.smtputf8, message.body_type) == (options, body)
+        assert message_options(message.meta)[:2] == (body, options)
         assert (message.user, message.client) == ("shop", "127.0.0.1")
         assert message.trace == answer.json()["trace"]
 

@@ -14,62 +14,63 @@ from functools import partial
 from typing import Any, Final
 from zlib import crc32
 
-from netserve.outbox.bodies import BodyFolder
-from netserve.outbox.checksums import message_sum, recipient_sum
 from netserve.outbox.errors import BodyMissing
 from netserve.outbox.ids import encode_id
-from netserve.outbox.model import BodyReader, QueuedMessage, QueuedRecipient, State
+from netserve.outbox.model import BodyReader, Item, State, Task
+from netserve.outbox.sqlite.bodies import BodyFolder
+from netserve.outbox.sqlite.checksums import message_sum, recipient_sum
 
 MESSAGE_COLUMNS: Final = (
-    "id, service, created, took, sender, body_type, smtputf8, ret, envid, user, client, trace,"
-    " size, recipients, in_file, body_sum, sum"
+    "id, service, kind, created, took, sender, meta, user, client, trace, size, recipients,"
+    " in_file, body_sum, sum"
 )
-MESSAGE_WIDTH: Final = 17
+MESSAGE_WIDTH: Final = 15
 RECIPIENT_COLUMNS: Final = (
-    "message, n, state, lane, next_at, attempts, warned, address, domain, notify, original, last,"
-    " sum"
+    "message, n, state, lane, next_at, attempts, warned, address, domain, meta, last, sum"
 )
-RECIPIENT_WIDTH: Final = 13
-LOADED_COLUMNS: Final = "n, address, notify, original, attempts, warned, last, sum"
+RECIPIENT_WIDTH: Final = 12
+LOADED_COLUMNS: Final = "n, address, meta, attempts, warned, last, sum"
 """What `recipient_of` and `is_sound_recipient` want to see of a recipient."""
 
 _MESSAGE_TYPES: Final = (
-    int, str, float, float, str, str, int, str, str, str, str, str, int, int, int,
+    int, str, str, float, float, str, str, str, str, str, int, int, int,
 )  # fmt: skip
-_RECIPIENT_TYPES: Final = (int, str, str, str, int, int, str)
+_RECIPIENT_TYPES: Final = (int, str, str, int, int, str)
+SENDER: Final = 5
+SIZE: Final = 10
+RECIPIENTS: Final = 11
+IN_FILE: Final = 12
+BODY_SUM: Final = 13
+"""Places in MESSAGE_COLUMNS."""
+_LOAD: Final = f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?"  # noqa: S608 - of constants
 _UNREADABLE: Final = "\ufffd"
 """Stands in a text where its bytes are not UTF-8; see database.py."""
 
 
-def message_row(message: QueuedMessage) -> tuple[Any, ...]:
+def message_row(message: Item) -> tuple[Any, ...]:
     """A message as a row, in the order of MESSAGE_COLUMNS."""
     row = (
         message.number,
         message.service,
+        message.kind,
         message.created,
         message.took,
         message.sender,
-        message.body_type,
-        message.smtputf8,
-        message.ret,
-        message.envid,
+        message.meta,
         message.user,
         message.client,
         message.trace,
         message.size,
-        message.recipients,
+        message.tasks,
         message.in_file,
         message.body_sum,
     )
     return (*row, message_sum(row))
 
 
-def recipient_row(
-    number: int, recipient: QueuedRecipient, lane: str, next_at: float
-) -> tuple[Any, ...]:
+def recipient_row(number: int, recipient: Task, lane: str, next_at: float) -> tuple[Any, ...]:
     """A new recipient as a row, in the order of RECIPIENT_COLUMNS."""
-    address, original = recipient.address, recipient.original
-    notify = ",".join(sorted(recipient.notify)) if recipient.notify else ""
+    address, meta = recipient.address, recipient.meta
     return (
         number,
         recipient.id,
@@ -80,17 +81,16 @@ def recipient_row(
         recipient.warned,
         address,
         address[address.rfind("@") + 1 :].lower() if "@" in address else "",
-        notify,
-        original,
+        meta,
         recipient.last,
-        recipient_sum(number, recipient.id, address, notify, original),
+        recipient_sum(number, recipient.id, address, meta),
     )
 
 
 def is_sound_message(row: Sequence[Any]) -> bool:
     """Whether a row in the order of MESSAGE_COLUMNS is as it was written: disks forget bits."""
     *values, body_sum, own_sum = row
-    if tuple(map(type, values)) != _MESSAGE_TYPES or _UNREADABLE in row[4]:
+    if tuple(map(type, values)) != _MESSAGE_TYPES or _UNREADABLE in row[SENDER]:
         return False
     if own_sum is None and body_sum is None:
         return True
@@ -110,38 +110,35 @@ def is_sound_recipient(number: int, row: Sequence[Any]) -> bool:
     *values, own_sum = row
     if tuple(map(type, values)) != _RECIPIENT_TYPES or _UNREADABLE in row[1]:
         return False
-    return own_sum is None or own_sum == recipient_sum(number, *row[:4])
+    return own_sum is None or own_sum == recipient_sum(number, *row[:3])
 
 
-def message_of(row: Sequence[Any], open_body: Callable[[], BodyReader]) -> QueuedMessage:
+def message_of(row: Sequence[Any], open_body: Callable[[], BodyReader]) -> Item:
     """The message of a row in the order of MESSAGE_COLUMNS."""
-    return QueuedMessage(
+    return Item(
         id=encode_id(row[0]),
         number=row[0],
         service=row[1],
-        created=row[2],
-        took=row[3],
-        sender=row[4],
-        body_type=row[5],
-        smtputf8=bool(row[6]),
-        ret=row[7],
-        envid=row[8],
-        user=row[9],
-        client=row[10],
-        trace=row[11],
-        size=row[12],
-        recipients=row[13],
-        in_file=bool(row[14]),
-        body_sum=row[15],
+        kind=row[2],
+        created=row[3],
+        took=row[4],
+        sender=row[5],
+        meta=row[6],
+        user=row[7],
+        client=row[8],
+        trace=row[9],
+        size=row[SIZE],
+        tasks=row[RECIPIENTS],
+        in_file=bool(row[IN_FILE]),
+        body_sum=row[BODY_SUM],
         open_body=open_body,
     )
 
 
-def recipient_of(row: Sequence[Any]) -> QueuedRecipient:
+def recipient_of(row: Sequence[Any]) -> Task:
     """The recipient of a row of LOADED_COLUMNS."""
-    n, address, notify, original, attempts, warned, last, _ = row
-    words = frozenset(notify.split(",")) if notify else frozenset()
-    return QueuedRecipient(n, address, words, original, attempts, bool(warned), last)
+    n, address, meta, attempts, warned, last, _ = row
+    return Task(n, address, meta, attempts, bool(warned), last)
 
 
 def body_source(
@@ -151,7 +148,7 @@ def body_source(
 
     Whoever opens or reads it gets BodyMissing where it is not as it was written.
     """
-    number, size, in_file, body_sum = row[0], row[12], row[14], row[15]
+    number, size, in_file, body_sum = row[0], row[SIZE], row[IN_FILE], row[BODY_SUM]
     if in_file:
         return partial(folder.open, number, size, body_sum)
     data = small.get(number)
@@ -164,8 +161,8 @@ def body_source(
 
 def size_in_database(row: Sequence[Any]) -> int:
     """Bytes of the body of a message row, where it is not a file."""
-    size: int = row[12]
-    return 0 if row[14] else size
+    size: int = row[SIZE]
+    return 0 if row[IN_FILE] else size
 
 
 def _no_body(why: str) -> BodyReader:
@@ -180,6 +177,14 @@ def small_bodies(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict
             "SELECT id, data FROM body WHERE id IN (SELECT value FROM json_each(?))", (from_json,)
         )
     )
+
+
+def load(connection: sqlite3.Connection, folder: BodyFolder, number: int) -> Item | None:
+    """A message by its number, or None."""
+    row = connection.execute(_LOAD, (number,)).fetchone()
+    if row is None:
+        return None
+    return message_of(row, body_source(row, small_bodies(connection, [number]), folder))
 
 
 def json_list(numbers: Iterable[int]) -> str:

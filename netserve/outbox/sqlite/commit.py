@@ -35,9 +35,10 @@ from typing import Any, Final, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netserve.outbox.bodies import BodyFile, BodyFolder
-from netserve.outbox.errors import OutboxError, StorageFailed, is_full, storage_error
+from netserve.outbox.errors import OutboxError, StorageFailed
 from netserve.outbox.ids import encode_id
+from netserve.outbox.sqlite.bodies import BodyFile, BodyFolder
+from netserve.outbox.sqlite.errors import is_full, storage_error
 
 BATCH: Final = 256
 """So many jobs at most in one transaction, so that replies do not wait for a long one."""

@@ -1,4 +1,4 @@
-"""The database: its tables, and how a connection to it is opened.
+"""The database, and how a connection to it is opened; its tables are in schema.py.
 
 One connection writes and checkpoints, and nobody but its thread uses it: SQLite 3.7.0 to 3.51.2
 can lose a commit when two connections write and checkpoint at once. A second one only reads.
@@ -9,7 +9,6 @@ Checkpoints are not left to SQLite, which passes over their errors: see commit.p
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import struct
 from contextlib import closing
@@ -19,108 +18,18 @@ from typing import Final, Literal, NamedTuple
 
 from netserve.durable import sync_folder
 from netserve.errors import StartError
+from netserve.outbox.sqlite import checksums, schema
 
 APPLICATION: Final = 0x6E736F62
 """Stands in the file's header, so that another program's database is not taken for ours."""
-VERSION: Final = 3
+VERSION: Final = schema.NEWEST
 """The version of the tables."""
 NEVER: Final = 0
 """The count of commits of a database that has never held mail."""
 _CACHED_STATEMENTS: Final = 256
 
-SCHEMA: Final = """
-CREATE TABLE message(
-    id INTEGER PRIMARY KEY,         -- see ids.py
-    service TEXT NOT NULL,
-    created REAL NOT NULL,          -- unix seconds
-    took REAL NOT NULL,             -- seconds from the first byte to the commit
-    sender TEXT NOT NULL COLLATE NOCASE,
-    body_type TEXT NOT NULL,
-    smtputf8 INTEGER NOT NULL,
-    ret TEXT NOT NULL,
-    envid TEXT NOT NULL,
-    user TEXT NOT NULL,
-    client TEXT NOT NULL,
-    trace TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    recipients INTEGER NOT NULL,    -- how many rows of the table below
-    in_file INTEGER NOT NULL,       -- the body is a file, else a row of the table body
-    body_sum INTEGER,               -- CRC-32 of the body; null: of before version 3
-    sum INTEGER                     -- of this row, see checksums.py; null: of before version 3
-);
-CREATE INDEX message_sender ON message(sender);
-CREATE INDEX message_in_file ON message(id) WHERE in_file = 1;
-CREATE TABLE body(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
-CREATE TABLE recipient(
-    message INTEGER NOT NULL,
-    n INTEGER NOT NULL,             -- from 0 up
-    state INTEGER NOT NULL,         -- model.State
-    lane TEXT NOT NULL,             -- where it went last, or would have gone: only a hint
-    next_at REAL NOT NULL,          -- unix seconds
-    attempts INTEGER NOT NULL,
-    warned INTEGER NOT NULL,        -- the delay notice was sent
-    address TEXT NOT NULL COLLATE NOCASE,
-    domain TEXT NOT NULL COLLATE NOCASE,
-    notify TEXT NOT NULL,
-    original TEXT NOT NULL,
-    last TEXT NOT NULL,             -- the last reply, or why it is held
-    sum INTEGER,                    -- of this row, see checksums.py; null: of before version 3
-    PRIMARY KEY(message, n)
-) WITHOUT ROWID;
-CREATE INDEX recipient_due ON recipient(state, lane, next_at);
-CREATE INDEX recipient_held ON recipient(state, message) WHERE state = 1;
-CREATE INDEX recipient_address ON recipient(address);
-CREATE INDEX recipient_domain ON recipient(domain);
-CREATE TABLE attempt(
-    message INTEGER NOT NULL,
-    n INTEGER NOT NULL,
-    number INTEGER NOT NULL,        -- from 1 up
-    at REAL NOT NULL,
-    outcome TEXT NOT NULL,
-    reply TEXT NOT NULL,
-    remote TEXT NOT NULL,
-    PRIMARY KEY(message, n, number)
-) WITHOUT ROWID;
-"""
-_QUOTA: Final = """
-CREATE TABLE quota(
-    account TEXT NOT NULL,          -- see budgets.py
-    seconds REAL NOT NULL,          -- see quota.Slice
-    start REAL NOT NULL,
-    used INTEGER NOT NULL,
-    PRIMARY KEY(account, seconds, start)
-) WITHOUT ROWID;
-"""
-_QUOTA_OF_LANES: Final = _QUOTA.replace("account", "lane").replace("-- see budgets.py", "")
-_QUOTA_OF_ACCOUNTS: Final = f"""
-ALTER TABLE quota RENAME TO quota_of_lanes;
-{_QUOTA}
-INSERT INTO quota
-    SELECT substr(lane, instr(lane, ' ') + 1), seconds, start, sum(used) FROM quota_of_lanes
-    GROUP BY 1, 2, 3;
-DROP TABLE quota_of_lanes;
-"""  # noqa: S608 - of constants
-"""Before version 3 each service counted for itself; behind its name is the destination's key."""
-_SPOOL: Final = """
-CREATE TABLE spool(                 -- one row
-    id TEXT NOT NULL,               -- of the queue, as in its marker
-    commits INTEGER NOT NULL        -- transactions so far, see marker.py
-);
-INSERT INTO spool VALUES (lower(hex(randomblob(16))), 0);
-CREATE TABLE finished(id INTEGER PRIMARY KEY);  -- messages whose body file may still be there
-"""
-_CHECKSUMS: Final = """
-ALTER TABLE message ADD COLUMN body_sum INTEGER;
-ALTER TABLE message ADD COLUMN sum INTEGER;
-ALTER TABLE recipient ADD COLUMN sum INTEGER;
-"""
-_UPGRADES: Final = {1: _QUOTA_OF_LANES, 2: _CHECKSUMS + _SPOOL + _QUOTA_OF_ACCOUNTS}
-"""By version, what makes the next one of it."""
 COUNT: Final = "UPDATE spool SET commits = ?"
 """Stands at the end of each transaction, and says how many there were with it."""
-_CREATED: Final = re.compile(r"CREATE (?:TABLE|INDEX) (\w+)")
-
-
 _SETTINGS: Final = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
@@ -200,7 +109,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         connection = _connect(path, "mode=rw")
         try:
             if found.kind != "ours" or not _has_tables(connection):
-                _create(connection, path)
+                _create(connection, path, VERSION)
             _upgrade(connection)
             connection.executescript(_SETTINGS + _TRIGGER)
             # Making the trigger leaves a lock until the next statement; a checkpoint would fail.
@@ -219,22 +128,39 @@ def _has_tables(connection: sqlite3.Connection) -> bool:
     return bool(application == APPLICATION)
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
+def _create(connection: sqlite3.Connection, path: Path, version: int) -> None:
     """Make the tables in an empty file."""
     connection.executescript(
-        f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {SCHEMA}{_QUOTA}{_SPOOL}"
-        f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+        f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {schema.tables_of(version)}"
+        f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version}; COMMIT;"
     )
     sync_folder(path.parent)
+
+
+def make_tables(path: Path, version: int) -> None:
+    """Make a database with the tables of a version, or of version 3 for an earlier one.
+
+    Raises:
+        sqlite3.Error, OSError: it cannot be made.
+    """
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    with closing(open_new(path)) as connection:
+        _create(connection, path, max(version, 3))
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def open_new(path: Path) -> sqlite3.Connection:
+    """Open a database that `make_tables` has made, as it is."""
+    return _connect(path, "mode=rw")
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:
     """Bring the tables of an earlier version up to this one, all at once or not at all."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < VERSION:
-        steps = "".join(_UPGRADES[step] for step in range(version, VERSION))
+        checksums.add_functions(connection)
         connection.executescript(
-            f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {steps}"
+            f"PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; {schema.steps_from(version)}"
             f"PRAGMA user_version = {VERSION}; COMMIT;"
         )
 
@@ -242,9 +168,8 @@ def _upgrade(connection: sqlite3.Connection) -> None:
 def missing_from(connection: sqlite3.Connection) -> list[str]:
     """The tables and indexes of its version that a database lacks, by name."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    script = SCHEMA + "".join(_UPGRADES[step] for step in range(1, version))
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-    return [name for name in _CREATED.findall(script) if name not in there]
+    return [name for name in schema.names_of(version) if name not in there]
 
 
 def checkpointed_commits(path: Path) -> int | None:

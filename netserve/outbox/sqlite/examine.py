@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from netserve.errors import StartError
-from netserve.outbox.database import (
+from netserve.outbox.ids import decode_id
+from netserve.outbox.sqlite.database import (
     NEVER,
     VERSION,
     DatabaseFile,
@@ -43,8 +44,7 @@ from netserve.outbox.database import (
     open_unchanged,
     read_header,
 )
-from netserve.outbox.ids import decode_id
-from netserve.outbox.marker import MARKER, Marker, Place
+from netserve.outbox.sqlite.marker import MARKER, Marker, Place
 
 TIME: Final = 0.5
 """Seconds that the pages of the database are looked at when a queue is opened."""

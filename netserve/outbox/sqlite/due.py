@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
 
-from netserve.outbox.bodies import BodyFolder
-from netserve.outbox.hints import EACH_LANE
 from netserve.outbox.ids import encode_id
-from netserve.outbox.model import QueuedMessage, QueuedRecipient
+from netserve.outbox.model import Item, Task
 from netserve.outbox.quota import KEPT, Slice
-from netserve.outbox.recovery import DAMAGED, hold
-from netserve.outbox.rows import (
+from netserve.outbox.records import DAMAGED, PAGE, DuePage, Position, task_key
+from netserve.outbox.sqlite.bodies import BodyFolder
+from netserve.outbox.sqlite.hints import EACH_LANE
+from netserve.outbox.sqlite.recovery import hold
+from netserve.outbox.sqlite.rows import (
     LOADED_COLUMNS,
     MESSAGE_COLUMNS,
     body_source,
@@ -31,12 +31,7 @@ from netserve.outbox.rows import (
     small_bodies,
 )
 
-PAGE: Final = 100
-"""Recipients in a page; those that are retried with the last of them come on top."""
 _KEYS: Final = 1000
-
-Position = tuple[float, int, int]
-START: Final[Position] = (-inf, 0, 0)
 
 _FORGET_USED: Final = "DELETE FROM quota WHERE start + seconds * ? <= ? OR start > ?"
 _USED: Final = """
@@ -69,29 +64,6 @@ _MESSAGES: Final = (
 _RECIPIENT: Final = f"""
 SELECT {LOADED_COLUMNS} FROM recipient WHERE message = ? AND n = ? AND state = 0
 """  # noqa: S608 - of constants
-
-
-@dataclass(frozen=True, slots=True)
-class DuePage:
-    """A part of what is due in a lane.
-
-    Arguments:
-        rows: the recipients by message, the longest due first.
-        position: where the next page begins, or None where this was the last one.
-        next_at: unix seconds of the first one that is not due yet; infinity for none, or where
-            this was not the last page.
-        damaged: the ids of messages whose rows can't be read, and which are held now.
-    """
-
-    rows: list[tuple[QueuedMessage, list[QueuedRecipient]]]
-    position: Position | None
-    next_at: float
-    damaged: tuple[str, ...] = ()
-
-
-def recipient_key(message: int, n: int) -> int:
-    """One number for a recipient, so that a set of them is small."""
-    return message << 20 | n
 
 
 def bring_forward(connection: sqlite3.Connection, now: float, longest: float) -> None:
@@ -134,7 +106,7 @@ def due_page(
     now: float,
     position: Position,
     *,
-    inside: Container[int],
+    skip: Container[int],
     room: int,
 ) -> DuePage:
     """The next page of what is due in a lane.
@@ -145,10 +117,10 @@ def due_page(
         lane: its name.
         now: unix seconds.
         position: where the last page ended.
-        inside: the keys of what the agent has in memory already; it is not read again.
+        skip: the keys of what the agent has in memory already; it is not read again.
         room: bytes of bodies from the database; the page has one message, whatever its size.
     """
-    found, last = _due(connection, (lane, now, *position, _KEYS), inside)
+    found, last = _due(connection, (lane, now, *position, _KEYS), skip)
     messages = _messages(connection, found)
     fitting = _fitting(found, messages, room)
     rows, damaged = _load(connection, bodies, fitting, messages)
@@ -161,7 +133,7 @@ def due_page(
 
 
 def _due(
-    connection: sqlite3.Connection, values: tuple[Any, ...], inside: Container[int]
+    connection: sqlite3.Connection, values: tuple[Any, ...], skip: Container[int]
 ) -> tuple[list[Position], Position | None]:
     """The recipients of a page, and where it ends; None where nothing more is due.
 
@@ -174,7 +146,7 @@ def _due(
         if len(found) >= PAGE and key[:2] != found[-1][:2]:
             return found, last
         seen, last = seen + 1, key
-        if recipient_key(*key[1:]) not in inside:
+        if task_key(*key[1:]) not in skip:
             found.append(key)
     return found, last if seen == _KEYS else None
 
@@ -205,10 +177,10 @@ def _load(
     bodies: BodyFolder,
     found: list[Position],
     rows: Mapping[int, Sequence[Any]],
-) -> tuple[list[tuple[QueuedMessage, list[QueuedRecipient]]], tuple[str, ...]]:
+) -> tuple[list[tuple[Item, list[Task]]], tuple[str, ...]]:
     numbers = list(dict.fromkeys(message for _, message, _ in found))
     small = small_bodies(connection, numbers)
-    messages: dict[int, QueuedMessage] = {}
+    messages: dict[int, Item] = {}
     damaged: dict[int, None] = {}
     for number in numbers:
         if (row := rows.get(number)) is None:
@@ -217,7 +189,7 @@ def _load(
             messages[number] = message_of(row, body_source(row, small, bodies))
         else:
             damaged[number] = None
-    recipients: dict[int, list[QueuedRecipient]] = {}
+    recipients: dict[int, list[Task]] = {}
     for _, number, n in found:
         for row in connection.execute(_RECIPIENT, (number, n)):
             if is_sound_recipient(number, row):

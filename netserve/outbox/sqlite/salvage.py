@@ -14,19 +14,33 @@ import shutil
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
-from netserve.outbox.bodies import StoredBodies
-from netserve.outbox.checksums import message_sum, recipient_sum
-from netserve.outbox.database import NEVER, checkpointed_commits, open_unchanged, open_writer
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import State
-from netserve.outbox.query import LAST
-from netserve.outbox.rows import MESSAGE_COLUMNS, MESSAGE_WIDTH, RECIPIENT_COLUMNS, RECIPIENT_WIDTH
+from netserve.outbox.sqlite.bodies import StoredBodies
+from netserve.outbox.sqlite.checksums import message_sum, recipient_sum
+from netserve.outbox.sqlite.database import (
+    NEVER,
+    VERSION,
+    checkpointed_commits,
+    make_tables,
+    open_new,
+    open_unchanged,
+    open_writer,
+    read_header,
+)
+from netserve.outbox.sqlite.find import LAST
+from netserve.outbox.sqlite.rows import (
+    MESSAGE_COLUMNS,
+    MESSAGE_WIDTH,
+    RECIPIENT_COLUMNS,
+    RECIPIENT_WIDTH,
+)
 
 _TABLES: Final = {
     "message": ("id",),
@@ -40,6 +54,9 @@ _TABLES: Final = {
 NO_SENDER: Final = "its row in the database was damaged; its sender is not known"
 NO_ROW: Final = "its row in the database was damaged"
 NO_ADDRESS: Final = "the rows of its recipients are lost; its header may name them"
+_KIND: Final = "mail"
+_META: Final = "BODY=8BITMIME"
+"""What a lost row is taken for: most items are mail, and nothing may be changed in this one."""
 _LOG_HEADER: Final = struct.Struct(">IIIIIIII")
 _FRAME_HEADER: Final = struct.Struct(">IIIIII")
 
@@ -56,19 +73,43 @@ def salvage(old: Path, new: Path) -> Counter[str]:
         sqlite3.Error: it cannot be written.
     """
     copied: Counter[str] = Counter()
-    with closing(open_writer(new)) as target:
-        target.execute("PRAGMA synchronous = OFF")  # it is synced as a whole at the end
-        target.execute("BEGIN")
-        try:
-            with closing(open_unchanged(old)) as source:
-                source.execute("PRAGMA writable_schema = ON")  # else a file that was cut is refused
-                _copy(source, target, copied)
-        except sqlite3.DatabaseError:  # not even its tables are known
-            copied["errors"] += 1
-        target.execute("COMMIT")
-        target.execute("PRAGMA synchronous = FULL")
+    make_tables(new, _version_of(old))
+    with closing(open_new(new)) as target:
+        _transfer(old, target, copied, _copy)
+    with closing(open_writer(new)) as target:  # upgraded, where it has the tables of a version
+        if copied["errors"]:
+            _transfer(old, target, copied, _recipients_by_index)
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return copied
+
+
+def _version_of(path: Path) -> int:
+    """The version of a database's tables; the newest where that cannot be read."""
+    try:
+        with closing(open_unchanged(path)) as source:
+            (version,) = source.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError:
+        version = read_header(path).version
+    return version if 0 < version < VERSION else VERSION
+
+
+_Transfer = Callable[[sqlite3.Connection, sqlite3.Connection, Counter[str]], None]
+
+
+def _transfer(
+    old: Path, target: sqlite3.Connection, copied: Counter[str], transfer: _Transfer
+) -> None:
+    """Copy something in one transaction; it is synced as a whole at the end."""
+    target.execute("PRAGMA synchronous = OFF")
+    target.execute("BEGIN")
+    try:
+        with closing(open_unchanged(old)) as source:
+            source.execute("PRAGMA writable_schema = ON")  # else a file that was cut is refused
+            transfer(source, target, copied)
+    except sqlite3.DatabaseError:  # not even its tables are known
+        copied["errors"] += 1
+    target.execute("COMMIT")
+    target.execute("PRAGMA synchronous = FULL")
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, copied: Counter[str]) -> None:
@@ -90,7 +131,6 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, copied: Counte
         row = source.execute("SELECT id, commits FROM spool").fetchone()
         if row is not None:
             target.execute("UPDATE spool SET id = ?, commits = ?", row)
-    _recipients_by_index(source, target, copied)
 
 
 def _rows(
@@ -156,8 +196,6 @@ def _recipients_by_index(
     source: sqlite3.Connection, target: sqlite3.Connection, copied: Counter[str]
 ) -> None:
     """Make recipients anew of which only the index by addresses is left."""
-    if not copied["errors"]:
-        return
     lost = []
     with suppress(sqlite3.DatabaseError):
         for address, number, n in source.execute(
@@ -183,8 +221,8 @@ def insert_recipients(
             f"INSERT INTO recipient({RECIPIENT_COLUMNS}) VALUES ({marks})",  # noqa: S608 - of constants
             (
                 number, n, State.HELD.value, f"{row[0] if row else '(unknown)'} (unrouted)",
-                number / 1e6, 0, 0, address, address.rpartition("@")[2].lower(), "", "", why,
-                recipient_sum(number, n, address, "", ""),
+                number / 1e6, 0, 0, address, address.rpartition("@")[2].lower(), "", why,
+                recipient_sum(number, n, address, ""),
             ),
         )  # fmt: skip
 
@@ -221,8 +259,8 @@ def insert_messages(
         sender = senders.get(number)
         size, body_sum, in_file = _body_of(connection, bodies, number)
         row = (
-            number, lane.partition(" ")[0], number / 1e6, 0.0, sender or "", "8BITMIME", 0, "", "",
-            "", "", "", size, recipients, in_file, body_sum,
+            number, lane.partition(" ")[0], _KIND, number / 1e6, 0.0, sender or "", _META, "", "",
+            "", size, recipients, in_file, body_sum,
         )  # fmt: skip
         connection.execute(
             f"INSERT INTO message({MESSAGE_COLUMNS}) VALUES ({marks})",  # noqa: S608 - of constants

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Container
 from typing import Final
 
-from netserve.outbox.routing import UNROUTED
+from netserve.outbox.model import UNROUTED
 
 EACH_LANE: Final = """
 WITH RECURSIVE lanes(lane) AS (

@@ -31,15 +31,17 @@ from typing import Final
 
 from netserve.durable import make_folders, sync_folder
 from netserve.errors import StartError
-from netserve.outbox.bodies import BodyFolder, StoredBodies, free_name
-from netserve.outbox.checking import Report, check_pages, check_rows, count_quarantine
-from netserve.outbox.database import COUNT, NEVER, VERSION, open_unchanged, open_writer
-from netserve.outbox.examine import examine
-from netserve.outbox.hints import unroute
-from netserve.outbox.lock import LOCK, SpoolLock
-from netserve.outbox.marker import MARKER, NOWHERE, Marker, Place
-from netserve.outbox.recovery import hold, recover
-from netserve.outbox.salvage import (
+from netserve.outbox.errors import StorageFailed
+from netserve.outbox.records import Report
+from netserve.outbox.sqlite.bodies import BodyFolder, StoredBodies, free_name
+from netserve.outbox.sqlite.checking import check_pages, check_rows, count_quarantine
+from netserve.outbox.sqlite.database import COUNT, NEVER, VERSION, open_unchanged, open_writer
+from netserve.outbox.sqlite.examine import examine
+from netserve.outbox.sqlite.hints import unroute
+from netserve.outbox.sqlite.lock import LOCK, SpoolLock
+from netserve.outbox.sqlite.marker import MARKER, NOWHERE, Marker, Place
+from netserve.outbox.sqlite.recovery import hold, recover
+from netserve.outbox.sqlite.salvage import (
     insert_messages,
     insert_unknown_recipients,
     known_senders,
@@ -188,8 +190,14 @@ class Repair:
         """Do it; gives what a check finds afterwards.
 
         Raises:
-            StartError, OSError, sqlite3.Error: it came to no end; nothing is removed.
+            StartError, OSError, StorageFailed: it did not end; nothing is removed.
         """
+        try:
+            return self._run()
+        except sqlite3.Error as error:
+            raise StorageFailed(f"{self._database}: {error}") from error
+
+    def _run(self) -> Report:
         self._put_journal_aside()
         senders = known_senders(self._database) if self._examined.file.kind == "ours" else {}
         self._replace_database()

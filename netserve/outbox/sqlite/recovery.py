@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from netserve.outbox.bodies import BodyFolder
-from netserve.outbox.errors import is_full
-from netserve.outbox.ids import encode_id
-from netserve.outbox.rows import json_list
+from twisted.logger import Logger
 
+from netserve.outbox.ids import encode_id
+from netserve.outbox.records import DAMAGED
+from netserve.outbox.sqlite.bodies import BodyFolder
+from netserve.outbox.sqlite.errors import is_full
+from netserve.outbox.sqlite.rows import json_list
+
+_TOLD: Final = 100
+"""Messages of one kind that a start logs one by one."""
 MISSING: Final = "the body is missing"
-DAMAGED: Final = "its row in the database is damaged"
 
 _STATELESS: Final = " UNION ".join(
     f"SELECT message FROM recipient INDEXED BY recipient_due WHERE {condition}"  # noqa: S608 - of constants
@@ -48,7 +53,6 @@ class Recovery:
         stuck: why bodies without a row stay where they are, or an empty string.
         bodiless: ids of messages without their body, which are held now.
         damaged: ids of messages with damaged recipients, which are held now.
-        complete: all pages of the database were looked at.
     """
 
     last: int
@@ -57,7 +61,48 @@ class Recovery:
     stuck: str
     bodiless: tuple[str, ...]
     damaged: tuple[str, ...]
-    complete: bool = True
+
+    def tell(self, log: Logger, folder: Path, *, complete: bool) -> None:
+        """Log it.
+
+        Arguments:
+            log: gets it.
+            folder: of the queue.
+            complete: all pages of the database were looked at.
+        """
+        _tell_held(log, self.bodiless, "its body is missing")
+        _tell_held(log, self.damaged, DAMAGED)
+        if self.quarantined:
+            log.warn(
+                "{count} bodies without a message were moved to {folder}; a crash leaves the bodies"
+                " of mail that was not accepted yet",
+                count=self.quarantined,
+                folder=str(folder / "quarantine"),
+            )
+        if self.stuck:
+            log.error(
+                "bodies without a message stay in {folder}: {reason}",
+                folder=str(folder / "bodies"),
+                reason=self.stuck,
+            )
+        if self.temporary:
+            log.info("removed {count} bodies that a crash left half written", count=self.temporary)
+        if not complete:
+            log.info(
+                "the database is too large to look at all of its pages at the start;"
+                " `netserve queue check` does"
+            )
+
+
+def _tell_held(log: Logger, messages: Sequence[str], why: str) -> None:
+    for message in messages[:_TOLD]:
+        log.critical("{id} is held: {why}", id=message, why=why)
+    if (more := len(messages) - _TOLD) > 0:
+        log.critical(
+            "{count} more messages are held: {why}; see `netserve queue list --status held`",
+            count=more,
+            why=why,
+        )
 
 
 def recover(connection: sqlite3.Connection, bodies: BodyFolder) -> Recovery:

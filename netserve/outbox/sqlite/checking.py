@@ -11,19 +11,22 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from netserve.outbox.bodies import StoredBodies
 from netserve.outbox.errors import OutboxError
 from netserve.outbox.ids import encode_id
 from netserve.outbox.model import State
-from netserve.outbox.recovery import DAMAGED
-from netserve.outbox.rows import (
+from netserve.outbox.records import DAMAGED, Damage, Report
+from netserve.outbox.sqlite.bodies import StoredBodies
+from netserve.outbox.sqlite.rows import (
+    BODY_SUM,
+    IN_FILE,
     LOADED_COLUMNS,
     MESSAGE_COLUMNS,
+    RECIPIENTS,
+    SIZE,
     is_sound_message,
     is_sound_recipient,
     json_list,
@@ -34,8 +37,6 @@ PORTION: Final = 500
 MOST_PAGES: Final = 20
 """Errors of pages that are told."""
 _CHUNK: Final = 256 * 1024
-
-_COUNTED: Final = ("messages", "queued", "held", "unknown", "quarantine")
 
 NO_BODY: Final = "its body is missing"
 BAD_BODY: Final = "its body is damaged"
@@ -57,53 +58,6 @@ SELECT DISTINCT message FROM recipient
 WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = recipient.message)
 UNION SELECT id FROM body WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = body.id)
 """
-
-
-class Damage(NamedTuple):
-    """Something that is wrong with a message.
-
-    Arguments:
-        number: of the message.
-        what: is wrong with it.
-    """
-
-    number: int
-    what: str
-
-
-@dataclass(slots=True)
-class Report:
-    """What a check has found.
-
-    Arguments:
-        findings: of the folder and the pages of the database, as sentences without full stops.
-        damages: of messages.
-        notes: what should be known, and is no fault.
-        counts: ``messages``; recipients by state; bodies without a message that the next start
-            moves to the quarantine (``unknown``), and those that are there (``quarantine``).
-    """
-
-    findings: list[str] = field(default_factory=list)
-    damages: list[Damage] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.findings and not self.damages
-
-    def as_json(self) -> dict[str, Any]:
-        """In a form that becomes JSON."""
-        return {
-            "sound": self.sound,
-            "findings": self.findings,
-            "notes": self.notes,
-            "damaged": [
-                {"id": encode_id(damage.number), "what": damage.what} for damage in self.damages
-            ],
-            **{name: self.counts[name] for name in _COUNTED},
-        }
 
 
 class Stopped(OutboxError):
@@ -221,7 +175,7 @@ def _damages(rows: _Rows, bodies: StoredBodies, counts: Counter[str]) -> Iterato
         counts.update(State(state).word for state, *_ in recipients if state in _STATES)
         if not is_sound_message(row) or not all(_is_sound(row, one) for one in recipients):
             yield Damage(number, DAMAGED)
-        elif len(recipients) != row[13]:
+        elif len(recipients) != row[RECIPIENTS]:
             yield Damage(number, NO_RECIPIENTS)
         elif why := _body_damage(row, rows.bodies, bodies):
             yield Damage(number, why)
@@ -240,7 +194,7 @@ def _is_sound(message: Sequence[Any], row: Sequence[Any]) -> bool:
 def _body_damage(
     row: Sequence[Any], small: dict[int, tuple[int, int]], folder: StoredBodies
 ) -> str | None:
-    number, size, in_file, body_sum = row[0], row[12], row[14], row[15]
+    number, size, in_file, body_sum = row[0], row[SIZE], row[IN_FILE], row[BODY_SUM]
     if in_file:
         return _file_damage(folder, number, size, body_sum)
     if number not in small:
