@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ class BreaksWhenFull(MemoryStorage):
 @pytest.fixture
 def without_shrinking() -> Iterator[None]:
     before = settings.get_current_profile_name()
-    settings.register_profile("without shrinking", phases=[Phase.generate])
+    settings.register_profile("without shrinking", phases=[Phase.generate], derandomize=True)
     settings.load_profile("without shrinking")
     yield
     settings.load_profile(before)
@@ -174,9 +175,9 @@ def without_shrinking() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("broken", "check"),
     [
-        (AnswersTooSoon, check_crashes),
-        (TearsOutcomes, check_crashes),
-        (ForgetsTheReason, check_histories),
+        (AnswersTooSoon, partial(check_crashes, examples=200)),
+        (TearsOutcomes, partial(check_crashes, examples=200)),
+        (ForgetsTheReason, partial(check_histories, examples=200)),
         (PartsItems, check_claims),
         (LosesBodies, check_bodies),
         (BreaksWhenFull, check_full_disk),
