@@ -25,7 +25,7 @@ from pydantic import (
 from netserve.config.types import TEXTS, Section, Shown, one_or_many
 from netserve.errors import InvalidValue
 from netserve.mail.address import ascii_domain
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.deliver import Deliver
 from netserve.protocols.smtp_relay.lists import ONE_OR_MANY_TEXTS, not_empty
 
 

@@ -14,11 +14,11 @@ from netserve.config.import_path import import_object
 from netserve.errors import InvalidValue
 from netserve.outbox import Outbox, Schedule
 from netserve.plugin import Attachment, Context, Hosted, StreamFactory
-from netserve.protocols.smtp_relay.delivery import resolver
 from netserve.protocols.smtp_relay.delivery.accounts import Accounts
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
+from netserve.protocols.smtp_relay.delivery.dns import resolver
+from netserve.protocols.smtp_relay.delivery.login.tokens import Tokens
 from netserve.protocols.smtp_relay.delivery.outside import Outside
-from netserve.protocols.smtp_relay.delivery.tokens import Tokens
 from netserve.protocols.smtp_relay.receiving.login_memory import Patience
 from netserve.protocols.smtp_relay.receiving.logins import Logins
 from netserve.protocols.smtp_relay.receiving.rates import Places, RateLimits

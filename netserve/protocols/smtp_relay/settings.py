@@ -26,7 +26,7 @@ from netserve.config.types import (
 from netserve.errors import InvalidValue
 from netserve.mail.users_file import hash_problem, is_hash
 from netserve.plugin import Limits, Settings, Way
-from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
+from netserve.protocols.smtp_relay.delivery.dns.options import Dns
 from netserve.protocols.smtp_relay.receiving.relaying import LOOPBACK, open_relay, untied
 from netserve.protocols.smtp_relay.routes import AddressPatterns, Route
 

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from netserve.protocols.smtp_relay.delivery.folders import (
+from netserve.protocols.smtp_relay.delivery.deliver import Deliver
+from netserve.protocols.smtp_relay.delivery.maildir.folders import (
     UnsafeName,
     check_template,
     folder_for,
     refusal,
 )
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.ways.smarthost import tls_level
 from netserve.protocols.smtp_relay.routes import Route, RouteTable
 
 
@@ -148,8 +149,8 @@ def test_bad_patterns(pattern: Any) -> None:
 
 def test_the_default_level_of_tls() -> None:
     login = {"user": "u", "password": "p"}
-    assert Deliver.model_validate({"smarthost": "a:25"}).tls_level == "may"
-    assert Deliver.model_validate({"smarthost": "a:25", "login": login}).tls_level == "verify"
+    assert tls_level(Deliver.model_validate({"smarthost": "a:25"})) == "may"
+    assert tls_level(Deliver.model_validate({"smarthost": "a:25", "login": login})) == "verify"
 
 
 def test_a_password_is_not_shown() -> None:

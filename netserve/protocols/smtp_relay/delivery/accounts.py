@@ -21,23 +21,35 @@ length of time, so `250/hour` of one way and `2000/day` of another one hold both
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
-from yarl import URL
-
-from netserve.http import place
+from netserve.config.values import Rate
 from netserve.outbox.quota import Quota
-from netserve.protocols.smtp_relay.delivery.settings import Deliver, Smarthost
 from netserve.protocols.smtp_relay.delivery.slots import Slots
 
 MOST: Final = 1000
 """Domains whose sessions are counted, beyond which those are forgotten that have none."""
-_MAIL_PORTS: Final = frozenset({25, 465, 587, 2525})
+
+
+class Limited(Hashable, Protocol):
+    """What accounts ask of the options of a route."""
+
+    @property
+    def connections(self) -> int:
+        """Concurrent sessions."""
+
+    @property
+    def total_connections(self) -> int:
+        """By MX, concurrent sessions with all domains together."""
+
+    @property
+    def quota(self) -> Sequence[Rate]:
+        """Recipients in a time."""
+
+    def account_names(self) -> Iterable[str]:
+        """What they lead to; ways that have a name in common are one account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,7 @@ class _Group:
     """Ways that are one account."""
 
     names: set[str] = field(default_factory=set)
-    ways: list[Deliver] = field(default_factory=list)
+    ways: list[Limited] = field(default_factory=list)
 
     def account(self) -> Account:
         """The strictest limits of all ways, under a name that does not depend on their order."""
@@ -85,12 +97,12 @@ class Accounts:
     def __init__(self) -> None:
         self.version = 0
         """Another one whenever an account may have changed."""
-        self._ways: dict[object, tuple[Deliver, ...]] = {}
-        self._accounts: dict[Deliver, Account] = {}
+        self._ways: dict[object, tuple[Limited, ...]] = {}
+        self._accounts: dict[Hashable, Account] = {}
         self._slots: dict[tuple[str, str | None], Slots] = {}
         self._most = MOST
 
-    def use(self, owner: object, ways: Iterable[Deliver]) -> None:
+    def use(self, owner: object, ways: Iterable[Limited]) -> None:
         """Take note of the ways of one service; none, when it uses them no more.
 
         Arguments:
@@ -107,11 +119,11 @@ class Accounts:
             if name in by_name:
                 slots.limit = _limit(by_name[name], domain)
 
-    def of(self, way: Deliver) -> Account:
+    def of(self, way: Hashable) -> Account:
         """The account of a way that is in use."""
         return self._accounts[way]
 
-    def slots(self, way: Deliver, domain: str | None = "") -> Slots:
+    def slots(self, way: Hashable, domain: str | None = "") -> Slots:
         """The sessions that all services may have together.
 
         Arguments:
@@ -133,12 +145,12 @@ def _limit(account: Account, domain: str | None) -> int:
     return account.total_connections if domain is None else account.connections
 
 
-def _by_way(ways: Iterable[Deliver]) -> dict[Deliver, Account]:
+def _by_way(ways: Iterable[Limited]) -> dict[Hashable, Account]:
     """The accounts of all ways: those that have a name in common are one."""
     groups: dict[str, _Group] = {}
     alone: list[_Group] = []
     for way in ways:
-        names = frozenset(_names(way))
+        names = frozenset(way.account_names())
         group = _Group(set(names), [way])
         for other in {id(groups[name]): groups[name] for name in names if name in groups}.values():
             group.names |= other.names
@@ -148,27 +160,3 @@ def _by_way(ways: Iterable[Deliver]) -> dict[Deliver, Account]:
             alone.append(group)
     found = {id(group): group for group in (*groups.values(), *alone)}.values()
     return {way: account for group in found for account in (group.account(),) for way in group.ways}
-
-
-def _names(way: Deliver) -> Iterable[str]:
-    """What a way leads to, in the form of an account's name."""
-    if way.smarthost:
-        user = f"{way.login.user}@" if way.login else ""
-        return [f"smtp:{user}{_server(one)}" for one in way.smarthost]
-    if way.mx:
-        return ["mx" if way.port == 25 else f"mx:{way.port}"]
-    if way.http is not None:
-        url = URL(way.http.url)
-        # A path may be a secret, and names get into the database.
-        path = hashlib.sha256(url.raw_path_qs.encode()).hexdigest()[:16]
-        return [f"http:{place(url)}#{path}"]
-    return []
-
-
-def _server(smarthost: Smarthost) -> str:
-    """A server by one name, whichever of its ports for mail is used."""
-    host = smarthost.host.rstrip(".")
-    with suppress(ValueError):
-        host = ipaddress.ip_address(host).compressed
-    host = f"[{host}]" if ":" in host else host
-    return host if smarthost.port in _MAIL_PORTS else f"{host}:{smarthost.port}"

@@ -8,7 +8,7 @@ from random import Random, SystemRandom
 
 from netserve.config.listen import Listen
 from netserve.fairness.turns import Share
-from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
+from netserve.protocols.smtp_relay.delivery.dns.options import Dns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

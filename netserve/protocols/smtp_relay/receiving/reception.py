@@ -8,7 +8,6 @@ from netserve.mail.author import authors
 from netserve.mail.envelope import Reply
 from netserve.mail.headers import finder
 from netserve.mail.server.model import ServerLimits, ServerOptions
-from netserve.protocols.smtp_relay.delivery.folders import refusal
 from netserve.protocols.smtp_relay.routes import RouteTable, address_matcher
 from netserve.protocols.smtp_relay.settings import SmtpRelaySettings
 from netserve.wire.peer import is_in
@@ -131,8 +130,5 @@ class Reception:
         route = self._routes.find(sender, recipient, user)
         if route is None:
             return NO_ROUTE
-        if route.deliver.refuse is not None:
-            return Reply(550, "5.7.1", route.deliver.refuse)
-        if route.deliver.maildir is not None:
-            return refusal(route.deliver.maildir, recipient, origin=self.hostname)
-        return None
+        refusal: Reply | None = route.deliver.way.refusal(route.deliver, recipient, self.hostname)
+        return refusal

@@ -7,7 +7,7 @@ import pytest
 from netserve.outbox.quota import Quota
 from netserve.protocols.smtp_relay.delivery import accounts as module
 from netserve.protocols.smtp_relay.delivery.accounts import Account, Accounts
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.deliver import Deliver
 from netserve.protocols.smtp_relay.delivery.slots import SeveralSlots, Slots
 
 

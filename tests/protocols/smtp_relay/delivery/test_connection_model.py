@@ -16,11 +16,11 @@ from netserve.mail.client.machine import Client
 from netserve.mail.envelope import Reply
 from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox import NotTried
-from netserve.protocols.smtp_relay.delivery.connection import ServerConnection
-from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
-from netserve.protocols.smtp_relay.delivery.preparing import CHUNK, Preparer
-from netserve.protocols.smtp_relay.delivery.settings import Timeouts
-from netserve.protocols.smtp_relay.delivery.targets import Target
+from netserve.protocols.smtp_relay.delivery.smtp.connection import ServerConnection
+from netserve.protocols.smtp_relay.delivery.smtp.jobs import Job, SessionFailed
+from netserve.protocols.smtp_relay.delivery.smtp.options import Timeouts
+from netserve.protocols.smtp_relay.delivery.smtp.preparing import CHUNK, Preparer
+from netserve.protocols.smtp_relay.delivery.smtp.targets import Target
 from netserve.testing.turns import ManualTurns, endless_turn
 
 OFFERS = [b"PIPELINING", b"8BITMIME", b"SMTPUTF8", b"STARTTLS", b"DSN", b"SIZE 90000"]

@@ -34,7 +34,7 @@ from netserve.mail.envelope import Outcome
 from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox import NotTried
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
-from netserve.protocols.smtp_relay.delivery.pool import ServerPool
+from netserve.protocols.smtp_relay.delivery.smtp.pool import ServerPool
 from netserve.protocols.smtp_relay.routes import Route
 from netserve.testing.next_hop import TEXT, Box, queued
 from netserve.testing.next_hop import next_hop as run_next_hop
@@ -69,7 +69,7 @@ class Relay:
 
     @property
     def pool(self) -> ServerPool:
-        (pool,) = self.courier._pools.values()
+        (pool,) = self.courier._channels.values()
         return pool
 
 
@@ -577,6 +577,7 @@ async def test_with_new_routes_only_what_is_under_way_goes_the_old_way(
 
 def test_routes_that_cannot_work_leave_nothing_open(relay: Any, tmp_path: Path) -> None:
     sender = relay(discard=True)
+    before = dict(sender.courier._channels)
     ways = [
         {"http": {"url": "http://127.0.0.1:1/"}},
         {"smarthost": "127.0.0.1:1", "tls": "verify", "ca": str(tmp_path / "none.pem")},
@@ -584,7 +585,7 @@ def test_routes_that_cannot_work_leave_nothing_open(relay: Any, tmp_path: Path) 
     with pytest.raises(ValueError, match=r"none\.pem"):
         sender.courier.use([Route.model_validate({"deliver": way}) for way in ways])
     assert all(client.is_closed for client in sender.http._clients)
-    assert not sender.courier._pools
+    assert sender.courier._channels == before
 
 
 @pytest_twisted.ensureDeferred

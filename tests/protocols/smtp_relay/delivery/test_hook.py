@@ -19,8 +19,8 @@ from netserve.http import Answer, HttpClients
 from netserve.mail.envelope import Outcome
 from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
-from netserve.protocols.smtp_relay.delivery.hook import outcome_of
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.deliver import Deliver
+from netserve.protocols.smtp_relay.delivery.http.hook import outcome_of
 from netserve.protocols.smtp_relay.routes import Route
 from netserve.testing.upstream import in_asyncio, upstream
 

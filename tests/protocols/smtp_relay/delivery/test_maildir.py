@@ -12,8 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netserve.protocols.smtp_relay.delivery import maildir
-from netserve.protocols.smtp_relay.delivery.maildir import Letter, deliver, file_name, reply_for
+from netserve.protocols.smtp_relay.delivery.maildir import writing
+from netserve.protocols.smtp_relay.delivery.maildir.writing import (
+    Letter,
+    deliver,
+    file_name,
+    reply_for,
+)
 
 LETTER = Letter("s@x", "r@y", "1.Q2R0.host")
 HEADERS = b"Return-Path: <s@x>\nDelivered-To: r@y\n"
@@ -47,7 +52,7 @@ def test_line_ends_wherever_chunks_are_cut(parts: list[bytes], size: int) -> Non
     """S5: the same bytes, with LF for CRLF, and nothing else changed."""
     body = b"".join(parts)
     pieces = [body[at : at + size] for at in range(0, len(body), size)]
-    assert b"".join(maildir._with_lf(Pieces(pieces))) == body.replace(b"\r\n", b"\n")
+    assert b"".join(writing._with_lf(Pieces(pieces))) == body.replace(b"\r\n", b"\n")
 
 
 def test_again_after_a_crash_it_is_there_once(tmp_path: Path) -> None:

@@ -26,13 +26,13 @@ from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox import NotTried
 from netserve.outbox.model import Destination
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
-from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
-from netserve.protocols.smtp_relay.delivery.domains import DomainPools
+from netserve.protocols.smtp_relay.delivery.deliver import Deliver
+from netserve.protocols.smtp_relay.delivery.dns.options import Dns
+from netserve.protocols.smtp_relay.delivery.dns.own import OwnAddresses, is_of_this_machine
 from netserve.protocols.smtp_relay.delivery.outside import Outside
-from netserve.protocols.smtp_relay.delivery.own import OwnAddresses, is_of_this_machine
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
 from netserve.protocols.smtp_relay.delivery.slots import Slots
-from netserve.protocols.smtp_relay.delivery.targets import (
+from netserve.protocols.smtp_relay.delivery.smtp.domains import DomainPools
+from netserve.protocols.smtp_relay.delivery.smtp.targets import (
     AVOIDED,
     MOST_AVOIDED,
     Avoided,
@@ -115,7 +115,7 @@ class Relay:
 
     @property
     def pools(self) -> DomainPools:
-        (pools,) = self.courier._pools.values()
+        (pools,) = self.courier._channels.values()
         assert isinstance(pools, DomainPools)
         return pools
 

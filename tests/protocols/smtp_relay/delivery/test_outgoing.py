@@ -25,8 +25,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 from netserve.config.types import Secret
 from netserve.mail.dkim.keys import load_key, make_key
 from netserve.protocols.smtp_relay import plugin
-from netserve.protocols.smtp_relay.delivery.connection import ServerConnection
-from netserve.protocols.smtp_relay.delivery.token_file import TokenFile
+from netserve.protocols.smtp_relay.delivery.login.token_file import TokenFile
+from netserve.protocols.smtp_relay.delivery.smtp.connection import ServerConnection
 from netserve.testing.hosting import RunningService, serve
 from netserve.testing.provider import Provider, TokenEndpoint
 from netserve.testing.queue import until
@@ -300,7 +300,7 @@ async def test_internationalised_addresses_for_a_server_without_smtputf8(
 
 def pool_of(sender: Relay) -> Any:
     courier = sender.service.hosted_service.hosted.stop.__self__  # type: ignore[union-attr]
-    (pool,) = courier._pools.values()
+    (pool,) = courier._channels.values()
     return pool
 
 
@@ -428,7 +428,7 @@ async def test_a_token_that_has_gone_stale_is_replaced(
     provider: Any, endpoint: TokenEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's 535 leads to one further request, and the message is not put off."""
-    monkeypatch.setattr("netserve.protocols.smtp_relay.delivery.tokens.FRESH", 0.0)
+    monkeypatch.setattr("netserve.protocols.smtp_relay.delivery.login.tokens.FRESH", 0.0)
     hop = provider(tokens=endpoint.tokens, mechanisms=["XOAUTH2"])
     async with relay(tmp_path, **to(hop, login=oauth2(endpoint), uses=1)) as sender:
         await sender.send(SMALL)
@@ -474,7 +474,7 @@ async def test_an_endpoint_that_fails_defers_the_mail(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """S17: the reason is told, and nothing secret with it."""
-    monkeypatch.setattr("netserve.protocols.smtp_relay.delivery.tokens.FAILURE_HOLDS", 0.0)
+    monkeypatch.setattr("netserve.protocols.smtp_relay.delivery.login.tokens.FAILURE_HOLDS", 0.0)
     endpoint.failures.append(failure)
     hop = provider(tokens=endpoint.tokens, mechanisms=["XOAUTH2"])
     async with relay(tmp_path, **to(hop, login=oauth2(endpoint))) as sender:

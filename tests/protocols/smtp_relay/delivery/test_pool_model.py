@@ -16,11 +16,11 @@ from netserve.mail.envelope import Outcome, Reply
 from netserve.mail.mx import Undeliverable
 from netserve.mail.queued import QueuedRecipient
 from netserve.outbox import NotTried
-from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
-from netserve.protocols.smtp_relay.delivery.pool import ServerPool
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.deliver import Deliver
 from netserve.protocols.smtp_relay.delivery.slots import Slots
-from netserve.protocols.smtp_relay.delivery.targets import Avoided, Target
+from netserve.protocols.smtp_relay.delivery.smtp.jobs import Job, SessionFailed
+from netserve.protocols.smtp_relay.delivery.smtp.pool import ServerPool
+from netserve.protocols.smtp_relay.delivery.smtp.targets import Avoided, Target
 from netserve.testing.next_hop import queued
 
 OK = Reply(250, "2.0.0", "ok")

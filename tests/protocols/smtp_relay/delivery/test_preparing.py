@@ -22,7 +22,7 @@ from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.mail.rewriting import Rewriting
 from netserve.mail.seven_bit.conversion import Converter
 from netserve.mail.seven_bit.plan import Plan
-from netserve.protocols.smtp_relay.delivery.preparing import (
+from netserve.protocols.smtp_relay.delivery.smtp.preparing import (
     CHUNK,
     Preparation,
     Prepared,

@@ -24,10 +24,10 @@ from twisted.internet.task import Clock
 
 from netserve.mail.mx import Exchange, NotNow
 from netserve.mail.tlsa import TLSA
-from netserve.protocols.smtp_relay.delivery import resolver as module
-from netserve.protocols.smtp_relay.delivery.cache import TimedCache
-from netserve.protocols.smtp_relay.delivery.dns_settings import Dns, NameServer
-from netserve.protocols.smtp_relay.delivery.resolver import MAX_RECORDS, Resolver
+from netserve.protocols.smtp_relay.delivery.dns import resolver as module
+from netserve.protocols.smtp_relay.delivery.dns.cache import TimedCache
+from netserve.protocols.smtp_relay.delivery.dns.options import Dns, NameServer
+from netserve.protocols.smtp_relay.delivery.dns.resolver import MAX_RECORDS, Resolver
 from netserve.testing.dns import Zone, unbound
 from netserve.testing.process import free_port, wait_until
 from netserve.testing.programs import require_program

@@ -29,11 +29,11 @@ from netserve.http import HttpClients
 from netserve.mail.envelope import Outcome
 from netserve.mail.mta_sts import MAX_SIZE, Policy
 from netserve.mail.queued import QueuedRecipient
-from netserve.protocols.smtp_relay.delivery import policies
 from netserve.protocols.smtp_relay.delivery.courier import RouteCourier
-from netserve.protocols.smtp_relay.delivery.dns_settings import Dns
+from netserve.protocols.smtp_relay.delivery.dns.options import Dns
 from netserve.protocols.smtp_relay.delivery.outside import Outside
-from netserve.protocols.smtp_relay.delivery.policy_file import Kept, load, save
+from netserve.protocols.smtp_relay.delivery.tls import policies
+from netserve.protocols.smtp_relay.delivery.tls.policy_file import Kept, load, save
 from netserve.protocols.smtp_relay.routes import Route
 from netserve.testing.dns import Zone, unbound
 from netserve.testing.next_hop import Box, next_hop, queued
@@ -529,7 +529,7 @@ async def test_no_more_policies_than_allowed_are_kept(
     for domain in ("enforce", "testing", "off", "enforce"):
         await sender.sent(f"{domain}.example")
     assert policy_server.asked == ["enforce", "testing", "off"]  # its connection was kept
-    (keeper,) = sender.courier._maker._policies.values()
+    (keeper,) = sender.courier._facilities._policies.values()
     assert list(keeper._kept) == ["testing.example", "off.example"]
 
 

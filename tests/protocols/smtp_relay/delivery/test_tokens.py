@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netserve.config.types import Secret
-from netserve.protocols.smtp_relay.delivery.login_settings import OAuth2
-from netserve.protocols.smtp_relay.delivery.oauth2 import (
+from netserve.protocols.smtp_relay.delivery.login.oauth2 import (
     DEFAULT_LIFE,
     LONGEST_TOKEN,
     Client,
     TokenRefused,
     usable_for,
 )
-from netserve.protocols.smtp_relay.delivery.token_file import TokenFile
+from netserve.protocols.smtp_relay.delivery.login.options import OAuth2
+from netserve.protocols.smtp_relay.delivery.login.token_file import TokenFile
 
 CLIENT = Client(
     client_id="id & more",

@@ -21,10 +21,10 @@ from netserve.mail.mx import (
     literal_address,
     no_such_domain,
 )
-from netserve.protocols.smtp_relay.delivery.jobs import SessionFailed
-from netserve.protocols.smtp_relay.delivery.resolver import Resolver
-from netserve.protocols.smtp_relay.delivery.security import Securing
-from netserve.protocols.smtp_relay.delivery.targets import Security, Target
+from netserve.protocols.smtp_relay.delivery.dns.resolver import Resolver
+from netserve.protocols.smtp_relay.delivery.smtp.jobs import SessionFailed
+from netserve.protocols.smtp_relay.delivery.smtp.targets import Security, Target
+from netserve.protocols.smtp_relay.delivery.tls.security import Securing
 
 NO_ANSWER: Final = "4.4.3"
 """The status where DNS does not answer (RFC 3463, 3.5)."""

@@ -8,21 +8,21 @@ from netserve.mail.dkim.keys import RECOMMENDED_BITS, load_key
 from netserve.mail.dkim.signing import SIGNED, Signatures, Signer
 from netserve.mail.outgoing import Changes
 from netserve.mail.rewriting import Rewriting
-from netserve.protocols.smtp_relay.delivery.outgoing_settings import DKIM, Key, Rewrite
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.smtp.options import SmtpOptions
+from netserve.protocols.smtp_relay.delivery.smtp.outgoing_options import DKIM, Key, Rewrite
 
 
-def changes_of(deliver: Deliver) -> Changes | None:
+def changes_of(options: SmtpOptions) -> Changes | None:
     """What a route asks for, or None: its messages go out as they are."""
-    if deliver.rewrite is None and deliver.dkim is None:
+    if options.rewrite is None and options.dkim is None:
         return None
-    rewriting = None if deliver.rewrite is None else _rewriting(deliver.rewrite)
-    return Changes(rewriting, _signatures(deliver.signatures) if deliver.signatures else None)
+    rewriting = None if options.rewrite is None else _rewriting(options.rewrite)
+    return Changes(rewriting, _signatures(options.signatures) if options.signatures else None)
 
 
-def weak_keys(deliver: Deliver) -> Iterator[str]:
+def weak_keys(options: SmtpOptions) -> Iterator[str]:
     """What is to be said about keys that work, and should be longer."""
-    for settings in deliver.signatures:
+    for settings in options.signatures:
         for signer in _signers(settings):
             if signer.key.is_weak:
                 yield (

@@ -18,20 +18,20 @@ from twisted.python.failure import Failure
 from netserve.fairness.turns import Share
 from netserve.mail.client.events import ClientSettings, Login
 from netserve.mail.client.machine import Client
-from netserve.protocols.smtp_relay.delivery.connection import Owner, ServerConnection
-from netserve.protocols.smtp_relay.delivery.jobs import SessionFailed
-from netserve.protocols.smtp_relay.delivery.logins import Logins
-from netserve.protocols.smtp_relay.delivery.preparing import Preparer
-from netserve.protocols.smtp_relay.delivery.reasons import reason_of
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
-from netserve.protocols.smtp_relay.delivery.targets import Security, Target
+from netserve.protocols.smtp_relay.delivery.login.logins import Logins
+from netserve.protocols.smtp_relay.delivery.smtp.connection import Owner, ServerConnection
+from netserve.protocols.smtp_relay.delivery.smtp.jobs import SessionFailed
+from netserve.protocols.smtp_relay.delivery.smtp.options import SmtpRoute
+from netserve.protocols.smtp_relay.delivery.smtp.preparing import Preparer
+from netserve.protocols.smtp_relay.delivery.smtp.reasons import reason_of
+from netserve.protocols.smtp_relay.delivery.smtp.targets import Security, Target
 
 
 class Dialer:
     """Begins the sessions of one route.
 
     Arguments:
-        deliver: of the route.
+        options: of the route.
         hostname: our name, for EHLO.
         reactor: connects, and is the clock.
         log: of the service.
@@ -42,7 +42,7 @@ class Dialer:
 
     def __init__(
         self,
-        deliver: Deliver,
+        options: SmtpRoute,
         *,
         hostname: str,
         reactor: Any,
@@ -51,7 +51,7 @@ class Dialer:
         preparer: Preparer,
         logins: Logins,
     ) -> None:
-        self._deliver = deliver
+        self._options = options
         self._hostname = hostname
         self._reactor = reactor
         self._log = log
@@ -93,7 +93,7 @@ class Dialer:
     async def _begin(
         self, target: Target, security: Security, owner: Owner, login: Login | None
     ) -> ServerConnection:
-        timeout = self._deliver.timeouts.connect
+        timeout = self._options.timeouts.connect
         endpoint = self._endpoint(target, timeout)
         factory = _Connections(partial(self._make, target, security, owner, login))
         connecting: Deferred[Any] = endpoint.connect(factory)
@@ -129,8 +129,8 @@ class Dialer:
             Client(settings),
             owner,
             target=target,
-            timeouts=self._deliver.timeouts,
-            idle=self._deliver.idle,
+            timeouts=self._options.timeouts,
+            idle=self._options.idle,
             tls=security.tls,
             clock=self._reactor,
             turns=self._turns,

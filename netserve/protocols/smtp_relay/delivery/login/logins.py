@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from netserve.mail.client.events import Login
 from netserve.mail.envelope import Reply
-from netserve.protocols.smtp_relay.delivery.jobs import SessionFailed
-from netserve.protocols.smtp_relay.delivery.login_settings import Login as LoginSettings
-from netserve.protocols.smtp_relay.delivery.tokens import NoToken, Tokens, TokenSource
+from netserve.protocols.smtp_relay.delivery.login.options import Login as LoginSettings
+from netserve.protocols.smtp_relay.delivery.login.tokens import NoToken, Tokens, TokenSource
+from netserve.protocols.smtp_relay.delivery.smtp.jobs import SessionFailed
 
 T = TypeVar("T")
 

@@ -27,16 +27,16 @@ from netserve.mail.client.states import State
 from netserve.mail.client.transaction import kind_of
 from netserve.mail.envelope import Outcome, Reply
 from netserve.outbox.model import BodyReader
-from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
-from netserve.protocols.smtp_relay.delivery.preparing import (
+from netserve.protocols.smtp_relay.delivery.smtp.jobs import Job, SessionFailed
+from netserve.protocols.smtp_relay.delivery.smtp.options import Timeouts
+from netserve.protocols.smtp_relay.delivery.smtp.preparing import (
     CHUNK,
     Preparation,
     Prepared,
     Preparer,
 )
-from netserve.protocols.smtp_relay.delivery.reasons import reason_of
-from netserve.protocols.smtp_relay.delivery.settings import Timeouts
-from netserve.protocols.smtp_relay.delivery.targets import Target
+from netserve.protocols.smtp_relay.delivery.smtp.reasons import reason_of
+from netserve.protocols.smtp_relay.delivery.smtp.targets import Target
 
 FAREWELL: Final = 5.0
 """Seconds for a connection to close, once there is nothing more to say."""

@@ -22,15 +22,15 @@ from netserve.config.types import Secret
 from netserve.crossing import from_asyncio
 from netserve.errors import UpstreamError
 from netserve.http import AddressGuard, ClientOptions, HttpClient, HttpClients, HttpError, place
-from netserve.protocols.smtp_relay.delivery.login_settings import Login, OAuth2
-from netserve.protocols.smtp_relay.delivery.oauth2 import (
+from netserve.protocols.smtp_relay.delivery.login.oauth2 import (
     LARGEST_ANSWER,
     Client,
     Grant,
     TokenRefused,
     usable_for,
 )
-from netserve.protocols.smtp_relay.delivery.token_file import TokenFile
+from netserve.protocols.smtp_relay.delivery.login.options import Login, OAuth2
+from netserve.protocols.smtp_relay.delivery.login.token_file import TokenFile
 
 PATIENCE: Final = 15.0
 """Seconds for a token endpoint to answer."""

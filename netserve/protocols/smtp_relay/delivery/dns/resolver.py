@@ -25,8 +25,8 @@ from twisted.internet.defer import Deferred, succeed
 from netserve.crossing import from_asyncio
 from netserve.mail.mx import Address, Exchange, NotNow, is_host_name
 from netserve.mail.tlsa import TLSA
-from netserve.protocols.smtp_relay.delivery.cache import TimedCache
-from netserve.protocols.smtp_relay.delivery.dns_settings import Dns, NameServer
+from netserve.protocols.smtp_relay.delivery.dns.cache import TimedCache
+from netserve.protocols.smtp_relay.delivery.dns.options import Dns, NameServer
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver as Asker

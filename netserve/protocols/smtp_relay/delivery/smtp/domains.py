@@ -7,7 +7,7 @@ message give way where others need room, so their number is bounded over all dom
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,12 @@ from netserve.mail.mx import Undeliverable, next_hop
 from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox.courier import NotTried
 from netserve.outbox.model import Destination
-from netserve.protocols.smtp_relay.delivery.accounts import Accounts
-from netserve.protocols.smtp_relay.delivery.dialing import Dialer
-from netserve.protocols.smtp_relay.delivery.exchanges import DomainServers, Exchanges
-from netserve.protocols.smtp_relay.delivery.pool import ServerPool
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.dns.exchanges import DomainServers, Exchanges
 from netserve.protocols.smtp_relay.delivery.slots import SeveralSlots, Slots
-from netserve.protocols.smtp_relay.delivery.targets import Avoided
+from netserve.protocols.smtp_relay.delivery.smtp.dialing import Dialer
+from netserve.protocols.smtp_relay.delivery.smtp.options import SmtpRoute
+from netserve.protocols.smtp_relay.delivery.smtp.pool import ServerPool
+from netserve.protocols.smtp_relay.delivery.smtp.targets import Avoided
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +50,30 @@ class DomainPools:
     """Delivers to the servers of each recipient's domain, for one route.
 
     Arguments:
-        deliver: of the route.
+        options: of the route.
         exchanges: finds the servers.
         dialer: begins sessions with them.
-        accounts: of the process: sessions are counted over all services.
+        slots: gives the sessions with one domain, or with all (None), over all services.
         reactor: the clock.
         log: of the service.
     """
 
     def __init__(
         self,
-        deliver: Deliver,
+        options: SmtpRoute,
         exchanges: Exchanges,
         dialer: Dialer,
         *,
-        accounts: Accounts,
+        slots: Callable[[str | None], Slots],
         reactor: Any,
         log: Logger,
     ) -> None:
-        self._deliver = deliver
+        self._options = options
         self._exchanges = exchanges
         self._dialer = dialer
         self._log = log
         self._avoided = Avoided(reactor)
-        self._accounts = accounts
+        self._slots = slots
         self._pools: dict[str, ServerPool] = {}
         self._closed = False
 
@@ -114,7 +113,7 @@ class DomainPools:
         pool = self._pools.get(hop)
         if pool is None:
             pool = self._pools[hop] = ServerPool(
-                self._deliver,
+                self._options,
                 DomainServers(self._exchanges, hop),
                 self._dialer,
                 self._avoided,
@@ -132,8 +131,7 @@ class DomainPools:
 
     def _find_slots(self, hop: str) -> tuple[Slots, Slots]:
         """Those of all domains, and of this one."""
-        accounts, way = self._accounts, self._deliver
-        return accounts.slots(way, None), accounts.slots(way, hop)
+        return self._slots(None), self._slots(hop)
 
     @property
     def connections(self) -> int:

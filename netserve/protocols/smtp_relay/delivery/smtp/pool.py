@@ -23,12 +23,13 @@ from netserve.mail.envelope import Outcome, Reply
 from netserve.mail.mx import Undeliverable
 from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox.courier import Outcomes
-from netserve.protocols.smtp_relay.delivery.connection import ServerConnection
-from netserve.protocols.smtp_relay.delivery.dialing import Dialer
-from netserve.protocols.smtp_relay.delivery.jobs import Job, SessionFailed
-from netserve.protocols.smtp_relay.delivery.settings import Deliver
+from netserve.protocols.smtp_relay.delivery.channel import Whole
 from netserve.protocols.smtp_relay.delivery.slots import SeveralSlots, Slots
-from netserve.protocols.smtp_relay.delivery.targets import Avoided, Servers, Target
+from netserve.protocols.smtp_relay.delivery.smtp.connection import ServerConnection
+from netserve.protocols.smtp_relay.delivery.smtp.dialing import Dialer
+from netserve.protocols.smtp_relay.delivery.smtp.jobs import Job, SessionFailed
+from netserve.protocols.smtp_relay.delivery.smtp.options import SmtpRoute
+from netserve.protocols.smtp_relay.delivery.smtp.targets import Avoided, Servers, Target
 
 T = TypeVar("T")
 
@@ -37,11 +38,11 @@ _UNASKED: Final = Reply(451, "4.5.0", "the server spoke without being asked")
 _NO_OTHER: Final = Reply(451, "4.4.4", "there is no other server")
 
 
-class ServerPool:
+class ServerPool(Whole):
     """Delivers to the servers of one destination.
 
     Arguments:
-        deliver: of the route.
+        options: of the route.
         servers: names the servers.
         dialer: begins sessions with them.
         avoided: those that did not answer; pools may share it.
@@ -52,7 +53,7 @@ class ServerPool:
 
     def __init__(
         self,
-        deliver: Deliver,
+        options: SmtpRoute,
         servers: Servers,
         dialer: Dialer,
         avoided: Avoided,
@@ -61,7 +62,7 @@ class ServerPool:
         slots: Slots | SeveralSlots | None = None,
         emptied: Callable[[ServerPool], None] | None = None,
     ) -> None:
-        self._deliver = deliver
+        self._options = options
         self._servers = servers
         self._dialer = dialer
         self._avoided = avoided
@@ -184,7 +185,7 @@ class ServerPool:
     # What the connections call.
 
     def connection_ready(self, connection: ServerConnection) -> None:
-        if self._closed is not None or connection.uses >= self._deliver.uses:
+        if self._closed is not None or connection.uses >= self._options.uses:
             connection.quit()
         elif (job := self._next_for(connection)) is not None:
             self._send(connection, job)
@@ -259,7 +260,7 @@ class ServerPool:
         return next((job for job in self._waiting if not job.connecting), None)
 
     def _may_connect(self) -> bool:
-        if self.connections < self._deliver.connections and (
+        if self.connections < self._options.connections and (
             self._slots is None or self._slots.take(self)
         ):
             return True

@@ -41,7 +41,8 @@ from netserve.mail.queued import QueuedMessage, QueuedRecipient
 from netserve.outbox.courier import NotTried
 from netserve.outbox.errors import OutboxError
 from netserve.outbox.model import BodyReader
-from netserve.protocols.smtp_relay.delivery.settings import Hook
+from netserve.protocols.smtp_relay.delivery.channel import Whole
+from netserve.protocols.smtp_relay.delivery.http.options import Hook
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ _SHOWN: Final = 200
 """Characters of an answer's body that stand in logs and bounces."""
 
 
-class HookClient:
+class HookClient(Whole):
     """Posts messages to one hook.
 
     Arguments:

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from netserve.protocols.smtp_relay.delivery.settings import Smarthost
-from netserve.protocols.smtp_relay.delivery.tls import is_address
-
 AVOIDED: Final = 60.0
 """Seconds for which a server that did not answer is tried last."""
 MOST_AVOIDED: Final = 1000
@@ -86,12 +83,6 @@ class Servers(Protocol):
         Raises:
             SessionFailed: it must not be spoken to now.
         """
-
-
-def smarthost_target(smarthost: Smarthost, rank: int) -> Target:
-    """A smarthost as a target; its name is the domain of its policy (RFC 8461, 3.4)."""
-    domain = "" if is_address(smarthost.host) else smarthost.host
-    return Target(smarthost.host, smarthost.port, domain=domain, signed=True, rank=rank)
 
 
 class Avoided:

@@ -32,11 +32,11 @@ from netserve.mail import tlsa
 from netserve.mail.envelope import Reply
 from netserve.mail.mta_sts import Policy
 from netserve.mail.mx import NotNow
-from netserve.protocols.smtp_relay.delivery.jobs import SessionFailed
-from netserve.protocols.smtp_relay.delivery.resolver import Resolver
-from netserve.protocols.smtp_relay.delivery.settings import TLSLevel
-from netserve.protocols.smtp_relay.delivery.targets import Security, Target
-from netserve.protocols.smtp_relay.delivery.tls import ClientTLS, is_address
+from netserve.protocols.smtp_relay.delivery.dns.resolver import Resolver
+from netserve.protocols.smtp_relay.delivery.smtp.jobs import SessionFailed
+from netserve.protocols.smtp_relay.delivery.smtp.options import TLSLevel
+from netserve.protocols.smtp_relay.delivery.smtp.targets import Security, Target
+from netserve.protocols.smtp_relay.delivery.tls.client_tls import ClientTLS, is_address
 
 WITH_DNS: Final = ("dane", "mta-sts", "dane+mta-sts")
 """Levels for which DNS is asked."""

@@ -33,9 +33,9 @@ from netserve.mail.mta_sts import (
     record_name,
 )
 from netserve.mail.mx import NotNow
-from netserve.protocols.smtp_relay.delivery.cache import TimedCache
-from netserve.protocols.smtp_relay.delivery.policy_file import Kept, load, save
-from netserve.protocols.smtp_relay.delivery.resolver import Resolver
+from netserve.protocols.smtp_relay.delivery.dns.cache import TimedCache
+from netserve.protocols.smtp_relay.delivery.dns.resolver import Resolver
+from netserve.protocols.smtp_relay.delivery.tls.policy_file import Kept, load, save
 
 HTTPS: Final = 443
 MOST: Final = 1000

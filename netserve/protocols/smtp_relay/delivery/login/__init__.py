@@ -1,0 +1,1 @@
+"""Logins at other servers: passwords, and OAuth2 with its tokens."""

@@ -1,0 +1,1 @@
+"""TLS to other servers: certificates, DANE, and MTA-STS policies."""
