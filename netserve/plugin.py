@@ -34,6 +34,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import AbstractDatagramProtocol
@@ -191,13 +192,20 @@ class Shared:
     def __init__(self, parent: Shared | None = None) -> None:
         self._parent = parent
         self._objects: dict[type, Any] = {}
+        self._branches: WeakSet[Shared] = WeakSet()
+        if parent is not None:
+            parent._branches.add(self)  # noqa: SLF001 - its own kind
 
     def branch(self) -> Shared:
-        """The same objects; those that are made through it are its own until `commit`."""
+        """The same objects, for one build.
+
+        What is made through a branch is shared with the other builds that are not attached yet,
+        and with the process by `commit`. It goes with the last branch that has it.
+        """
         return Shared(self)
 
     def commit(self) -> None:
-        """Share the objects of a branch; where there is one of a class by now, that one stays."""
+        """Share the objects of a branch with the process."""
         if self._parent is not None:
             self._parent._objects = self._objects | self._parent._objects  # noqa: SLF001 - its own kind
 
@@ -209,13 +217,20 @@ class Shared:
             make: makes it for the first service that asks.
         """
         found: T
-        if self._parent is not None and kind in self._parent._objects:  # noqa: SLF001 - see above
-            found = self._parent._objects[kind]  # noqa: SLF001 - see above
-            return found
         if kind not in self._objects:
-            self._objects[kind] = make()
+            common = self._find(kind)
+            self._objects[kind] = make() if common is None else common
         found = self._objects[kind]
         return found
+
+    def _find(self, kind: type[T]) -> T | None:
+        if self._parent is None:
+            return None
+        for shared in (self._parent, *self._parent._branches):  # noqa: SLF001 - its own kind
+            found: T | None = shared._objects.get(kind)  # noqa: SLF001 - its own kind
+            if found is not None:
+                return found
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel, formatEvent, globalLogPublisher
 
 from netserve.config.listen import Listen
+from netserve.metrics import ProcessMetrics
 from netserve.ops.control import ControlSocket
 from netserve.ops.status import status_service
 from netserve.protocols.http_bridge import plugin as http_bridge
@@ -99,7 +100,7 @@ async def bridge(folder: Path) -> AsyncIterator[Surface]:
 
 @asynccontextmanager
 async def status(folder: Path) -> AsyncIterator[Surface]:
-    _, hosted = status_service(Listen(FREE_PORT), {}, share_of_turns())
+    _, hosted = status_service(Listen(FREE_PORT), {}, ProcessMetrics(), share_of_turns())
     service = await awaited(serve(hosted))
     try:
         yield Surface(over_tcp(service.port), (b"GET /healthz HTTP/1.1\r\n", 200))
