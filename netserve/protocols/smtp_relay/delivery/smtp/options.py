@@ -85,7 +85,7 @@ def level_of(options: SmtpOptions, default: TLSLevel = "may") -> TLSLevel:
     """
     level = options.tls or default
     if options.ca is not None and level not in WITH_CERTIFICATES:
-        raise InvalidValue(f"ca: only together with tls: {one_of(WITH_CERTIFICATES)}")
+        raise InvalidValue("ca: only together with tls: " + one_of(WITH_CERTIFICATES))
     return level
 
 
