@@ -50,6 +50,7 @@ from netserve.config.types import (
     Section,
     Shown,
 )
+from netserve.connection import Connection, OpenTap, Tap, Tracker, connection_id
 from netserve.errors import InvalidValue
 from netserve.fairness.turns import Share
 from netserve.metrics import Metrics, ProcessMetrics
@@ -62,15 +63,20 @@ if TYPE_CHECKING:
 __all__ = [
     "TLS",
     "Attachment",
+    "Connection",
     "Context",
     "Hosted",
     "Limits",
     "Metrics",
+    "OpenTap",
     "ProcessMetrics",
     "ProtocolPlugin",
     "Section",
     "ServiceSettings",
     "Settings",
+    "Tap",
+    "Tracker",
+    "connection_id",
 ]
 
 
@@ -315,6 +321,8 @@ class Context:
         http: gives HTTP clients.
         random: the source of randomness (backoff, jitter); tests give a seeded one.
         turns: the service's share of the reactor's time (`netserve.fairness.turns`).
+        tracker: makes the records of connections; for those that the protocol opens itself
+            (`netserve.connection.Tracker.outgoing`).
         listens: every address that this process listens on, as the file has them.
         shared: what services of one protocol have in common, such as accounts at other servers.
     """
@@ -331,6 +339,7 @@ class Context:
     http: HttpClients
     random: random.Random
     turns: Share
+    tracker: Tracker = field(default_factory=Tracker)
     listens: tuple[Listen, ...] = ()
     shared: Shared = field(default_factory=Shared)
 

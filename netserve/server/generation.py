@@ -75,6 +75,7 @@ class Generation:
             log=lasting.log,
             started=self._started,
             turns=lasting.turns,
+            tracker=lasting.tracker,
             handshake_timeout=limits.handshake_timeout,
         )
         self.ways_in: dict[tuple[str, str, bool], WayIn] = {}
