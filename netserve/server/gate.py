@@ -150,12 +150,12 @@ class Gate(Protocol):
         self._stop_waiting_for_handshake()
         self._gates.waiting.discard(self)
         self._log_tls_failure(reason)
+        for layer in self._layers:
+            layer.ended(reason)
         if self._is_flushing():
             self.raw.flushing.then(self._gone)
         else:
             self._gone()
-        for layer in self._layers:
-            layer.ended(reason)
         made, self._made = self._made, False
         if made:
             self.inner.connectionLost(reason)
