@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -59,6 +60,26 @@ class Ids:
             + pairs[number >> 10 & 1023]
             + pairs[number & 1023]
         )
+
+
+def note(transport: Any, connection: Connection) -> None:
+    """Note the record of a connection in its transport, for `connection_id`.
+
+    Arguments:
+        transport: of the socket; it has the record as its attribute `connection` afterwards.
+        connection: the record.
+    """
+    with suppress(AttributeError):  # a transport of somebody's plugin may have no room for it
+        transport.connection = connection
+
+
+def address_text(address: Any) -> str:
+    """One of Twisted's addresses in a log: ``192.0.2.7:25``, ``[2001:db8::7]:25``, or a path."""
+    host = getattr(address, "host", None)
+    if host is None:
+        name = getattr(address, "name", None) or b"a local socket"
+        return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
 def connection_id(transport: Any) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from random import Random, SystemRandom
 from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netserve.connection.record import Connection, Ids
+from netserve.connection.record import Connection, Ids, address_text, note
 from netserve.connection.tap import GuardedTap, OpenTap
 from netserve.connection.transport import TappedTransport, insert
 from netserve.metrics import Metrics
@@ -74,28 +73,22 @@ class Tracker:
         self._logged = LogLimit(1.0)
 
     def record(
-        self, transport: Any, *, peer: Any, tls: bool, outgoing: bool = False, identity: str = ""
+        self, local: Any, peer: Any, *, tls: bool, outgoing: bool = False, identity: str = ""
     ) -> Connection:
-        """Make the record of a connection that begins, and note it in its transport.
+        """Make the record of a connection that begins.
 
         Arguments:
-            transport: of the socket; it has the record as its attribute `connection` afterwards.
+            local: our address.
             peer: the other end's address.
             tls: whether it is inside TLS from its first byte.
             outgoing: whether netserve opened it.
             identity: its id, where it has one already.
         """
-        connection = Connection(
-            identity or self.new_id(),
-            self.service,
-            transport.getHost(),
-            peer,
-            tls,
-            self._wall(),
-            outgoing,
-        )
-        with suppress(AttributeError):  # a transport of somebody's plugin may have no room for it
-            transport.connection = connection
+        if not identity:
+            identity = self.new_id()
+        connection = Connection(identity, self.service, local, peer, tls, self._wall(), outgoing)
+        if outgoing:
+            self._log.debug("connected to {peer}", peer=address_text(peer), connection_id=identity)
         return connection
 
     def open_tap(self, connection: Connection) -> GuardedTap | None:
@@ -125,7 +118,8 @@ class Tracker:
         Returns:
             The transport that the protocol is to use: the same one without a tap.
         """
-        connection = self.record(transport, peer=transport.getPeer(), tls=tls, outgoing=True)
+        connection = self.record(transport.getHost(), transport.getPeer(), tls=tls, outgoing=True)
+        note(transport, connection)
         tap = self.open_tap(connection)
         return transport if tap is None else insert(protocol, TappedTransport(transport, tap))
 

@@ -262,7 +262,7 @@ def build_service(
         log = ServiceLogger(namespace=f"netserve.service.{name}")
         lasting = Lasting.of(process, name, log)
     shared = process.shared.branch()
-    http = process.http.branch()
+    http = process.http.branch(lasting.tracker)
     handles: list[QueueHandle] = []
 
     def outbox() -> Outbox:

@@ -10,24 +10,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from netserve.connection import Connection, Ids, Taps, Tracker, connection_id
+from netserve.connection.record import address_text, note
 
 HERE = IPv4Address("TCP", "127.0.0.1", 25)
 THERE = IPv4Address("TCP", "192.0.2.7", 4711)
 
 
 class Transport:
-    """A transport with addresses, and nothing else."""
+    """A transport that things can be noted in."""
 
     connection: Any = None
-
-    def getHost(self) -> IPv4Address:
-        return HERE
-
-    def getPeer(self) -> IPv4Address:
-        return THERE
 
 
 @given(seed=st.integers())
@@ -52,23 +47,23 @@ def test_all_numbers_are_used_before_one_is_used_again() -> None:
     assert 0 < record._STEP < 1 << record._BITS
 
 
-def test_a_record_is_made_from_the_transport_and_noted_there() -> None:
+def test_a_record_is_noted_in_the_transport() -> None:
     transport = Transport()
     tracker = Tracker("mail", Taps(Random(0)), wall=lambda: 1000.5)
-    made = tracker.record(transport, peer=THERE, tls=True)
+    made = tracker.record(HERE, THERE, tls=True)
     assert made == Connection(made.id, "mail", HERE, THERE, True, 1000.5, False)
-    assert transport.connection is made
+    note(transport, made)
     assert connection_id(transport) == made.id
 
 
 def test_a_record_does_not_change() -> None:
-    made = Tracker("mail").record(Transport(), peer=THERE, tls=False)
+    made = Tracker("mail").record(HERE, THERE, tls=False)
     with pytest.raises(AttributeError):
         made.tls = True  # type: ignore[misc]
 
 
 def test_an_id_that_is_known_is_kept() -> None:
-    assert Tracker("mail").record(Transport(), peer=THERE, tls=False, identity="abc").id == "abc"
+    assert Tracker("mail").record(HERE, THERE, tls=False, identity="abc").id == "abc"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +81,7 @@ def test_transports_without_a_record_have_no_id(transport: Any) -> None:
 
 
 def test_transports_of_asyncio_have_it_as_extra_info() -> None:
-    made = Tracker("mail").record(Transport(), peer=THERE, tls=False)
+    made = Tracker("mail").record(HERE, THERE, tls=False)
     extra = {"connection": made}
     assert connection_id(SimpleNamespace(get_extra_info=extra.get)) == made.id
 
@@ -96,3 +91,25 @@ def test_two_services_of_a_process_share_the_ids() -> None:
     first, second = Tracker("a", taps), Tracker("b", taps)
     given_ids = [tracker.new_id() for _ in range(100) for tracker in (first, second)]
     assert len(set(given_ids)) == 200
+
+
+def test_a_transport_without_room_for_a_record() -> None:
+    made = Tracker("mail").record(HERE, THERE, tls=False)
+    transport = object()
+    note(transport, made)
+    assert connection_id(transport) == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (THERE, "192.0.2.7:4711"),
+        (IPv6Address("TCP", "2001:db8::7", 25), "[2001:db8::7]:25"),
+        (UNIXAddress("/run/netserve/socket"), "/run/netserve/socket"),
+        (UNIXAddress(b"/run/\xff"), "/run/\ufffd"),
+        (UNIXAddress(None), "a local socket"),
+        (None, "a local socket"),
+    ],
+)
+def test_addresses_in_the_log(address: Any, text: str) -> None:
+    assert address_text(address) == text

@@ -125,6 +125,7 @@ class PoolMaker:
             reactor=reactor,
             log=log,
             turns=self._turns,
+            tracker=self._outside.tracker,
             preparer=Preparer(changes_of(way), wall=self._wall, reactor=reactor, log=log),
             logins=Logins(way.login, self._tokens),
         )
