@@ -108,6 +108,8 @@ class Generation:
             metrics=self._metrics,
             log=self._log,
             started=self._started,
+            tracker=self.built.lasting.tracker,
+            clock=self._reactor,
         )
         self._datagrams.append(gate)
         return gate
