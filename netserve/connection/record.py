@@ -21,7 +21,7 @@ class Connection(NamedTuple):
     Arguments:
         id: eight characters, unique in the process.
         service: the service's name.
-        local: our address, one of Twisted's.
+        local: our address, one of Twisted's; None where the transport has none to give.
         peer: the other end's address; the client's where a PROXY header names it. None for the
             socket of datagrams as a whole.
         tls: whether it is inside TLS from its first byte; False before STARTTLS.
@@ -60,6 +60,14 @@ class Ids:
             + pairs[number >> 10 & 1023]
             + pairs[number & 1023]
         )
+
+
+def local_address(transport: Any) -> Any:
+    """Our address of a connection; None where its transport has none to give."""
+    try:
+        return transport.getHost()
+    except Exception:  # of a transport of somebody's plugin, or of a socket that has gone already
+        return None
 
 
 def note(transport: Any, connection: Connection) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netserve.connection.record import Connection, Ids, address_text, note
+from netserve.connection.record import Connection, Ids, address_text, local_address, note
 from netserve.connection.tap import GuardedTap, OpenTap
 from netserve.connection.transport import TappedTransport, insert
 from netserve.metrics import Metrics
@@ -118,7 +118,9 @@ class Tracker:
         Returns:
             The transport that the protocol is to use: the same one without a tap.
         """
-        connection = self.record(transport.getHost(), transport.getPeer(), tls=tls, outgoing=True)
+        connection = self.record(
+            local_address(transport), transport.getPeer(), tls=tls, outgoing=True
+        )
         note(transport, connection)
         tap = self.open_tap(connection)
         return transport if tap is None else insert(protocol, TappedTransport(transport, tap))

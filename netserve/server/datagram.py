@@ -13,6 +13,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from netserve.connection import Connection, Tracker
+from netserve.connection.record import local_address
 from netserve.plugin import Metrics
 from netserve.reactor.context import LogContext, contexts
 from netserve.server.access import AccessRules
@@ -98,7 +99,7 @@ class DatagramGate(DatagramProtocol):
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
         self._is_open = True
-        local = transport.getHost()
+        local = local_address(transport)
         self.connection = self._socket = self._tracker.record(local, None, tls=False)
         self._taps = DatagramTaps(self._tracker, local, self._clock)
         self._flows = self._taps.flows

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netserve.connection import Connection, Tracker
-from netserve.connection.record import note
+from netserve.connection.record import local_address, note
 from netserve.connection.tap import GuardedTap
 from netserve.connection.transport import TransportLayer
 from netserve.fairness.turns import Share
@@ -93,7 +93,7 @@ class Gate(Protocol):
         self.raw = raw = transport.transport if self._is_tls else transport
         self._is_full = getattr(raw, "is_full", _never)
         self.connection = self._gates.tracker.record(
-            raw.getHost(), self.address, tls=self._is_tls, identity=self._identity
+            local_address(raw), self.address, tls=self._is_tls, identity=self._identity
         )
         note(raw, self.connection)
         self.transport = self._behind_layers(transport)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from netserve.connection import Connection, Ids, Taps, Tracker, connection_id
-from netserve.connection.record import address_text, note
+from netserve.connection.record import address_text, local_address, note
 
 HERE = IPv4Address("TCP", "127.0.0.1", 25)
 THERE = IPv4Address("TCP", "192.0.2.7", 4711)
@@ -91,6 +91,18 @@ def test_two_services_of_a_process_share_the_ids() -> None:
     first, second = Tracker("a", taps), Tracker("b", taps)
     given_ids = [tracker.new_id() for _ in range(100) for tracker in (first, second)]
     assert len(set(given_ids)) == 200
+
+
+class Gone:
+    """A transport whose socket is not there any more."""
+
+    def getHost(self) -> Any:
+        raise OSError("it is gone")
+
+
+@pytest.mark.parametrize("transport", [Gone(), object(), None])
+def test_transports_without_an_address(transport: Any) -> None:
+    assert local_address(transport) is None
 
 
 def test_a_transport_without_room_for_a_record() -> None:

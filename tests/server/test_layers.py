@@ -23,7 +23,7 @@ from zope.interface import implementer
 from netserve.capture.model import Endpoint, Flow, Kind, Transport
 from netserve.capture.recording.tap import CaptureTap, Recorder
 from netserve.connection import Connection, Tap, TapDropped
-from netserve.plugin import Hosted
+from netserve.plugin import Hosted, connection_id
 from netserve.protocols.echo import plugin as echo
 from netserve.reactor.stream import Stream
 from netserve.reactor.tls import TLSProtocol
@@ -175,8 +175,10 @@ async def test_every_listener(
     assert got.replace(b".", b"") == b"hello\n" + TOLD.upper() + b"bye"
     (one,) = protocol.made
     transport = one.transport if protocol is not AsyncioShout else one.transport._transport
+    assert connection_id(one.transport)
     if tapped:
         (tap,) = taps.opened
+        assert connection_id(one.transport) == tap.connection.id
         assert tap.all("received") == TOLD
         assert tap.all("sent") == got
         assert len(tap.reasons) == 1
