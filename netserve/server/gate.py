@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
@@ -36,6 +36,8 @@ from netserve.server.tls_failures import tls_failure
 from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic
 from netserve.server.waiting import Waiting
 from netserve.wire.reply_guard import LogLimit, times
+
+_ALL_ADDRESSES: Final = frozenset({"0.0.0.0", "::", None})
 
 
 def _never() -> bool:
@@ -93,7 +95,10 @@ class Gate(Protocol):
         self.raw = raw = transport.transport if self._is_tls else transport
         self._is_full = getattr(raw, "is_full", _never)
         self.connection = self._gates.tracker.record(
-            local_address(raw), self.address, tls=self._is_tls, identity=self._identity
+            self._gates.local_address(raw),
+            self.address,
+            tls=self._is_tls,
+            identity=self._identity,
         )
         note(raw, self.connection)
         self.transport = self._behind_layers(transport)
@@ -335,7 +340,24 @@ class Gates:
         self.empty: Deferred[None] | None = None
         """Set by who waits for the last connection to go."""
         self.admission = admission
+        self._local_addresses: dict[Any, Any] = {}
         self._refusals: defaultdict[str, LogLimit] = defaultdict(partial(LogLimit, 1.0))
+
+    def local_address(self, transport: Any) -> Any:
+        """Our address of a connection.
+
+        All connections of a port have the same one, unless the port listens on all addresses; it
+        is not asked of the system for each.
+        """
+        port = getattr(transport, "server", None)
+        try:
+            known = self._local_addresses[port]
+        except KeyError:
+            known = local_address(port)
+            if getattr(known, "host", None) in _ALL_ADDRESSES:
+                known = None
+            self._local_addresses[port] = known
+        return local_address(transport) if known is None else known
 
     def refused(self, peer: str, why: str) -> None:
         """Count a connection that is not taken, and log it, but not oftener than is readable.

@@ -313,6 +313,27 @@ async def test_only_connections_that_begin_while_it_is_on_are_tapped() -> None:
     await service.stop()
 
 
+@pytest.mark.parametrize("leaves_alone", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_without_a_tap_nothing_is_in_the_path(leaves_alone: bool) -> None:
+    """What the transport calls for data is the protocol's own method: for echo, its `write`."""
+    service = await serve(echo)
+    if leaves_alone:
+        service.process.taps.switch_on("test", lambda _: None)
+    client = await connect(service.port)
+    client.write(b"hello")
+    await client.until(b"hello")
+    (gate,) = service.hosted_service.current.gates.open
+    transport: Any = gate.raw
+    assert type(transport).write == transport.write.__func__
+    assert gate.transport is gate.inner.transport is transport
+    assert transport.protocol is gate
+    assert transport.protocol.dataReceived == gate.inner.dataReceived == transport.write
+    client.transport.loseConnection()
+    await client.closed
+    await service.stop()
+
+
 @pytest_twisted.ensureDeferred
 async def test_it_may_leave_a_connection_alone() -> None:
     service = await serve(Hosted(stream=Factory.forProtocol(Shout)))
