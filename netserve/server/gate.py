@@ -24,7 +24,6 @@ from zope.interface import implementer
 
 from netserve.connection import Connection, Tracker
 from netserve.connection.record import local_address, note
-from netserve.connection.tap import GuardedTap
 from netserve.connection.transport import TransportLayer
 from netserve.fairness.turns import Share
 from netserve.plugin import Metrics
@@ -71,7 +70,7 @@ class Gate(Protocol):
         self.address = address
         self.peer: str = getattr(address, "host", "")
         """The peer's IP address, or an empty string."""
-        self._gates = gates
+        self.gates = gates
         self._identity = identity
         self._is_tls = is_tls
         self._handshake_call: Any = None
@@ -80,7 +79,8 @@ class Gate(Protocol):
         self.raw: Any = None
         """The transport of the socket, beneath TLS."""
         self._is_full: Callable[[], bool] = _never
-        self._traffic: TCPTraffic | CountingTransport | None = None
+        self.traffic_source: TCPTraffic | CountingTransport | None = None
+        """Counts the bytes; set by the layer `counting`."""
         self._layers: tuple[TransportLayer, ...] = ()
         self.closing = False
         """Set by the idle sweep when it has asked for an orderly close."""
@@ -90,46 +90,34 @@ class Gate(Protocol):
         """When something had moved, as far as is known."""
 
     def makeConnection(self, transport: Any) -> None:
-        self._gates.opened(self)
+        self.gates.opened(self)
         # Under TLS the transport is the TLS protocol, and the socket's own is beneath it.
         self.raw = raw = transport.transport if self._is_tls else transport
         self._is_full = getattr(raw, "is_full", _never)
-        self.connection = self._gates.tracker.record(
-            self._gates.local_address(raw),
+        self.connection = self.gates.tracker.record(
+            self.gates.local_address(raw),
             self.address,
             tls=self._is_tls,
             identity=self._identity,
         )
         note(raw, self.connection)
-        self.transport = self._behind_layers(transport)
-        if not self._layers:
-            # So that data passes us by.
-            self.dataReceived = self.inner.dataReceived  # type: ignore[method-assign]
-        if self._is_tls:
-            self._handshake_call = self._gates.clock.callLater(
-                self._gates.handshake_timeout, self._handshake_took_too_long
-            )
-        if self._gates.started.called:
-            self._begin()
-        else:
-            transport.pauseProducing()
-            self._gates.started.addCallback(self._late)
-
-    def _behind_layers(self, transport: Any) -> Any:
-        """The transport for the service's protocol."""
         for layer in BEHIND_GATE:
             before, transport = transport, layer(self, transport)
             if transport is not before:
                 self._layers += (transport,)
-        return transport
-
-    def counts_by(self, traffic: TCPTraffic | CountingTransport) -> None:
-        """Called by the layer that counts."""
-        self._traffic = traffic
-
-    def open_tap(self) -> GuardedTap | None:
-        """The tap of this connection, or None."""
-        return self._gates.tracker.open_tap(self.connection)
+        self.transport = transport
+        if not self._layers:
+            # So that data passes us by.
+            self.dataReceived = self.inner.dataReceived  # type: ignore[method-assign]
+        if self._is_tls:
+            self._handshake_call = self.gates.clock.callLater(
+                self.gates.handshake_timeout, self._handshake_took_too_long
+            )
+        if self.gates.started.called:
+            self._begin()
+        else:
+            transport.pauseProducing()
+            self.gates.started.addCallback(self._late)
 
     def _begin(self) -> None:
         """Hand the connection to the service's protocol."""
@@ -141,7 +129,7 @@ class Gate(Protocol):
 
     def _late(self, result: None) -> None:
         """The service has started; go on with a connection that came before."""
-        if self in self._gates.open:
+        if self in self.gates.open:
             self._begin()
             self.transport.resumeProducing()
 
@@ -152,10 +140,10 @@ class Gate(Protocol):
         self.inner.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        if isinstance(self._traffic, TCPTraffic):
-            self._traffic.ended = getattr(self.raw, "read_closed", False)
+        if isinstance(self.traffic_source, TCPTraffic):
+            self.traffic_source.ended = getattr(self.raw, "read_closed", False)
         self._stop_waiting_for_handshake()
-        self._gates.waiting.discard(self)
+        self.gates.waiting.discard(self)
         self._log_tls_failure(reason)
         for layer in self._layers:
             layer.ended(reason)
@@ -174,7 +162,7 @@ class Gate(Protocol):
     def _gone(self) -> None:
         """The socket has sent everything, or will send nothing more."""
         self.traffic()
-        self._gates.closed(self)
+        self.gates.closed(self)
 
     def _log_tls_failure(self, reason: Failure) -> None:
         is_tls = self._is_tls or getattr(self.raw, "TLS", False)
@@ -186,9 +174,9 @@ class Gate(Protocol):
         self.traffic()
         if not self._shaken and not self.seen.received:
             return  # somebody has looked whether the port is open
-        self._gates.metrics.errors["tls" if self._shaken else "handshake"] += 1
+        self.gates.metrics.errors["tls" if self._shaken else "handshake"] += 1
         what = "TLS" if self._shaken else "the TLS handshake"
-        self._gates.log.info(
+        self.gates.log.info(
             "closed {peer}: {what} failed: {why}",
             peer=self.peer,
             what=what,
@@ -199,9 +187,9 @@ class Gate(Protocol):
     def waitsForPeer(self, waiting: bool) -> None:
         """See `IPeerWatcher`."""
         if waiting and isinstance(self.raw, Stream):
-            self._gates.waiting.add(self)
+            self.gates.waiting.add(self)
         elif not self.transport.disconnecting:
-            self._gates.waiting.discard(self)
+            self.gates.waiting.discard(self)
 
     def drain(self) -> bool:
         """Have the service's protocol finish, by its method ``drain``.
@@ -230,8 +218,8 @@ class Gate(Protocol):
         try:
             method()
         except Exception:
-            self._gates.metrics.errors["internal"] += 1
-            self._gates.log.failure(
+            self.gates.metrics.errors["internal"] += 1
+            self.gates.log.failure(
                 "the connection of {peer} failed at {name}",
                 peer=self.peer,
                 name=name,
@@ -253,8 +241,8 @@ class Gate(Protocol):
 
     def _handshake_took_too_long(self) -> None:
         self._handshake_call = None
-        self._gates.metrics.errors["handshake_timeout"] += 1
-        self._gates.log.info(
+        self.gates.metrics.errors["handshake_timeout"] += 1
+        self.gates.log.info(
             "closed {peer}: no TLS handshake in time",
             peer=self.peer,
             connection_id=self.connection.id,
@@ -273,16 +261,16 @@ class Gate(Protocol):
 
     def traffic(self) -> bool:
         """Read and count what has moved; tells whether anything has since the last time."""
-        if self._traffic is None:
+        if self.traffic_source is None:
             return False
-        now = self._traffic.read()
+        now = self.traffic_source.read()
         if now == self.seen:
             return False
-        metrics = self._gates.metrics
+        metrics = self.gates.metrics
         metrics.bytes_received += now.received - self.seen.received
         metrics.bytes_sent += now.sent - self.seen.sent
         self.seen = now
-        self.seen_at = self._gates.clock.seconds()
+        self.seen_at = self.gates.clock.seconds()
         return True
 
 
@@ -292,8 +280,8 @@ class HalfCloseableGate(Gate):
 
     def readConnectionLost(self) -> None:
         """The peer has closed its side, as ``nc -N`` does after its question."""
-        if isinstance(self._traffic, TCPTraffic):
-            self._traffic.ended = True
+        if isinstance(self.traffic_source, TCPTraffic):
+            self.traffic_source.ended = True
         for layer in self._layers:
             layer.read_closed()
         self.inner.readConnectionLost()

@@ -101,18 +101,19 @@ BEFORE_GATE: Final[tuple[AcceptLayer, ...]] = (proxy_header, admission, tls)
 
 def counting(gate: Gate, transport: Any) -> Any:
     """Counts bytes where the kernel does not."""
-    kernel = kernel_traffic(gate.raw)
+    gate.traffic_source = kernel = kernel_traffic(gate.raw)
     if kernel is not None:
-        gate.counts_by(kernel)
         return transport
-    layer = CountingTransport(transport)
-    gate.counts_by(layer)
+    gate.traffic_source = layer = CountingTransport(transport)
     return layer
 
 
 def tap(gate: Gate, transport: Any) -> Any:
     """Hands the bytes of both directions to a tap, where the service has one."""
-    opened = gate.open_tap()
+    tracker = gate.gates.tracker
+    if tracker.service not in tracker.taps.switched_on:
+        return transport
+    opened = tracker.open_tap(gate.connection)
     return transport if opened is None else TappedTransport(transport, opened)
 
 
