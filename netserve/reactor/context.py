@@ -39,7 +39,7 @@ def logged_for(stream: Any, call: Callable[[], T]) -> T:
     """Call a function, whose log records are those of a stream.
 
     Arguments:
-        stream: as `current_stream` gave it; None for no stream. Nothing may be written to it.
+        stream: as `current_stream` gave it; None for no stream.
         call: the function.
     """
     if stream is None:
