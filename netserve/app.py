@@ -253,7 +253,12 @@ def assemble(daemon: Daemon) -> None:
         daemon.host("status", settings, hosted, lasting)
     if daemon.outbox is not None:
         lasting = daemon.lasting("netserve.control")
-        control = ControlSocket(process.state / "control", turns=lasting.turns, log=lasting.log)
+        control = ControlSocket(
+            process.state / "control",
+            turns=lasting.turns,
+            log=lasting.log,
+            new_id=lasting.tracker.new_id,
+        )
         control.add_queue(daemon.outbox)
         daemon.components.append(Component(control.start, control.stop))
     daemon.bind()

@@ -65,6 +65,7 @@ from netserve.config.types import (
     Size,
     WrittenPath,
 )
+from netserve.connection import Connection, OpenTap, Tap, Tracker, connection_id
 from netserve.errors import InvalidValue, OptionError, PeerError, PluginError
 from netserve.fairness.shares import Shares
 from netserve.fairness.turns import Share, Turn
@@ -79,6 +80,7 @@ __all__ = [
     "TLS",
     "Attachment",
     "Certificate",
+    "Connection",
     "Context",
     "Duration",
     "FilePath",
@@ -91,6 +93,7 @@ __all__ = [
     "Metrics",
     "Network",
     "Networks",
+    "OpenTap",
     "OptionError",
     "PeerError",
     "PluginError",
@@ -109,9 +112,12 @@ __all__ = [
     "Shown",
     "Size",
     "StreamFactory",
+    "Tap",
+    "Tracker",
     "Turn",
     "Way",
     "WrittenPath",
+    "connection_id",
     "counting_key",
     "import_object",
     "peer_name",
@@ -251,6 +257,8 @@ class Context:
         http: gives HTTP clients.
         random: the source of randomness (backoff, jitter); tests give a seeded one.
         turns: the service's share of the reactor's time (`netserve.fairness.turns`).
+        tracker: makes the records of connections; for those that the protocol opens itself
+            (`netserve.connection.Tracker.outgoing`).
         listens: every address that this process listens on, as the file has them.
         shared: what services of one protocol have in common, such as accounts at other servers.
     """
@@ -267,6 +275,7 @@ class Context:
     http: HttpClients
     random: random.Random
     turns: Share
+    tracker: Tracker = field(default_factory=Tracker)
     listens: tuple[Listen, ...] = ()
     shared: Shared = field(default_factory=Shared)
 

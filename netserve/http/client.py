@@ -28,6 +28,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from yarl import URL
 
+from netserve.connection import Tracker
 from netserve.crossing import from_asyncio
 from netserve.errors import InvalidValue
 from netserve.http import redirects as following
@@ -104,13 +105,21 @@ class HttpClient:
     Arguments:
         options: what it may do.
         resolver: resolves names, unguarded; tests give one of their own.
+        tracker: is told of each connection that is opened.
 
     Raises:
         ValueError: the file of authorities cannot be read.
     """
 
-    def __init__(self, options: ClientOptions, *, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self,
+        options: ClientOptions,
+        *,
+        resolver: AbstractResolver | None = None,
+        tracker: Tracker | None = None,
+    ) -> None:
         self.options = options
+        self._tracker = tracker or Tracker()
         self._resolver = resolver
         self._ssl: ssl.SSLContext | bool = _verified_by(options.ca) if options.ca else True
         self._timeout = _timeouts(options, options.total_timeout)
@@ -203,6 +212,7 @@ class HttpClient:
         connector = GuardedConnector(
             options.guard,
             self._resolver or aiohttp.ThreadedResolver(),
+            self._tracker,
             ssl=self._ssl,
             limit=options.connections,
             keepalive_timeout=options.keepalive,
@@ -336,17 +346,23 @@ class HttpClients:
         reactor: the reactor, which has to run on asyncio's loop.
         log: the process's logger.
         resolver: resolves names for all clients, in place of the system's.
+        tracker: is told of each connection that the clients open.
     """
 
     reactor: Any
     log: Logger
     resolver: AbstractResolver | None = None
+    tracker: Tracker = field(default_factory=Tracker)
     _clients: list[HttpClient] = field(default_factory=list)
     _keeper: HttpClients | None = field(default=None, repr=False)
 
-    def branch(self) -> HttpClients:
-        """The same, for one service; these close its clients once they have adopted it."""
-        return HttpClients(self.reactor, self.log, self.resolver)
+    def branch(self, tracker: Tracker) -> HttpClients:
+        """The same, for one service; these close its clients once they have adopted it.
+
+        Arguments:
+            tracker: of the service.
+        """
+        return HttpClients(self.reactor, self.log, self.resolver, tracker)
 
     def adopt(self, branch: HttpClients) -> None:
         """Close the clients of a branch with these, including clients that it gives later.
@@ -370,7 +386,7 @@ class HttpClients:
         Raises:
             ValueError: the options cannot work, such as a missing file of authorities.
         """
-        client = HttpClient(options, resolver=resolver or self.resolver)
+        client = HttpClient(options, resolver=resolver or self.resolver, tracker=self.tracker)
         if self._keeper is not None:
             self._keeper.adopt(HttpClients(self.reactor, self.log, _clients=[client]))
             return client

@@ -10,6 +10,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from twisted.python.failure import Failure
 
+from netserve.connection import connection_id
 from netserve.fairness.reading import LARGE, PacedReading
 from netserve.fairness.turns import Turn
 from netserve.reactor.lingering import LINGER
@@ -43,7 +44,7 @@ class HttpConnection(web.RequestHandler):
 
     __slots__ = (
         "_at", "_ended", "_head_deadline", "_head_left", "_lingering", "_own_pause", "_refuses",
-        "_rest", "_shared", "_turn", "_unread",
+        "_rest", "_shared", "_traces", "_turn", "_unread", "connection_id",
     )  # fmt: skip
 
     _turn: Turn
@@ -61,6 +62,9 @@ class HttpConnection(web.RequestHandler):
         self._lingering: PacedReading | None = None
         self._head_left = shared.head_size
         self._head_deadline: float | None = None
+        self._traces = 0
+        self.connection_id = ""
+        """The connection's, for the log."""
 
     @property
     def address(self) -> str:
@@ -71,8 +75,14 @@ class HttpConnection(web.RequestHandler):
         """Begin."""
         name = transport.get_extra_info("peername")
         address = counting_key(str(name[0])) if isinstance(name, tuple) else ""
+        self.connection_id = connection_id(transport) or self._shared.new_id()
         self._turn = self._shared.turns.turn(address, self._work, self._abort)
         super().connection_made(transport)
+
+    def new_trace(self) -> str:
+        """An id for what a request of this connection begins, such as a message."""
+        self._traces += 1
+        return f"{self.connection_id}-{self._traces}"
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
@@ -259,7 +269,10 @@ class HttpConnection(web.RequestHandler):
         if isinstance(exc, HttpProcessingError):
             status, reason = _why_not_http(exc)
             self._shared.log.info(
-                "a request of {peer} is not HTTP: {reason}", peer=self._peer(), reason=reason
+                "a request of {peer} is not HTTP: {reason}",
+                peer=self._peer(),
+                reason=reason,
+                connection_id=self.connection_id,
             )
         elif isinstance(exc, ConnectionError):
             raise exc  # the client is gone
@@ -285,12 +298,20 @@ class HttpConnection(web.RequestHandler):
 
     def _log_refusal(self, reason: str) -> None:
         self._shared.log.info(
-            "refused a request of {peer}: {reason}", peer=self._peer(), reason=reason
+            "refused a request of {peer}: {reason}",
+            peer=self._peer(),
+            reason=reason,
+            connection_id=self.connection_id,
         )
 
     def _log_bug(self, error: BaseException | None) -> None:
         failure = None if error is None else Failure(error)
-        self._shared.log.failure("a request of {peer} failed", failure, peer=self._peer())
+        self._shared.log.failure(
+            "a request of {peer} failed",
+            failure,
+            peer=self._peer(),
+            connection_id=self.connection_id,
+        )
 
     def log_exception(self, *args: Any, **options: Any) -> None:
         """One record; aiohttp's own way would be a traceback on standard error."""

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from netserve.connection import Tracker
 from netserve.http.errors import AddressForbidden
 from netserve.http.guard import AddressGuard
+from netserve.http.tapping import report
 
 if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -75,12 +78,16 @@ class GuardedConnector(TCPConnector):
     Arguments:
         guard: the service's.
         resolver: resolves names, unguarded.
+        tracker: is told of each connection that is opened.
         options: the further arguments of aiohttp's `TCPConnector`.
     """
 
-    def __init__(self, guard: AddressGuard, resolver: AbstractResolver, **options: Any) -> None:
+    def __init__(
+        self, guard: AddressGuard, resolver: AbstractResolver, tracker: Tracker, **options: Any
+    ) -> None:
         super().__init__(resolver=GuardedResolver(guard, resolver), **options)
         self._guard = guard
+        self._tracker = tracker
         self._passed: set[str] = set()
 
     def connect(
@@ -100,3 +107,14 @@ class GuardedConnector(TCPConnector):
                 self._passed.clear()
             self._passed.add(host)
         return super().connect(req, traces, timeout)
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp's
+    ) -> ResponseHandler:
+        """Open a connection; this is where aiohttp's own connectors differ from one another."""
+        protocol = await super()._create_connection(req, traces, timeout)
+        report(protocol, self._tracker, tls=req.url.scheme == "https")
+        return protocol

@@ -42,6 +42,7 @@ class HttpServer:
             side.
         head_time: seconds for a request's line and headers.
         head_size: bytes of a request's line and headers.
+        new_id: gives ids to connections that the hosting layer did not make.
         options: for aiohttp's `RequestHandler`, such as ``max_line_size``. Bodies reach the handler
             compressed, as they came (S12).
     """
@@ -57,6 +58,7 @@ class HttpServer:
         give_up: bool = False,
         head_time: float = HEAD_TIME,
         head_size: int = HEAD_SIZE,
+        new_id: Callable[[], str] = str,
         **options: Any,
     ) -> None:
         self.turns = turns
@@ -65,6 +67,7 @@ class HttpServer:
         self.give_up = give_up
         self.head_time = head_time
         self.head_size = head_size
+        self.new_id = new_id
         self._handler = handler
         self._hosts = hosts
         self._options = {"access_log": None, "auto_decompress": False, **options}
@@ -97,6 +100,7 @@ class HttpServer:
                 "refused a request of {peer}: {reason}",
                 peer=request.remote or "a client",
                 reason=str(error),
+                connection_id=connection.connection_id,
             )
             response: web.StreamResponse = connection.refusal(error.status, str(error))
         else:

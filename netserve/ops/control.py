@@ -10,16 +10,20 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from random import SystemRandom
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from netserve.connection import Ids
 from netserve.crossing import from_asyncio
 from netserve.errors import NetserveError, StartError
 from netserve.fairness.turns import Share
+from netserve.http.connection import HttpConnection
 from netserve.http.requests import BadRequest
 from netserve.http.routes import RouteHandler, Routes
 from netserve.http.server import HttpServer
@@ -36,13 +40,27 @@ class ControlSocket:
         path: of the socket; it is made with mode 0600.
         turns: its share of the reactor's time.
         log: gets one line for a request that is refused, and our own bugs.
+        new_id: gives ids to its connections.
     """
 
-    def __init__(self, path: Path, *, turns: Share, log: Logger | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        turns: Share,
+        log: Logger | None = None,
+        new_id: Callable[[], str] | None = None,
+    ) -> None:
         self._path = path
         self._log = log or Logger()
         self._routes = Routes()
-        self._server = HttpServer(self._answer, turns=turns, log=self._log, refuse=_refuse)
+        self._server = HttpServer(
+            self._answer,
+            turns=turns,
+            log=self._log,
+            refuse=_refuse,
+            new_id=new_id or Ids(SystemRandom()).next,
+        )
         self._listening: asyncio.Server | None = None
 
     def route(self, method: str, path: str, handler: RouteHandler) -> None:
@@ -96,6 +114,7 @@ class ControlSocket:
             method=request.method,
             path=request.path,
             reason=reason,
+            connection_id=cast("HttpConnection", request.protocol).connection_id,
         )
         return _refuse(status, reason)
 

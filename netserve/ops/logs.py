@@ -81,6 +81,12 @@ def _origin(event: LogEvent) -> str:
     return namespace.removeprefix("netserve.service.")
 
 
+def _source(event: LogEvent) -> str:
+    """The origin, with the id of the connection that the record is about."""
+    connection = event.get("connection_id")
+    return f"{_origin(event)} {connection}" if connection else _origin(event)
+
+
 @lru_cache(maxsize=2)
 def _second(moment: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
@@ -92,12 +98,15 @@ def _time(event: LogEvent) -> str:
 
 
 def text_line(event: LogEvent) -> str:
-    """``2026-01-31T12:00:00.000Z info [mail] what happened``, without the line's end."""
+    """``2026-01-31T12:00:00.000Z info [mail] what happened``, without the line's end.
+
+    A record of a connection has its id in the brackets: ``[mail 7h2kq9dm]``.
+    """
     level = event.get("log_level") or LogLevel.info
     text = shortened(_message(event))
     if details := _traceback(event):
         text = f"{text}: {details.rstrip()}" if text else details.rstrip()
-    return escape(f"{_time(event)} {level.name} [{_origin(event)}] {text}")
+    return escape(f"{_time(event)} {level.name} [{_source(event)}] {text}")
 
 
 def json_line(event: LogEvent) -> str:
@@ -112,7 +121,9 @@ def json_line(event: LogEvent) -> str:
     if details := _traceback(event):
         record["traceback"] = details
     for name, value in event.items():
-        if name not in record and name not in _NOT_FIELDS and not name.startswith("log_"):
+        if name in record or name in _NOT_FIELDS or name.startswith("log_"):
+            continue
+        if name != "connection_id" or value:
             is_plain = isinstance(value, (int, float, bool))
             record[name] = value if is_plain else shortened(str(value))
     return json.dumps(record, ensure_ascii=True)

@@ -21,11 +21,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict
 from math import isfinite, nan
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
 from netserve.crossing import ensure_deferred
+from netserve.http.connection import HttpConnection
 from netserve.http.requests import BadRequest
 from netserve.http.routes import RouteHandler, json_object
 from netserve.outbox import Filter, State
@@ -161,7 +162,8 @@ class _QueueRoutes:
         values = await json_object(request)
         if not isinstance(values.get("message"), dict):
             raise BadRequest("what is sent is a JSON object with a message")
-        sent = hand_over(self._outbox, values.get("service"), values["message"])
+        trace = cast("HttpConnection", request.protocol).new_trace()
+        sent = hand_over(self._outbox, values.get("service"), values["message"], trace=trace)
         return web.json_response(await _on_reactor(sent))
 
 

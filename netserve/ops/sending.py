@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from netserve.outbox import Outbox
 
 
-async def hand_over(outbox: Outbox, service: object, message: dict[str, Any]) -> dict[str, Any]:
+async def hand_over(
+    outbox: Outbox, service: object, message: dict[str, Any], *, trace: str
+) -> dict[str, Any]:
     """Put a message into the queue of a service; it is followed from the beginning.
 
     Who can use the control socket is the operator: no rules of the service are asked, but its
@@ -27,6 +29,7 @@ async def hand_over(outbox: Outbox, service: object, message: dict[str, Any]) ->
         outbox: the queue.
         service: its name; may be None where there is just one.
         message: see `netserve.mail.draft`; without ``from`` it is of the postmaster.
+        trace: the id that follows the message through the logs.
 
     Returns:
         its id, trace, service and sender.
@@ -44,7 +47,6 @@ async def hand_over(outbox: Outbox, service: object, message: dict[str, Any]) ->
         incoming.write(_added_fields(draft, queue_id=incoming.id, hostname=hostname))
         for piece in pieces(build(draft, token=secrets.token_hex(16))):
             incoming.write(piece)
-        trace = secrets.token_hex(8)
         outbox.verbs.expect(incoming.id)
         envelope = Envelope(
             sender=draft.sender,

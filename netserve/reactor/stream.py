@@ -76,9 +76,9 @@ class Stream(Producer, Consumer, SocketOptions):
     """
 
     __slots__ = ("TLS", "__dict__", "__weakref__", "_contexts", "_held", "_log_context",
-                 "_native", "_paused", "_reason", "_write", "connected", "disconnected",
-                 "disconnecting", "flushing", "protocol", "reactor", "read_closed",
-                 "socket")  # fmt: skip
+                 "_native", "_paused", "_reason", "_write", "connected", "connection",
+                 "disconnected", "disconnecting", "flushing", "protocol", "reactor",
+                 "read_closed", "socket")  # fmt: skip
 
     _log = Logger()
     _tlsClientDefault = False
@@ -90,6 +90,8 @@ class Stream(Producer, Consumer, SocketOptions):
         self.protocol = protocol
         self.connected = self.disconnected = self.disconnecting = 0
         self.TLS = False
+        self.connection: Any = None
+        """What the program notes about the connection; the reactor does nothing with it."""
         self._write: Callable[[bytes], object] = drop
         self._reason: Failure | None = None
         self._paused = self.read_closed = False

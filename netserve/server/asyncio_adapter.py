@@ -54,6 +54,8 @@ class AsyncioTransport(asyncio.Transport):
             # There is no context of the standard library's here, and who asks for one (aiohttp)
             # only wants to know whether there is TLS.
             return self._transport
+        if name == "connection":
+            return getattr(self._transport, "connection", default)
         return default
 
     def is_closing(self) -> bool:

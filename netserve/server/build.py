@@ -22,6 +22,7 @@ from netserve.config.listen import Listen
 from netserve.config.load import Configuration, ServiceConfiguration
 from netserve.config.secrets import holds_no_secret
 from netserve.config.shapes import Shape
+from netserve.connection import Taps, Tracker
 from netserve.errors import (
     ConfigError,
     InvalidValue,
@@ -65,6 +66,7 @@ class Process:
         turns: the turns of the reactor.
         http: closes the HTTP clients of all services.
         shared: what the services have in common.
+        taps: which services are tapped, and the ids of connections.
         listens: every address of the services.
         datagram_ports: every UDP port of the services.
     """
@@ -76,6 +78,7 @@ class Process:
     turns: Turns
     http: HttpClients
     shared: Shared = field(default_factory=Shared)
+    taps: Taps = field(default_factory=Taps)
     listens: tuple[Listen, ...] = ()
     datagram_ports: frozenset[int] = frozenset()
 
@@ -95,6 +98,7 @@ class Process:
             random=random,
             turns=Turns.of(reactor),
             http=HttpClients(reactor=reactor, log=Logger(namespace="netserve.http")),
+            taps=Taps(random),
         )
         return process.serving([service.settings for service in configuration.services])
 
@@ -112,28 +116,32 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """What a service keeps when it is built again: its counters, its logger, its share of time.
+    """What a service keeps when it is built again.
 
     Arguments:
         metrics: its counters.
         log: its logger.
         turns: its share of the reactor's time.
+        tracker: makes the records of its connections.
     """
 
     metrics: Metrics
     log: Logger
     turns: Share
+    tracker: Tracker
 
     @classmethod
-    def of(cls, turns: Turns, log: Logger) -> Lasting:
+    def of(cls, process: Process, service: str, log: Logger) -> Lasting:
         """For a service that is new.
 
         Arguments:
-            turns: of the reactor.
-            log: of the service.
+            process: what it may use.
+            service: its name.
+            log: its logger.
         """
         metrics = Metrics()
-        return cls(metrics, log, share_of_turns(turns, metrics, log))
+        turns = share_of_turns(process.turns, metrics, log)
+        return cls(metrics, log, turns, Tracker(service, process.taps, metrics=metrics, log=log))
 
 
 class QueueHandle:
@@ -252,9 +260,9 @@ def build_service(
     address_tls = _address_tls(settings, process.folder)
     if lasting is None:
         log = ServiceLogger(namespace=f"netserve.service.{name}")
-        lasting = Lasting.of(process.turns, log)
+        lasting = Lasting.of(process, name, log)
     shared = process.shared.branch()
-    http = process.http.branch()
+    http = process.http.branch(lasting.tracker)
     handles: list[QueueHandle] = []
 
     def outbox() -> Outbox:
@@ -275,6 +283,7 @@ def build_service(
         http=http,
         random=process.random,
         turns=lasting.turns,
+        tracker=lasting.tracker,
         listens=process.listens,
         shared=shared,
     )

@@ -70,7 +70,9 @@ class Connections:
             return
         gate.closing = True
         self._gates.metrics.errors["idle_timeout"] += 1
-        self._gates.log.debug("closed {peer}: idle", peer=gate.peer)
+        self._gates.log.debug(
+            "closed {peer}: idle", peer=gate.peer, connection_id=gate.connection.id
+        )
         gate.end_idle()
 
     async def drain(self, seconds: float) -> None:

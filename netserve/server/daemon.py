@@ -143,7 +143,8 @@ class Daemon(twisted_service.Service):
         Arguments:
             namespace: of the logger.
         """
-        return Lasting.of(self.process.turns, Logger(namespace=namespace))
+        name = namespace.removeprefix("netserve.")
+        return Lasting.of(self.process, name, Logger(namespace=namespace))
 
     def _shared_outbox(self) -> Outbox:
         if self.outbox is None:

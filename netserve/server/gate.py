@@ -1,10 +1,9 @@
 """What stands between a listening socket and a service's protocol.
 
-`Gates` decides whether a connection is taken, and `Gate` sees to it from its first to its last
-moment: counts, the handshake timeout, the idle sweep, the drain. Neither does anything per
-message: the transport's bytes go to the service's own ``dataReceived``.
-
-transport -> PROXY header of a listed peer -> TLS where the service has it -> Gate -> protocol
+`Gates` are the connections of a service, and `Gate` sees to one from its first to its last moment:
+counts, the handshake timeout, the idle sweep, the drain. Neither does anything per message: the
+transport's bytes go to the service's own ``dataReceived``, unless a layer wants to see them.
+`netserve.server.layers` has what stands before a gate and behind it.
 
 The listening sockets know an `netserve.server.entrance.Entrance` each, which comes before this.
 """
@@ -14,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
@@ -23,17 +22,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netserve.fairness.handshake import PacedHandshake
+from netserve.connection import Connection, Tracker
+from netserve.connection.record import local_address, note
+from netserve.connection.transport import TransportLayer
 from netserve.fairness.turns import Share
 from netserve.plugin import Metrics
 from netserve.reactor.interfaces import IPeerWatcher
 from netserve.reactor.stream import Stream
 from netserve.server.admission import Admission
+from netserve.server.layers import BEHIND_GATE
 from netserve.server.tls_failures import tls_failure
-from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic, kernel_traffic
+from netserve.server.traffic import CountingTransport, TCPTraffic, Traffic
 from netserve.server.waiting import Waiting
-from netserve.wire.peer import counting_key
 from netserve.wire.reply_guard import LogLimit, times
+
+_ALL_ADDRESSES: Final = frozenset({"0.0.0.0", "::", None})
 
 
 def _never() -> bool:
@@ -51,26 +54,34 @@ class Gate(Protocol):
     Arguments:
         inner: the service's protocol.
         gates: where it is counted.
-        peer: the peer's IP address, or an empty string.
-        handshake_timeout: seconds for the TLS handshake, or None in clear.
+        address: the peer's, or that of the client that it speaks for.
+        identity: the id of the connection, where it has one already; else an empty string.
+        is_tls: whether TLS comes first.
     """
 
     transport: Any
+    connection: Connection
+    """Its record."""
 
     def __init__(
-        self, inner: Any, gates: Gates, peer: str, handshake_timeout: float | None
+        self, inner: Any, gates: Gates, address: Any, identity: str, *, is_tls: bool
     ) -> None:
         self.inner = inner
-        self.peer = peer
-        self._gates = gates
-        self._handshake_timeout = handshake_timeout
+        self.address = address
+        self.peer: str = getattr(address, "host", "")
+        """The peer's IP address, or an empty string."""
+        self.gates = gates
+        self._identity = identity
+        self._is_tls = is_tls
         self._handshake_call: Any = None
         self._shaken = False
         self._made = False
         self.raw: Any = None
         """The transport of the socket, beneath TLS."""
         self._is_full: Callable[[], bool] = _never
-        self._traffic: TCPTraffic | CountingTransport | None = None
+        self.traffic_source: TCPTraffic | CountingTransport | None = None
+        """Counts the bytes; set by the layer `counting`."""
+        self._layers: tuple[TransportLayer, ...] = ()
         self.closing = False
         """Set by the idle sweep when it has asked for an orderly close."""
         self.seen = Traffic(0, 0)
@@ -79,52 +90,63 @@ class Gate(Protocol):
         """When something had moved, as far as is known."""
 
     def makeConnection(self, transport: Any) -> None:
-        self.transport = transport
-        self._gates.opened(self)
+        self.gates.opened(self)
         # Under TLS the transport is the TLS protocol, and the socket's own is beneath it.
-        self.raw = raw = transport.transport if self._handshake_timeout is not None else transport
+        self.raw = raw = transport.transport if self._is_tls else transport
         self._is_full = getattr(raw, "is_full", _never)
-        self._traffic = kernel_traffic(raw)
-        if self._traffic is None:
-            self._traffic = self.transport = CountingTransport(transport)
-        else:
-            # The kernel counts, so that data passes us by.
+        self.connection = self.gates.tracker.record(
+            self.gates.local_address(raw),
+            self.address,
+            tls=self._is_tls,
+            identity=self._identity,
+        )
+        note(raw, self.connection)
+        for layer in BEHIND_GATE:
+            before, transport = transport, layer(self, transport)
+            if transport is not before:
+                self._layers += (transport,)
+        self.transport = transport
+        if not self._layers:
+            # So that data passes us by.
             self.dataReceived = self.inner.dataReceived  # type: ignore[method-assign]
-        if self._handshake_timeout is not None:
-            self._handshake_call = self._gates.clock.callLater(
-                self._handshake_timeout, self._handshake_took_too_long
+        if self._is_tls:
+            self._handshake_call = self.gates.clock.callLater(
+                self.gates.handshake_timeout, self._handshake_took_too_long
             )
-        if self._gates.started.called:
+        if self.gates.started.called:
             self._begin()
         else:
             transport.pauseProducing()
-            self._gates.started.addCallback(self._late)
+            self.gates.started.addCallback(self._late)
 
     def _begin(self) -> None:
         """Hand the connection to the service's protocol."""
         self._made = True
         self.inner.makeConnection(self.transport)
-        if isinstance(self._traffic, TCPTraffic):
+        if not self._layers:
             # A protocol may put a shorter way in place when it is connected, as echo does.
             self.dataReceived = self.inner.dataReceived  # type: ignore[method-assign]
 
     def _late(self, result: None) -> None:
         """The service has started; go on with a connection that came before."""
-        if self in self._gates.open:
+        if self in self.gates.open:
             self._begin()
             self.transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
-        """Count where the kernel does not."""
-        self.transport.received += len(data)
+        """Show the data to the layers that want to see it."""
+        for layer in self._layers:
+            layer.received(data)
         self.inner.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        if isinstance(self._traffic, TCPTraffic):
-            self._traffic.ended = getattr(self.raw, "read_closed", False)
+        if isinstance(self.traffic_source, TCPTraffic):
+            self.traffic_source.ended = getattr(self.raw, "read_closed", False)
         self._stop_waiting_for_handshake()
-        self._gates.waiting.discard(self)
+        self.gates.waiting.discard(self)
         self._log_tls_failure(reason)
+        for layer in self._layers:
+            layer.ended(reason)
         if self._is_flushing():
             self.raw.flushing.then(self._gone)
         else:
@@ -140,10 +162,10 @@ class Gate(Protocol):
     def _gone(self) -> None:
         """The socket has sent everything, or will send nothing more."""
         self.traffic()
-        self._gates.closed(self)
+        self.gates.closed(self)
 
     def _log_tls_failure(self, reason: Failure) -> None:
-        is_tls = self._handshake_timeout is not None or getattr(self.raw, "TLS", False)
+        is_tls = self._is_tls or getattr(self.raw, "TLS", False)
         if not is_tls or getattr(self.raw, "aborted", False):
             return
         why = tls_failure(reason, shaken=self._shaken)
@@ -152,18 +174,22 @@ class Gate(Protocol):
         self.traffic()
         if not self._shaken and not self.seen.received:
             return  # somebody has looked whether the port is open
-        self._gates.metrics.errors["tls" if self._shaken else "handshake"] += 1
+        self.gates.metrics.errors["tls" if self._shaken else "handshake"] += 1
         what = "TLS" if self._shaken else "the TLS handshake"
-        self._gates.log.info(
-            "closed {peer}: {what} failed: {why}", peer=self.peer, what=what, why=why
+        self.gates.log.info(
+            "closed {peer}: {what} failed: {why}",
+            peer=self.peer,
+            what=what,
+            why=why,
+            connection_id=self.connection.id,
         )
 
     def waitsForPeer(self, waiting: bool) -> None:
         """See `IPeerWatcher`."""
         if waiting and isinstance(self.raw, Stream):
-            self._gates.waiting.add(self)
+            self.gates.waiting.add(self)
         elif not self.transport.disconnecting:
-            self._gates.waiting.discard(self)
+            self.gates.waiting.discard(self)
 
     def drain(self) -> bool:
         """Have the service's protocol finish, by its method ``drain``.
@@ -192,9 +218,12 @@ class Gate(Protocol):
         try:
             method()
         except Exception:
-            self._gates.metrics.errors["internal"] += 1
-            self._gates.log.failure(
-                "the connection of {peer} failed at {name}", peer=self.peer, name=name
+            self.gates.metrics.errors["internal"] += 1
+            self.gates.log.failure(
+                "the connection of {peer} failed at {name}",
+                peer=self.peer,
+                name=name,
+                connection_id=self.connection.id,
             )
             return False
         return True
@@ -212,8 +241,12 @@ class Gate(Protocol):
 
     def _handshake_took_too_long(self) -> None:
         self._handshake_call = None
-        self._gates.metrics.errors["handshake_timeout"] += 1
-        self._gates.log.info("closed {peer}: no TLS handshake in time", peer=self.peer)
+        self.gates.metrics.errors["handshake_timeout"] += 1
+        self.gates.log.info(
+            "closed {peer}: no TLS handshake in time",
+            peer=self.peer,
+            connection_id=self.connection.id,
+        )
         self.transport.abortConnection()
 
     def close_quietly(self) -> None:
@@ -228,16 +261,16 @@ class Gate(Protocol):
 
     def traffic(self) -> bool:
         """Read and count what has moved; tells whether anything has since the last time."""
-        if self._traffic is None:
+        if self.traffic_source is None:
             return False
-        now = self._traffic.read()
+        now = self.traffic_source.read()
         if now == self.seen:
             return False
-        metrics = self._gates.metrics
+        metrics = self.gates.metrics
         metrics.bytes_received += now.received - self.seen.received
         metrics.bytes_sent += now.sent - self.seen.sent
         self.seen = now
-        self.seen_at = self._gates.clock.seconds()
+        self.seen_at = self.gates.clock.seconds()
         return True
 
 
@@ -247,29 +280,14 @@ class HalfCloseableGate(Gate):
 
     def readConnectionLost(self) -> None:
         """The peer has closed its side, as ``nc -N`` does after its question."""
-        if isinstance(self._traffic, TCPTraffic):
-            self._traffic.ended = True
+        if isinstance(self.traffic_source, TCPTraffic):
+            self.traffic_source.ended = True
+        for layer in self._layers:
+            layer.read_closed()
         self.inner.readConnectionLost()
 
     def writeConnectionLost(self) -> None:
         self.inner.writeConnectionLost()
-
-
-class Refused(Protocol):
-    """Tells a connection why it is not taken, and closes it.
-
-    Arguments:
-        message: in the words of the service's protocol.
-    """
-
-    transport: Any
-
-    def __init__(self, message: bytes) -> None:
-        self._message = message
-
-    def connectionMade(self) -> None:
-        self.transport.write(self._message)
-        self.transport.loseConnection()
 
 
 class Gates:
@@ -282,6 +300,7 @@ class Gates:
         log: the service's logger.
         started: fires when the service has started; connections wait for it.
         turns: the service's share of the reactor's time.
+        tracker: makes the records of the connections, and opens their taps.
         handshake_timeout: seconds for the TLS handshake, and for a PROXY header.
     """
 
@@ -294,6 +313,7 @@ class Gates:
         log: Logger,
         started: Deferred[None],
         turns: Share,
+        tracker: Tracker,
         handshake_timeout: float = 10.0,
     ) -> None:
         self.metrics = metrics
@@ -303,44 +323,29 @@ class Gates:
         self.waiting = Waiting(self)
         self.started = started
         self.turns = turns
+        self.tracker = tracker
         self.handshake_timeout = handshake_timeout
         self.empty: Deferred[None] | None = None
         """Set by who waits for the last connection to go."""
         self.admission = admission
+        self._local_addresses: dict[Any, Any] = {}
         self._refusals: defaultdict[str, LogLimit] = defaultdict(partial(LogLimit, 1.0))
 
-    def take(self, addr: Any, inner: Any, *, tls: Any, refusal: bytes) -> Any:
-        """The protocol for a connection, or None where it is not taken.
+    def local_address(self, transport: Any) -> Any:
+        """Our address of a connection.
 
-        Arguments:
-            addr: of the client.
-            inner: the service's own factory.
-            tls: a factory that wraps the gate in TLS, or None.
-            refusal: sent to who is refused for a limit.
+        All connections of a port have the same one, unless the port listens on all addresses; it
+        is not asked of the system for each.
         """
-        peer = getattr(addr, "host", "")
-        refused = self.admission.admit(peer)
-        if refused is not None:
-            self.refused(peer, refused)
-            if refused == "denied" or not refusal or tls is not None:
-                return None
-            return Refused(refusal)
+        port = getattr(transport, "server", None)
         try:
-            protocol = inner.buildProtocol(addr)
-        except Exception:
-            self.log.failure("the service could not build a protocol for {peer}", peer=peer)
-            self.metrics.errors["internal"] += 1
-            protocol = None
-        if protocol is None:
-            self.admission.release(peer)
-            return None
-        kind = HalfCloseableGate if IHalfCloseableProtocol.providedBy(protocol) else Gate
-        gate = kind(protocol, self, peer, self.handshake_timeout if tls is not None else None)
-        if tls is None:
-            return gate
-        secured = tls.protocol(tls, gate)
-        PacedHandshake(secured, self.turns, counting_key(peer))
-        return secured
+            known = self._local_addresses[port]
+        except KeyError:
+            known = local_address(port)
+            if getattr(known, "host", None) in _ALL_ADDRESSES:
+                known = None
+            self._local_addresses[port] = known
+        return local_address(transport) if known is None else known
 
     def refused(self, peer: str, why: str) -> None:
         """Count a connection that is not taken, and log it, but not oftener than is readable.
@@ -357,7 +362,11 @@ class Gates:
         """Abort a connection whose peer takes nothing of the last that is sent to it."""
         if not gate.closing:  # the idle sweep has told already
             self.metrics.errors["not_reading"] += 1
-            self.log.info("closed {peer}: it does not read what is left for it", peer=gate.peer)
+            self.log.info(
+                "closed {peer}: it does not read what is left for it",
+                peer=gate.peer,
+                connection_id=gate.connection.id,
+            )
         gate.transport.abortConnection()
 
     def opened(self, gate: Gate) -> None:

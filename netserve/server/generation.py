@@ -75,6 +75,7 @@ class Generation:
             log=lasting.log,
             started=self._started,
             turns=lasting.turns,
+            tracker=lasting.tracker,
             handshake_timeout=limits.handshake_timeout,
         )
         self.ways_in: dict[tuple[str, str, bool], WayIn] = {}
@@ -107,6 +108,8 @@ class Generation:
             metrics=self._metrics,
             log=self._log,
             started=self._started,
+            tracker=self.built.lasting.tracker,
+            clock=self._reactor,
         )
         self._datagrams.append(gate)
         return gate

@@ -7,9 +7,15 @@ from typing import Any
 
 from twisted.logger import Logger, LogLevel
 
+from netserve.connection import connection_id
+from netserve.reactor.context import current_stream
+
 
 class ServiceLogger(Logger):
-    """Twisted's logger, but it does not look through all levels to see that it is given one."""
+    """Twisted's logger, with the id of the connection whose data is being handled.
+
+    It does not look through all levels to see that it is given one.
+    """
 
     def emit(self, level: LogLevel, format: str | None = None, **kwargs: object) -> None:  # noqa: A002
         """See `twisted.logger.Logger.emit`.
@@ -25,5 +31,7 @@ class ServiceLogger(Logger):
         kwargs["log_source"] = self.source
         kwargs["log_format"] = format
         kwargs["log_time"] = time()
+        if "connection_id" not in kwargs and (stream := current_stream()) is not None:
+            kwargs["connection_id"] = connection_id(stream)
         observer: Any = self.observer  # an interface of zope means nothing to mypy
         observer(kwargs)

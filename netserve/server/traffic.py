@@ -9,10 +9,9 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from zope.interface import directlyProvides, providedBy
+from netserve.connection.transport import TransportLayer
 
 _OFFSET_RECEIVED = 128
 _OFFSET_NOT_SENT = 144
@@ -63,44 +62,26 @@ class TCPTraffic:
         return self._last
 
 
-class CountingTransport:
-    """A transport that counts what is written; what is received its owner adds.
-
-    Arguments:
-        transport: all other methods and attributes are its own.
-    """
+class CountingTransport(TransportLayer):
+    """A transport that counts what passes."""
 
     def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self.received = 0
-        self.sent = 0
-        directlyProvides(self, providedBy(transport))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    @property
-    def bufferSize(self) -> int:
-        """Unsent bytes beyond which a push producer is paused."""
-        size: int = self._transport.bufferSize
-        return size
-
-    @bufferSize.setter
-    def bufferSize(self, size: int) -> None:
-        self._transport.bufferSize = size
+        super().__init__(transport)
+        self._received = 0
+        self._sent = 0
 
     def write(self, data: bytes) -> None:
-        """See ITransport."""
-        self.sent += len(data)
+        """See `ITransport.write`."""
+        self._sent += len(data)
         self._transport.write(data)
 
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        """See ITransport."""
-        self.write(b"".join(data))
+    def received(self, data: bytes) -> None:
+        """The connection has received bytes."""
+        self._received += len(data)
 
     def read(self) -> Traffic:
         """The counters now."""
-        return Traffic(self.received, self.sent)
+        return Traffic(self._received, self._sent)
 
 
 def kernel_traffic(transport: Any) -> TCPTraffic | None:

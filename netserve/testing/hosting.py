@@ -23,7 +23,6 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -32,6 +31,7 @@ from netserve.http import HttpClients
 from netserve.outbox import Outbox
 from netserve.plugin import Hosted, ProtocolPlugin, Settings
 from netserve.server.build import Lasting, Process, build_service, datagram_ports
+from netserve.server.logger import ServiceLogger
 from netserve.server.service import Service
 from netserve.server.sockets import Sockets
 
@@ -104,7 +104,7 @@ async def serve(
         options.setdefault("listen", FREE_PORT)
     folder = state or Path(tempfile.mkdtemp(prefix="netserve-test-"))
     settings = what.settings.model_validate(options, context={"folder": folder})
-    log = Logger(namespace="netserve.service.test")
+    log = ServiceLogger(namespace="netserve.service.test")
     process = Process(
         reactor=reactor,
         folder=folder,
@@ -121,7 +121,7 @@ async def serve(
         outboxes.append(Outbox(folder / "outbox", reactor=reactor, log=log, random=process.random))
         return outboxes[0]
 
-    built = build_service("test", what, settings, process, lasting=Lasting.of(process.turns, log))
+    built = build_service("test", what, settings, process, lasting=Lasting.of(process, "test", log))
     built.attach(process, outbox)
     sockets = Sockets(reactor=reactor, folder=folder, log=log)
     service = Service(built, sockets=sockets, reactor=reactor)

@@ -49,6 +49,18 @@ def test_text() -> None:
     assert line.endswith("Z info [mail] refused 192.0.2.1: denied\n")
 
 
+def test_a_record_of_a_connection_has_its_id() -> None:
+    line = logged("text", "closed {peer}", peer="192.0.2.1", connection_id="5cxycwf9")
+    assert line.endswith("Z info [mail 5cxycwf9] closed 192.0.2.1\n")
+    record = json.loads(logged("json", "closed", connection_id="5cxycwf9"))
+    assert (record["origin"], record["connection_id"]) == ("mail", "5cxycwf9")
+
+
+def test_a_record_of_a_connection_without_an_id_has_none() -> None:
+    assert logged("text", "closed", connection_id="").endswith("Z info [mail] closed\n")
+    assert "connection_id" not in json.loads(logged("json", "closed", connection_id=""))
+
+
 def test_json_has_the_fields() -> None:
     record = json.loads(logged("json", "took {size} bytes", size=42))
     assert record["message"] == "took 42 bytes"

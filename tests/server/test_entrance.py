@@ -19,9 +19,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from netserve.connection import Tracker
 from netserve.plugin import Hosted
+from netserve.server.proxy_header import HeaderReader
 from netserve.server.service import Service
-from netserve.server.way_in import HeaderReader, WayIn
+from netserve.server.way_in import WayIn
 from netserve.testing import hosting
 from netserve.testing.hosting import FREE_PORT, Client, connect, exchange, serve
 from netserve.testing.queue import until
@@ -181,8 +183,9 @@ async def test_an_asyncio_protocol_sees_the_client_too() -> None:
 
 
 def _named_by(header: bytes, balancer: str) -> str:
-    gates: Any = SimpleNamespace()
-    reader = HeaderReader(WayIn(gates, None, proxies=[ip_network(balancer)]), balancer)
+    gates: Any = SimpleNamespace(tracker=Tracker())
+    way_in = WayIn(gates, None, proxies=[ip_network(balancer)])
+    reader = HeaderReader(way_in, balancer, lambda *_: None)
     reader.transport = SimpleNamespace(getPeer=lambda: IPv4Address("TCP", balancer, 1))
     read = read_proxy_header(header)
     assert read is not None

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 from netserve.capture.model import Flow, Kind, Record
 
-__all__ = ["CaptureTap", "Recorder", "Tap"]
+__all__ = ["CaptureTap", "Recorder"]
 
 QUEUE_BYTES: Final = 16 << 20
 """Bytes that wait to be written, by default."""
@@ -28,19 +28,6 @@ RESERVED: Final = 2 * RECORD_COST
 """Room reserved for each flow, so that its end and its losses are always recorded."""
 MAX_NOTE: Final = 1000
 """Characters of a note."""
-
-
-class Tap(Protocol):
-    """The observer of a connection: bounded, counts its losses, never blocks or raises."""
-
-    def received(self, data: bytes) -> None:
-        """Bytes from the peer."""
-
-    def sent(self, data: bytes) -> None:
-        """Bytes to the peer."""
-
-    def ended(self, reason: object) -> None:
-        """The connection is over."""
 
 
 class Recorder:
@@ -106,7 +93,7 @@ def cost(record: Record) -> int:
 
 
 class CaptureTap:
-    """Records a flow.
+    """Records a flow, as a tap of `netserve.connection`.
 
     Arguments:
         flow: the connection.

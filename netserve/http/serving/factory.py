@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from netserve.connection import connection_id
 from netserve.http.deadlines import Deadlines
 from netserve.http.h1 import Field, Kind, Request, Violation, make_field
 from netserve.http.h1.reasons import reason_of
@@ -81,6 +82,7 @@ class HttpServerFactory:
                 "incomplete request from {peer}: {reason}",
                 peer=peer_of(connection),
                 reason=str(violation),
+                connection_id=connection_id(connection.transport),
             )
         else:
             self.log.info(
@@ -88,6 +90,7 @@ class HttpServerFactory:
                 peer=peer_of(connection),
                 status=violation.status,
                 reason=str(violation),
+                connection_id=connection_id(connection.transport),
             )
 
     def left(self, connection: ServerConnection, request: Request, reason: str) -> None:
@@ -96,11 +99,16 @@ class HttpServerFactory:
             "{peer} disconnected before its response was complete: {reason}",
             peer=peer_of(connection),
             reason=reason,
+            connection_id=connection_id(connection.transport),
         )
 
     def failed(self, connection: ServerConnection) -> None:
         """The handler raised an exception; called where it is being handled."""
-        self.log.failure("a request from {peer} failed", peer=peer_of(connection))
+        self.log.failure(
+            "a request from {peer} failed",
+            peer=peer_of(connection),
+            connection_id=connection_id(connection.transport),
+        )
 
 
 def peer_of(connection: ServerConnection) -> str:

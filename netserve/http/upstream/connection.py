@@ -16,6 +16,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.connection import connection_id
 from netserve.http.corked import Corked
 from netserve.http.errors import HttpError, HttpTimedOut, ReadTimedOut, TotalTimedOut
 from netserve.http.h1 import (
@@ -86,6 +87,12 @@ class ClientConnection(Corked, Protocol):
         self._full_since = 0.0
 
     # What the transport calls.
+
+    def makeConnection(self, transport: Any) -> None:
+        """Connected; a tap may stand before this protocol from now on."""
+        upstream = self._upstream
+        tls = upstream.origin.tls is not None
+        super().makeConnection(upstream.pool.tracker.outgoing(self, transport, tls=tls))
 
     def connectionMade(self) -> None:
         """Connected; where TLS is wanted, its handshake follows."""
@@ -255,7 +262,9 @@ class ClientConnection(Corked, Protocol):
             self._handle_events()
         except Exception:
             self._upstream.pool.log.failure(
-                "handling a response from {origin} failed", origin=str(self._upstream.origin)
+                "handling a response from {origin} failed",
+                origin=str(self._upstream.origin),
+                connection_id=connection_id(self.transport),
             )
             self._fail(InternalError("an internal error; see the log"))
         finally:

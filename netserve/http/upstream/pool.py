@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from netserve.connection import Tracker
 from netserve.http.deadlines import Deadlines
 from netserve.http.errors import ConnectTimedOut, HttpError
 from netserve.http.h1 import Field
@@ -36,6 +37,7 @@ class Pool:
         log: gets our own bugs.
         options: time, connections, bytes, addresses.
         lookup: resolves names in place of the reactor; tests give one.
+        tracker: is told of each connection that is opened.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class Pool:
         log: Logger,
         options: PoolOptions | None = None,
         lookup: Lookup | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         self.reactor = reactor
         self.log = log
+        self.tracker = tracker or Tracker()
         self.options = options = options or PoolOptions()
         self.is_closed = False
         self.connections = 0

@@ -146,7 +146,10 @@ class HttpFront:
             return self._refuse(request, busy.kind, str(busy), busy.status)
         except HttpError as error:
             self._context.log.warn(  # this is Twisted's logger
-                "no answer for {peer}: {reason}", peer=request.remote, reason=str(error)
+                "no answer for {peer}: {reason}",
+                peer=request.remote,
+                reason=str(error),
+                connection_id=_id_of(request),
             )
             return self._refuse(request, error.kind, error.told, error.status)
         finally:
@@ -236,7 +239,9 @@ class HttpFront:
         request = asked.request
         self._context.metrics.errors["slow-client"] += 1
         self._context.log.info(
-            "closed {peer}: it does not take its answer", peer=request.remote or "a client"
+            "closed {peer}: it does not take its answer",
+            peer=request.remote or "a client",
+            connection_id=_id_of(request),
         )
         if request.transport is not None:
             request.transport.abort()
@@ -320,7 +325,10 @@ class HttpFront:
                 raise
             self._context.metrics.errors[error.kind] += 1
             self._context.log.warn(  # this is Twisted's logger
-                "half an answer for {peer}: {reason}", peer=request.remote, reason=str(error)
+                "half an answer for {peer}: {reason}",
+                peer=request.remote,
+                reason=str(error),
+                connection_id=_id_of(request),
             )
             if request.transport is not None:
                 request.transport.abort()
@@ -363,3 +371,10 @@ class HttpFront:
 
 
 _TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
+
+
+def _id_of(request: web.BaseRequest) -> str:
+    """The id of a request's connection."""
+    connection: Any = request.protocol  # one of `netserve.http.connection`
+    identity: str = connection.connection_id
+    return identity

@@ -19,6 +19,7 @@ from netserve.protocols.request_response.responder import (
     Pending,
     Responder,
 )
+from netserve.reactor.context import current_stream, logged_for
 from netserve.wire.reply_guard import LogLimit, times
 
 __all__ = ["Reporter", "load_handler", "wait"]
@@ -75,6 +76,7 @@ def wait(
         What ends the waiting, and the work; `done` is not called any more.
     """
     request = pending.request
+    stream = current_stream()
     finished = False
 
     def finish(reply: Callable[[], bytes | None] | None) -> None:
@@ -85,7 +87,7 @@ def wait(
         if timer.active():
             timer.cancel()
         if reply is not None:
-            done(reply())
+            done(logged_for(stream, reply))
 
     def failed(failure: Failure) -> None:
         error = failure.value

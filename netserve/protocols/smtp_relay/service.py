@@ -123,6 +123,7 @@ def _courier(settings: SmtpRelaySettings, context: Context) -> RouteCourier:
         tokens=context.shared.get(Tokens, tokens),
         outside=Outside(
             turns=context.turns,
+            tracker=context.tracker,
             dns=settings.dns,
             listens=context.listens,
             random=context.random,

@@ -20,7 +20,11 @@ from netserve.protocols.smtp_relay.delivery.accounts import Accounts
 from netserve.protocols.smtp_relay.delivery.dns.resolver import Resolver
 from netserve.protocols.smtp_relay.delivery.login.tokens import Tokens
 from netserve.protocols.smtp_relay.delivery.outside import Outside
-from netserve.protocols.smtp_relay.delivery.tls.policies import Names, Policies, client_options
+from netserve.protocols.smtp_relay.delivery.tls.policies import (
+    Names,
+    Policies,
+    client_options,
+)
 
 WRITERS: Final = 8
 """Threads that write into Maildirs; syncing waits for the disk."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 from netserve.config.listen import Listen
+from netserve.connection import Tracker
 from netserve.fairness.turns import Share
 from netserve.protocols.smtp_relay.delivery.dns.options import Dns
 
@@ -18,6 +19,7 @@ class Outside:
 
     Arguments:
         turns: the service's share of the reactor's time; without it, a share of its own.
+        tracker: is told of each connection to a server.
         dns: the name servers.
         listens: every address that the process listens on.
         random: the source of the order of servers that are equal.
@@ -26,6 +28,7 @@ class Outside:
     """
 
     turns: Share | None = None
+    tracker: Tracker = field(default_factory=Tracker)
     dns: Dns = field(default_factory=Dns)
     listens: tuple[Listen, ...] = ()
     random: Random = field(default_factory=SystemRandom)

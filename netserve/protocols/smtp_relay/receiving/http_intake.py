@@ -38,7 +38,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar, cast
 
 from aiohttp import web
 from twisted.cred.error import UnauthorizedLogin
@@ -46,6 +46,7 @@ from twisted.python.failure import Failure
 
 from netserve.config.types import Secret
 from netserve.crossing import turn_of
+from netserve.http.connection import HttpConnection
 from netserve.http.requests import BadRequest, Upload
 from netserve.http.server import HttpServer
 from netserve.mail.draft import Attachment, Draft, DraftError
@@ -138,7 +139,11 @@ class HttpIntake:
         except Exception:
             context = self._shared.context
             context.metrics.errors["internal"] += 1
-            context.log.failure("a request of {peer} failed", peer=request.remote)
+            context.log.failure(
+                "a request of {peer} failed",
+                peer=request.remote,
+                connection_id=_connection(request).connection_id,
+            )
             return _response(request, 500, {"error": "something went wrong here"})
         return _response(request, 202, answer)
 
@@ -151,6 +156,7 @@ class HttpIntake:
             status=status,
             field=f"{refused.field}: " if refused.field else "",
             reason=refused.what,
+            connection_id=_connection(request).connection_id,
         )
         answer = {"error": refused.what}
         if refused.field:
@@ -195,7 +201,9 @@ class HttpIntake:
         except TryLater as later:
             what = "too many wrong tokens came from this address"
             raise Refused(429, what, retry_after=later.wait) from None
-        return Poster(user, client, "HTTPS" if request.secure else "HTTP")
+        word = "HTTPS" if request.secure else "HTTP"
+        connection = _connection(request)
+        return Poster(user, client, word, connection.connection_id, connection.new_trace())
 
     def _claim(self, request: web.BaseRequest, poster: Poster) -> Claim | None:
         key = request.headers.get("Idempotency-Key")
@@ -318,12 +326,13 @@ class HttpIntake:
         """Commit it, and only then have an answer; that goes on when the client is gone."""
         context = self._shared.context
         envelope, size, committed = posting.commit()
+        connection_id = posting.connection_id
         answered: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         if claim is not None:
             claim.is_committing = True
 
         def kept(queue_id: str) -> None:
-            tell_accepted(context, queue_id, envelope, size)
+            tell_accepted(context, queue_id, envelope, size, connection_id=connection_id)
             answer = {"id": queue_id, "trace": posting.trace}
             if claim is not None:
                 claim.taken(answer)
@@ -368,6 +377,11 @@ def _response(request: web.BaseRequest, status: int, answer: Mapping[str, Any]) 
     if not request.content.is_eof():
         response.force_close()  # what stands behind it is not read
     return response
+
+
+def _connection(request: web.BaseRequest) -> HttpConnection:
+    """The connection of a request."""
+    return cast("HttpConnection", request.protocol)
 
 
 def _digest(token: str) -> bytes:

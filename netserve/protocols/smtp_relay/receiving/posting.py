@@ -44,11 +44,15 @@ class Poster:
         user: whose token it is.
         client: the IP address, or an empty string.
         word: the protocol, as it stands in ``Received``: HTTP or HTTPS.
+        connection_id: of the connection that it posts on.
+        trace: the id of the message.
     """
 
     user: str
     client: str
     word: str
+    connection_id: str
+    trace: str
 
 
 def check(
@@ -127,8 +131,9 @@ class Posting:
         self._recipients = recipients
         self._smtputf8 = smtputf8
         self._intake = Intake(shared.reception.options_of_files, chunked=True)
-        self.trace = f"{shared.context.random.getrandbits(64):016x}"
+        self.trace = poster.trace
         """The id that follows the message."""
+        self.connection_id = poster.connection_id
         self._incoming: Incoming
         try:
             self._incoming = shared.outbox.incoming()
@@ -217,7 +222,7 @@ class Posting:
 
 def not_kept(shared: Shared, poster: Poster, error: OutboxError) -> Refused:
     """What is answered when there is no way to keep a message; it is logged here."""
-    tell_not_kept(shared.context, poster.client, error)
+    tell_not_kept(shared.context, poster.client, error, connection_id=poster.connection_id)
     return Refused(503, "the message could not be kept", retry_after=COME_AGAIN)
 
 

@@ -24,6 +24,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.connection import connection_id
 from netserve.fairness.handshake import PacedHandshake
 from netserve.mail.envelope import Reply
 from netserve.mail.server import answers
@@ -111,7 +112,8 @@ class SmtpSession(Protocol):
         client_allowance = shared.rates.of_client(self._client)
         self._allowances = () if client_allowance is None else (client_allowance,)
         self._machine = SmtpServer(options, tls=ISSLTransport.providedBy(self.transport))
-        self._taker = Taker(shared, self._machine, self._client, self._pump)
+        self._id = connection_id(self.transport) or shared.context.tracker.new_id()
+        self._taker = Taker(shared, self._machine, self._client, self._id, self._pump)
         self._turn = shared.context.turns.turn(counting_key(self._client), self._work, self._abort)
         self._lone_dot_ends = options.lone_dot_ends
         transport = self.transport
@@ -209,7 +211,9 @@ class SmtpSession(Protocol):
             signal = self._handle_events()
         except Exception:
             self._shared.context.metrics.errors["internal"] += 1
-            self._shared.context.log.failure("a session of {client} failed", client=self._client)
+            self._shared.context.log.failure(
+                "a session of {client} failed", client=self._client, connection_id=self._id
+            )
             self._machine.lost()
             self.transport.write(Reply(421, "4.3.0", OUR_FAULT.text).encode())
             signal = Signal.CLOSED
@@ -299,6 +303,7 @@ class SmtpSession(Protocol):
                 "closed {client}: {reply}",
                 client=self._client or LOCAL,
                 reply=str(reply),
+                connection_id=self._id,
             )
 
     def _read(self, reading: bool) -> None:
@@ -355,6 +360,7 @@ class SmtpSession(Protocol):
             sender=sender or "<>",
             client=self._client or LOCAL,
             reply=str(reply),
+            connection_id=self._id,
         )
 
     def _credentials(self, event: CredentialsGiven) -> None:
@@ -372,7 +378,10 @@ class SmtpSession(Protocol):
         else:
             shared.context.metrics.errors["connections_per_user"] += 1
             shared.context.log.info(
-                "refused {client}: too many connections of {user}", client=self._client, user=user
+                "refused {client}: too many connections of {user}",
+                client=self._client,
+                user=user,
+                connection_id=self._id,
             )
             self._machine.refuse(TOO_MANY_OF_USER)
         self._pump()
@@ -394,13 +403,19 @@ class SmtpSession(Protocol):
         elif isinstance(error, UnauthorizedLogin):
             context.metrics.errors["login"] += 1
             context.log.info(
-                "refused a login of {client} as {user}", client=self._client, user=user
+                "refused a login of {client} as {user}",
+                client=self._client,
+                user=user,
+                connection_id=self._id,
             )
             self._machine.refuse(WRONG_LOGIN)
         else:
             context.metrics.errors["login"] += 1
             context.log.failure(
-                "a login of {client} could not be checked", failure, client=self._client
+                "a login of {client} could not be checked",
+                failure,
+                client=self._client,
+                connection_id=self._id,
             )
             self._machine.refuse(LOGIN_FAILED)
         self._pump()
@@ -421,7 +436,12 @@ class SmtpSession(Protocol):
     def _handshake_took_too_long(self) -> None:
         context = self._shared.context
         context.metrics.errors["handshake_timeout"] += 1
-        context.log.info("closed {client}: {why}", client=self._client, why=HANDSHAKE_TOO_SLOW)
+        context.log.info(
+            "closed {client}: {why}",
+            client=self._client,
+            why=HANDSHAKE_TOO_SLOW,
+            connection_id=self._id,
+        )
         self.transport.abortConnection()
 
     _HANDLERS: ClassVar[Mapping[type, Callable[[SmtpSession, Any], None]]] = {

@@ -69,25 +69,32 @@ class Taker:
         shared: with the other sessions of the service.
         machine: gives the messages, and is given the answers.
         client: the client's IP address, or an empty string.
+        connection_id: the session's; its messages' trace ids begin with it.
         go_on: called when the machine was given an answer that it had to wait for.
     """
 
     __slots__ = (
-        "_client", "_go_on", "_incoming", "_machine", "_messages", "_shared", "_trace", "deadline",
+        "_client", "_connection_id", "_go_on", "_incoming", "_machine", "_messages", "_shared",
+        "deadline",
     )  # fmt: skip
 
     deadline: float | None
     """By the reactor's clock, the end of the time for the message that comes in."""
 
     def __init__(
-        self, shared: Shared, machine: SmtpServer, client: str, go_on: Callable[[], None]
+        self,
+        shared: Shared,
+        machine: SmtpServer,
+        client: str,
+        connection_id: str,
+        go_on: Callable[[], None],
     ) -> None:
         self._shared = shared
         self._machine = machine
         self._client = client
         self._go_on = go_on
         self._incoming: Incoming | None = None
-        self._trace = f"{shared.context.random.getrandbits(64):016x}"
+        self._connection_id = connection_id
         self._messages = 0
         self.deadline = None
 
@@ -168,7 +175,7 @@ class Taker:
             envid=event.mail.envid,
             user=self._machine.user,
             client=self._client,
-            trace=f"{self._trace}-{self._messages}",
+            trace=f"{self._connection_id}-{self._messages}",
         )
         incoming.commit(self._shared.context.service, submission(envelope)).addCallbacks(
             self._kept, self._not_kept, callbackArgs=(envelope, incoming.size)
@@ -189,7 +196,9 @@ class Taker:
 
     def _kept(self, queue_id: str, envelope: Envelope, size: int) -> None:
         """The commit is on the disk: only now is the client told so."""
-        tell_accepted(self._shared.context, queue_id, envelope, size)
+        tell_accepted(
+            self._shared.context, queue_id, envelope, size, connection_id=self._connection_id
+        )
         self._machine.accept(f"OK, queued as {queue_id}")
         self._go_on()
 
@@ -200,7 +209,12 @@ class Taker:
         else:
             context = self._shared.context
             context.metrics.errors["internal"] += 1
-            context.log.failure("a message of {client} failed", failure, client=self._client)
+            context.log.failure(
+                "a message of {client} failed",
+                failure,
+                client=self._client,
+                connection_id=self._connection_id,
+            )
             self._machine.refuse(OUR_FAULT)
         self._go_on()
 
@@ -209,7 +223,7 @@ class Taker:
         self._machine.refuse(_reply_of(error))
 
     def _count_error(self, error: OutboxError) -> None:
-        tell_not_kept(self._shared.context, self._client, error)
+        tell_not_kept(self._shared.context, self._client, error, connection_id=self._connection_id)
 
     def dropped(self, event: MessageDropped) -> None:
         """It will not be complete, or may not be taken."""
@@ -221,6 +235,7 @@ class Taker:
                 "refused a message of {client}: {reply}",
                 client=self._client or LOCAL,
                 reply=str(event.reply),
+                connection_id=self._connection_id,
             )
 
     def give_up(self) -> None:
@@ -231,7 +246,9 @@ class Taker:
             incoming.abort()
 
 
-def tell_accepted(context: Context, queue_id: str, envelope: Envelope, size: int) -> None:
+def tell_accepted(
+    context: Context, queue_id: str, envelope: Envelope, size: int, *, connection_id: str
+) -> None:
     """Count and log a message that is on the disk."""
     context.metrics.requests += 1
     many = len(envelope.recipients)
@@ -244,16 +261,18 @@ def tell_accepted(context: Context, queue_id: str, envelope: Envelope, size: int
         client=envelope.client or LOCAL,
         user=envelope.user,
         trace=envelope.trace,
+        connection_id=connection_id,
     )
 
 
-def tell_not_kept(context: Context, client: str, error: OutboxError) -> None:
+def tell_not_kept(context: Context, client: str, error: OutboxError, *, connection_id: str) -> None:
     """Count and log a message that could not be kept."""
     context.metrics.errors["storage"] += 1
     context.log.error(
         "a message of {client} was not kept: {reason}",
         client=client or LOCAL,
         reason=str(error),
+        connection_id=connection_id,
     )
 
 

@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from netserve.connection import Tracker
 from netserve.mail.client.events import ClientSettings
 from netserve.mail.client.machine import Client
 from netserve.mail.envelope import Reply
@@ -60,6 +61,12 @@ class Transport:
         self.producer: Any = None
         self.ends = False
         self.reading = True
+
+    def getHost(self) -> None:
+        """It has no address."""
+
+    def getPeer(self) -> None:
+        """Nor has the other end."""
 
     def pauseProducing(self) -> None:
         self.reading = False
@@ -113,6 +120,7 @@ class World:
             tls=None,
             clock=self.clock,
             turns=self.manual.share() if self.manual else endless_turn(),
+            tracker=Tracker(),
             preparer=Preparer(None, wall=lambda: 0.0, reactor=self.clock),
             target=Target("mx", 25),
         )

@@ -29,6 +29,7 @@ from twisted.logger import Logger, formatEvent
 from zope.interface import implementer
 
 from netserve.config.types import parse_rate
+from netserve.connection import Tracker
 from netserve.fairness.turns import Share
 from netserve.mail.server.states import State
 from netserve.outbox import Incoming, Outbox, OutOfSpace, StorageFailed
@@ -634,7 +635,7 @@ def session(
     )
     context: Any = SimpleNamespace(
         service="mail", reactor=clock, log=log, metrics=Metrics(), random=random.Random(0),
-        turns=turns or endless_turn(),
+        turns=turns or endless_turn(), tracker=Tracker("mail"),
     )  # fmt: skip
     shared = Shared(
         context=context, outbox=queue, reception=Reception(settings), logins=no_logins(clock),

@@ -20,6 +20,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netserve.connection import Tracker, connection_id
 from netserve.fairness.turns import Share
 from netserve.mail.client.events import Closed, Done, Event, NeedBody, Ready, StartTLS
 from netserve.mail.client.machine import Client
@@ -78,6 +79,7 @@ class ServerConnection(Protocol):
         tls: makes the TLS connection, for Twisted's `startTLS`.
         clock: the reactor.
         turns: the service's share of the reactor's time.
+        tracker: is told when the connection is made.
         preparer: of the route.
         target: the server.
     """
@@ -92,6 +94,7 @@ class ServerConnection(Protocol):
         tls: Any,
         clock: Any,
         turns: Share,
+        tracker: Tracker,
         preparer: Preparer,
         target: Target,
     ) -> None:
@@ -107,6 +110,8 @@ class ServerConnection(Protocol):
         self._owner = owner
         self._tls = tls
         self._clock = clock
+        self._tracker = tracker
+        self._connection_id = ""
         self._preparer = preparer
         self._preparation: Preparation | None = None  # since the session began
         self._preparing: Deferred[Any] | None = None  # of the job, of which nothing is sent yet
@@ -213,6 +218,11 @@ class ServerConnection(Protocol):
         )
 
     # What Twisted calls.
+
+    def makeConnection(self, transport: Any) -> None:
+        tapped = self._tracker.outgoing(self, transport, tls=self._client.secure)
+        self._connection_id = connection_id(tapped)
+        super().makeConnection(tapped)
 
     def connectionMade(self) -> None:
         if self._client.secure:
@@ -368,7 +378,12 @@ class ServerConnection(Protocol):
             refused = client.settings.login if event.login_refused else None
             self.opened.errback(
                 SessionFailed(
-                    reply, remote, begun=True, in_handshake=in_handshake, refused_login=refused
+                    reply,
+                    remote,
+                    begun=True,
+                    in_handshake=in_handshake,
+                    refused_login=refused,
+                    connection_id=self._connection_id,
                 )
             )
             return finished

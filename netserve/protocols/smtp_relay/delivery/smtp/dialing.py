@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from netserve.connection import Tracker
 from netserve.fairness.turns import Share
 from netserve.mail.client.events import ClientSettings, Login
 from netserve.mail.client.machine import Client
@@ -36,6 +37,7 @@ class Dialer:
         reactor: connects, and is the clock.
         log: of the service.
         turns: the service's share of the reactor's time.
+        tracker: is told of each connection.
         preparer: of the route.
         logins: of the route.
     """
@@ -48,6 +50,7 @@ class Dialer:
         reactor: Any,
         log: Logger,
         turns: Share,
+        tracker: Tracker,
         preparer: Preparer,
         logins: Logins,
     ) -> None:
@@ -56,6 +59,7 @@ class Dialer:
         self._reactor = reactor
         self._log = log
         self._turns = turns
+        self._tracker = tracker
         self._preparer = preparer
         self._logins = logins
 
@@ -87,6 +91,7 @@ class Dialer:
                 "{remote}: going on in clear, since TLS failed: {reason}",
                 remote=error.remote,
                 reason=str(error.reply),
+                connection_id=error.connection_id,
             )
         return await self._begin(target, replace(security, level="none"), owner, login)
 
@@ -134,6 +139,7 @@ class Dialer:
             tls=security.tls,
             clock=self._reactor,
             turns=self._turns,
+            tracker=self._tracker,
             preparer=self._preparer,
         )
 

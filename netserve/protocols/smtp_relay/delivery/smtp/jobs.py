@@ -22,6 +22,7 @@ class SessionFailed(UpstreamError):
         begun: there was a connection.
         in_handshake: it ended in the TLS handshake.
         refused_login: the login that the server does not take, or None.
+        connection_id: of the connection; empty where there was none.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class SessionFailed(UpstreamError):
         begun: bool = False,
         in_handshake: bool = False,
         refused_login: Login | None = None,
+        connection_id: str = "",
     ) -> None:
         super().__init__(f"{remote}: {reply}")
         self.reply = reply
@@ -39,6 +41,7 @@ class SessionFailed(UpstreamError):
         self.begun = begun
         self.in_handshake = in_handshake
         self.refused_login = refused_login
+        self.connection_id = connection_id
 
 
 class Job:

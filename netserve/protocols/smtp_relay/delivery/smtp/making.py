@@ -29,6 +29,7 @@ def make_dialer(route: SmtpRoute, facilities: Facilities, login: Login | None = 
         reactor=reactor,
         log=log,
         turns=facilities.turns,
+        tracker=facilities.outside.tracker,
         preparer=Preparer(changes_of(route), wall=facilities.wall, reactor=reactor, log=log),
         logins=Logins(login, facilities.tokens),
     )
