@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from twisted.internet import protocol
@@ -23,6 +24,7 @@ from netserve.fairness.reading import LARGE, PacedReading
 from netserve.fairness.shares import Shares
 from netserve.fairness.turns import Share
 from netserve.plugin import Metrics
+from netserve.reactor.context import logged_for
 from netserve.reactor.lingering import close_lingering
 from netserve.wire.frame_input import SMALL, TooMuchHeld
 from netserve.wire.framing import Event, Framing, FramingError
@@ -46,7 +48,7 @@ class Answers(Protocol[C, P]):
 
     @property
     def client(self) -> Callable[[Any], C]:
-        """Makes what `respond` gets as its client, of the transport's peer."""
+        """Makes what `respond` gets as its client, of the connection's transport."""
 
     @property
     def respond(self) -> Callable[[bytes, C], bytes | P | None]:
@@ -123,7 +125,7 @@ class FramedConnection(protocol.Protocol, Generic[C, P]):
         options, transport = self._options, self.transport
         peer = transport.getPeer()
         address = counting_key(getattr(peer, "host", ""))
-        self._client = self._answers.client(peer)
+        self._client = self._answers.client(transport)
         self._pipeline = Pipeline(
             options.framing,
             size=options.request_size,
@@ -132,7 +134,8 @@ class FramedConnection(protocol.Protocol, Generic[C, P]):
             address=address,
         )
         self._frames = self._pipeline.frames
-        self._turn = options.turns.turn(address, self._work, transport.abortConnection)
+        work = partial(logged_for, transport, self._work)
+        self._turn = options.turns.turn(address, work, transport.abortConnection)
         transport.registerProducer(self, True)
 
     # Input

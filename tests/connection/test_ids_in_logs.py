@@ -19,9 +19,11 @@ from twisted.logger import globalLogPublisher
 
 from netserve.ops.logs import text_line
 from netserve.plugin import Hosted, connection_id
+from netserve.protocols.http_bridge import plugin as http_bridge
 from netserve.protocols.request_response import plugin as request_response
 from netserve.testing.hosting import FREE_PORT, connect, exchange, serve
 from netserve.testing.mail import TEXT, in_thread, relay
+from netserve.testing.process import free_port
 from netserve.testing.queue import until
 
 reactor: Any = _reactor
@@ -119,6 +121,28 @@ async def test_a_handler_that_fails_late(tmp_path: Path, lines: list[str]) -> No
     service = await serve(request_response, state=tmp_path, handler="late_handlers:fail")
     await exchange(service.port, b"hello\n")
     assert all(ids_of(lines, "it is not there"))
+    await service.stop()
+
+
+@pytest.mark.parametrize("size", [0, 100_000], ids=["at once", "in a later turn"])
+@pytest_twisted.ensureDeferred
+async def test_a_broken_frame(lines: list[str], size: int) -> None:
+    service = await serve(request_response, framing="netstring", reply="{request}")
+    await exchange(service.port, b"1:a," * (size // 4) + b"nonsense")
+    assert all(ids_of(lines, "a netstring begins with"))
+    await service.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_framed_bridge_without_its_upstream(lines: list[str]) -> None:
+    service = await serve(
+        http_bridge,
+        request={"url": f"http://127.0.0.1:{free_port()}/{{request}}"},
+        allow_upstreams="127.0.0.1",
+    )
+    await exchange(service.port, b"a\nb\n")
+    first, second = ids_of(lines, "no answer for")
+    assert first == second != ""
     await service.stop()
 
 

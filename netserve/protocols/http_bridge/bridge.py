@@ -17,7 +17,7 @@ from yarl import URL
 
 from netserve.fairness.shares import Holding
 from netserve.http import Answer, HttpClient, HttpError, Pace
-from netserve.plugin import Context
+from netserve.plugin import Context, connection_id
 from netserve.protocols.http_bridge.encode import Misfit, Values
 from netserve.protocols.http_bridge.plan import Plan
 from netserve.protocols.http_bridge.refusals import Refusals
@@ -33,17 +33,20 @@ class Client:
         peer: its name in the log (`netserve.wire.peer.peer_name`).
         host: for ``{peer}``: its IP address, or ``unix``.
         address: what counts as its address (`netserve.wire.peer.counting_key`).
+        connection_id: of its connection; empty where that has none, as over UDP.
     """
 
     peer: str
     host: str
     address: str
+    connection_id: str = ""
 
     @classmethod
-    def of(cls, peer: Any) -> Client:
-        """The client with a transport's peer address."""
+    def of(cls, transport: Any) -> Client:
+        """The client at the other end of a transport."""
+        peer = transport.getPeer()
         host = getattr(peer, "host", "")
-        return cls(peer_name(peer), host or LOCAL, counting_key(host))
+        return cls(peer_name(peer), host or LOCAL, counting_key(host), connection_id(transport))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,9 @@ class Bridge:
 
     def _failed(self, client: Client) -> bytes:
         """The reply after a bug of ours: the peer learns that much, the log has the rest."""
-        self.context.log.failure("the request of {peer} failed", peer=client.peer)
+        self.context.log.failure(
+            "the request of {peer} failed", peer=client.peer, connection_id=client.connection_id
+        )
         return self.error("internal", "an internal error", 500)
 
     async def _reply(self, request: Request, client: Client) -> bytes:
@@ -133,7 +138,10 @@ class Bridge:
             return self.refuse(str(busy), client.peer, kind=busy.kind, status=busy.status)
         except HttpError as error:
             self.context.log.warn(  # this is Twisted's logger
-                "no answer for {peer}: {reason}", peer=client.peer, reason=str(error)
+                "no answer for {peer}: {reason}",
+                peer=client.peer,
+                reason=str(error),
+                connection_id=client.connection_id,
             )
             return self.error(error.kind, error.told, error.status)
         try:

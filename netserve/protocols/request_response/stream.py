@@ -12,6 +12,11 @@ from netserve.streams.framed import Done
 from netserve.wire.peer import peer_name
 
 
+def _name(transport: Any) -> str:
+    """The name of the peer of a connection."""
+    return peer_name(transport.getPeer())
+
+
 class StreamAnswers:
     """Gives a responder's replies, and waits for its handler; a client is the peer's name.
 
@@ -21,7 +26,7 @@ class StreamAnswers:
         timeout: seconds for a handler.
     """
 
-    client = staticmethod(peer_name)
+    client = staticmethod(_name)
 
     def __init__(self, responder: Responder, *, clock: Any, timeout: float) -> None:
         self._responder = responder
