@@ -22,6 +22,7 @@ from twisted.internet.threads import deferToThread
 from netserve.config.listen import Listen
 from netserve.config.load import ServiceConfiguration, load
 from netserve.errors import StartError
+from netserve.mail.kind import MailKind
 from netserve.ops.logs import Levels
 from netserve.plugin import Context, Hosted, ProtocolPlugin, Settings
 from netserve.registry import Registry
@@ -384,7 +385,9 @@ async def test_the_daemon_replaces_a_service_that_uses_the_queue(tmp_path: Path)
     await daemon.replace(configured("b.example", "refuse: no more"))
     assert service.current is not first
     assert daemon.outbox is not None
-    assert daemon.outbox.hostnames() == {"mail": "b.example"}
+    (kind,) = daemon.outbox.kinds().values()
+    assert isinstance(kind, MailKind)
+    assert kind.hostname == "b.example"
     client = await connect(port)
     assert b"b.example" in await client.until(b"\r\n")
     client.transport.loseConnection()
