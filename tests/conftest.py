@@ -6,7 +6,10 @@ pytest-twisted knows it as ``--reactor=asyncio``, of which it is a kind.
 from __future__ import annotations
 
 import inspect
+import os
 import signal
+import sys
+import threading
 
 import pytest
 
@@ -19,6 +22,27 @@ install()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+_STATUS = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End a run in which a test has failed before it closed its queue.
+
+    Python waits for the threads of that queue, which wait for work: the run would never end.
+    """
+    status = config.stash.get(_STATUS, 0)
+    main = threading.main_thread()
+    if status and any(not one.daemon and one is not main for one in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 @pytest.hookimpl(tryfirst=True)
