@@ -30,20 +30,20 @@ class Limits(Section):
     """What one service may use. A protocol adds its own by a subclass."""
 
     connections: PositiveInt = 1000
-    """Connections at one time, in all."""
+    """Concurrent connections, in all."""
     connections_per_address: PositiveInt = 100
-    """Connections at one time from one address."""
+    """Concurrent connections from one address."""
     handshake_timeout: Duration = 10.0
     """Time for the TLS handshake, and for the header of `proxy_protocol_from`."""
     idle_timeout: Duration = 300.0
-    """A connection on which nothing has moved for so long is closed."""
+    """A connection on which nothing has moved for this time is closed."""
 
 
 class Certificate(Section):
     """A certificate and its key."""
 
     certificate: FilePath
-    """The certificate, PEM; the chain may stand behind it in the same file."""
+    """The certificate, PEM; the chain may follow it in the same file."""
     key: FilePath
     """Its private key, PEM."""
     chain: FilePath | None = None

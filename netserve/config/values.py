@@ -176,7 +176,7 @@ class Secret:
     """A text that is printed nowhere: its str, repr and format are ``***``.
 
     Arguments:
-        value: what is to be kept; `reveal` gives it back.
+        value: the secret; `reveal` returns it.
     """
 
     __slots__ = ("_value",)

@@ -105,7 +105,7 @@ class HttpClient:
     Arguments:
         options: what it may do.
         resolver: resolves names, unguarded; tests give one of their own.
-        tracker: is told of each connection that is opened.
+        tracker: records each connection that is opened.
 
     Raises:
         ValueError: the file of authorities cannot be read.
@@ -346,7 +346,7 @@ class HttpClients:
         reactor: the reactor, which has to run on asyncio's loop.
         log: the process's logger.
         resolver: resolves names for all clients, in place of the system's.
-        tracker: is told of each connection that the clients open.
+        tracker: records each connection that the clients open.
     """
 
     reactor: Any

@@ -78,7 +78,7 @@ class GuardedConnector(TCPConnector):
     Arguments:
         guard: the service's.
         resolver: resolves names, unguarded.
-        tracker: is told of each connection that is opened.
+        tracker: records each connection that is opened.
         options: the further arguments of aiohttp's `TCPConnector`.
     """
 

@@ -1,4 +1,4 @@
-"""Mail as a kind of the queue's items: what senders are told, by NOTIFY and reports (RFC 3461)."""
+"""Mail as a kind of the queue's items: which reports a sender gets (RFC 3461)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class MailKind:
     def action(
         self, item: Item, task: Task, outcome: model.Outcome, verdict: Verdict, *, delayed: bool
     ) -> Action | None:
-        """What the sender is told, by NOTIFY (RFC 3461, 4.1); never the null sender."""
+        """The report that NOTIFY asks for (RFC 3461, 4.1); the null sender gets none."""
         if not item.sender:
             return None
         notify = cast("QueuedRecipient", task).notify
@@ -115,7 +115,7 @@ class MailKind:
         return Report(submission(envelope), data)
 
     def is_report(self, item: Item) -> bool:
-        """See `Kind`: what has the null sender is told to nobody (RFC 5321, 6.1)."""
+        """See `Kind`: no report about mail from the null sender (RFC 5321, 6.1)."""
         return not item.sender
 
     def describe(self, item: Description) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """What differs from one kind of item to another: the interface between the queue and a kind.
 
-A kind decides what the meta texts of its items and tasks mean, who is told what of an outcome, and
+A kind decides what the meta texts of its items and tasks mean, which reports the sender gets, and
 how an item is shown. The queue knows nothing of mail; `netserve.mail.kind` is mail's kind.
 """
 
@@ -40,7 +40,7 @@ class Judged:
         outcome: of the attempt.
         verdict: what it comes to.
         mark: for the store.
-        report: what the sender is told of it, in a word of the kind, or None.
+        report: which report the sender gets about it, in a word of the kind, or None.
     """
 
     task: Task
@@ -82,16 +82,16 @@ class Kind(Protocol):
     def action(
         self, item: Item, task: Task, outcome: Outcome, verdict: Verdict, *, delayed: bool
     ) -> str | None:
-        """What the sender is told of an outcome, in a word; None for nothing.
+        """Which report the sender gets about an outcome, in a word; None for no report.
 
-        Those who are told the same are told by one report. It is asked for every outcome.
+        Tasks with the same word share one report. The queue asks for every outcome.
 
         Arguments:
             item: the item.
             task: one of its tasks.
             outcome: of the attempt.
             verdict: what it comes to.
-            delayed: it is time to tell that there is a delay.
+            delayed: a report about the delay is due.
         """
 
     def report(
@@ -118,7 +118,7 @@ class Kind(Protocol):
         """
 
     def is_report(self, item: Item) -> bool:
-        """Whether an item is itself a report, so that nobody is told of its end."""
+        """Whether an item is itself a report, so that its end is not reported."""
 
     def describe(self, item: Description) -> Mapping[str, Any]:
         """What `queue list` and `queue show` have of an item beyond what every kind has."""

@@ -71,7 +71,7 @@ class Item:
         service: the service that took it in and whose courier delivers it.
         kind: the name of its `netserve.outbox.kind.Kind`.
         created: when it was taken in, in unix seconds.
-        sender: who is told of it, as its kind names people; empty where nobody is.
+        sender: gets the reports about it, as its kind names people; empty for nobody.
         meta: what else its kind has to know of it, as one text.
         user: who authenticated, or an empty string.
         client: the address it came from, or an empty string.

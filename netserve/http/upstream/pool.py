@@ -37,7 +37,7 @@ class Pool:
         log: gets our own bugs.
         options: time, connections, bytes, addresses.
         lookup: resolves names in place of the reactor; tests give one.
-        tracker: is told of each connection that is opened.
+        tracker: records each connection that is opened.
     """
 
     def __init__(

@@ -74,8 +74,6 @@ class RouteCourier:
     ) -> None:
         self.hostname = hostname
         self.kind = MailKind(hostname)
-        self._reactor = reactor
-        self._log = log
         self._accounts = accounts or Accounts()
         self._facilities = Facilities(
             hostname=hostname,
@@ -105,10 +103,9 @@ class RouteCourier:
             ValueError: they can't work; the old ones stay.
         """
         table = RouteTable(routes)
-        delivers = list(dict.fromkeys(route.deliver for route in table.routes))
         channels: dict[Deliver, Channel] = {}
         try:
-            for deliver in delivers:
+            for deliver in dict.fromkeys(route.deliver for route in table.routes):
                 old = self._channels.get(deliver)
                 channels[deliver] = old or deliver.way.open(deliver, self._facilities)
         except ValueError as error:
@@ -123,12 +120,12 @@ class RouteCourier:
                 channel.close(cut=False)
         self._table, self._channels = table, channels
         if self._is_attached:
-            self._accounts.use(self, delivers)
+            self._accounts.use(self, channels)
 
     def attach(self) -> None:
         """Count by the accounts of the process from now on; a courier is made without that."""
         self._is_attached = True
-        self._accounts.use(self, {route.deliver: None for route in self._table.routes})
+        self._accounts.use(self, self._channels)
 
     def destination(self, message: QueuedMessage, recipient: QueuedRecipient) -> Destination:
         """Where a recipient's mail goes, by the live routes."""
@@ -138,7 +135,7 @@ class RouteCourier:
         return _NO_ROUTE if route is None else self._finders[id(route)](recipient.address)
 
     def _find_destinations(self) -> None:
-        """Make the destinations anew: ways of this service or of another one have changed."""
+        """Make the destinations again: routes of this service or of another one have changed."""
         if not self._is_attached:
             self.attach()
         accounts = {deliver: self._accounts.of(deliver) for deliver in self._channels}
@@ -193,7 +190,7 @@ def _finders(
         route = Destination(
             name if names[name] == 1 else f"{name} ({names[name]})",
             deliver.way.concurrency(account.connections),
-            min(deliver.batch, *(quota.count for quota in account.quotas), deliver.batch),
+            min((deliver.batch, *(quota.count for quota in account.quotas))),
             account.quotas,
             account=account.name,
             handle=channel,

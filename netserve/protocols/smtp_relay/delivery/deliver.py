@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from types import new_class
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,8 +11,7 @@ from pydantic import ConfigDict, model_validator
 
 from netserve.config.types import Section
 from netserve.errors import InvalidValue
-from netserve.protocols.smtp_relay.delivery.options import ConnectionOptions, QuotaOptions
-from netserve.protocols.smtp_relay.delivery.smtp.options import one_of
+from netserve.protocols.smtp_relay.delivery.options import ConnectionOptions, QuotaOptions, one_of
 from netserve.protocols.smtp_relay.delivery.ways import WAYS
 from netserve.protocols.smtp_relay.delivery.ways.way import Way
 
@@ -54,7 +54,7 @@ class Deliver(_Options):
         json_schema_extra={"oneOf": [{"required": [name]} for name in _NAMES]}
     )
 
-    @property
+    @cached_property
     def way(self) -> Way[Any]:
         """The way."""
         return next(way for way in WAYS if getattr(self, way.name) is not None)

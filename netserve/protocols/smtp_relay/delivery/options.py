@@ -22,3 +22,8 @@ class QuotaOptions(Section):
     """So many recipients in a time at the most, as the provider has it: `250/hour`, or a list such
     as `[20/minute, 250/hour, 10000/day]`. What is over it waits; it is kept over a restart, and
     holds over all services that go there with the same login. With `mx` each domain has its own."""
+
+
+def one_of(names: tuple[str, ...]) -> str:
+    """``a, b or c``."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -19,7 +19,7 @@ class Outside:
 
     Arguments:
         turns: the service's share of the reactor's time; without it, a share of its own.
-        tracker: is told of each connection to a server.
+        tracker: records each connection to a server.
         dns: the name servers.
         listens: every address that the process listens on.
         random: the source of the order of servers that are equal.

@@ -79,7 +79,7 @@ class ServerConnection(Protocol):
         tls: makes the TLS connection, for Twisted's `startTLS`.
         clock: the reactor.
         turns: the service's share of the reactor's time.
-        tracker: is told when the connection is made.
+        tracker: records the connection.
         preparer: of the route.
         target: the server.
     """

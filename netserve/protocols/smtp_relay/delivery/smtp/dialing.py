@@ -37,7 +37,7 @@ class Dialer:
         reactor: connects, and is the clock.
         log: of the service.
         turns: the service's share of the reactor's time.
-        tracker: is told of each connection.
+        tracker: records each connection.
         preparer: of the route.
         logins: of the route.
     """

@@ -41,15 +41,15 @@ def make_securing(route: SmtpOptions, level: TLSLevel, facilities: Facilities) -
     Raises:
         ValueError: the file of `ca` can't work.
     """
+    resolver = resolver_for(level, facilities) if level in WITH_DNS else None
+    policy = None
+    if resolver is not None and "mta-sts" in level:
+        policy = facilities.policies(route.ca, route.allow_addresses, resolver).find
     return Securing(
         level,
         ClientTLS(route.ca),
-        resolver=resolver_for(level, facilities) if level in WITH_DNS else None,
-        policy=facilities.policies(
-            route.ca, route.allow_addresses, resolver_for(level, facilities)
-        ).find
-        if "mta-sts" in level
-        else None,
+        resolver=resolver,
+        policy=policy,
         wall=facilities.wall,
         log=facilities.log,
     )

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from netserve.config.types import Duration, FilePath, Networks, PositiveInt, Section
 from netserve.errors import InvalidValue
-from netserve.protocols.smtp_relay.delivery.options import ConnectionOptions, QuotaOptions
+from netserve.protocols.smtp_relay.delivery.options import ConnectionOptions, QuotaOptions, one_of
 from netserve.protocols.smtp_relay.delivery.smtp.outgoing_options import DKIM, Rewrite, Signatures
 
 TLSLevel: TypeAlias = Literal["none", "may", "encrypt", "verify", "dane", "mta-sts", "dane+mta-sts"]
@@ -87,8 +87,3 @@ def level_of(options: SmtpOptions, default: TLSLevel = "may") -> TLSLevel:
     if options.ca is not None and level not in WITH_CERTIFICATES:
         raise InvalidValue("ca: only together with tls: " + one_of(WITH_CERTIFICATES))
     return level
-
-
-def one_of(names: tuple[str, ...]) -> str:
-    """``a, b or c``."""
-    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

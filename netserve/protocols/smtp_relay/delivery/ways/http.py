@@ -45,10 +45,6 @@ class Http(Way[HttpRoute]):
         path = hashlib.sha256(url.raw_path_qs.encode()).hexdigest()[:16]
         return [f"http:{place(url)}#{path}"]
 
-    def concurrency(self, connections: int) -> int:
-        """See `Way`."""
-        return connections
-
     def open(self, route: HttpRoute, facilities: Facilities) -> HookClient:
         """See `Way`."""
         clients = facilities.http

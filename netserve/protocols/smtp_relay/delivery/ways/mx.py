@@ -57,10 +57,6 @@ class ByMx(Way[MxRoute]):
         """See `Way`."""
         return ["mx" if route.port == 25 else f"mx:{route.port}"]
 
-    def concurrency(self, connections: int) -> int:
-        """See `Way`."""
-        return connections
-
     def open(self, route: MxRoute, facilities: Facilities) -> DomainPools:
         """See `Way`."""
         level = level_of(route)

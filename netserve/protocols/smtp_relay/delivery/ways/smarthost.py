@@ -74,10 +74,6 @@ class ToSmarthost(Way[SmarthostRoute]):
         """See `Way`."""
         return [f"smtp:{_user(route)}{_server(one)}" for one in route.smarthost or ()]
 
-    def concurrency(self, connections: int) -> int:
-        """See `Way`."""
-        return connections
-
     def open(self, route: SmarthostRoute, facilities: Facilities) -> ServerPool:
         """See `Way`."""
         dialer = make_dialer(route, facilities, route.login)

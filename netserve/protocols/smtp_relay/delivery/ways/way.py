@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar, Generic, TypeVar
 
@@ -9,12 +10,13 @@ from netserve.config.types import Section
 from netserve.mail.envelope import Reply
 from netserve.protocols.smtp_relay.delivery.channel import Channel
 from netserve.protocols.smtp_relay.delivery.facilities import WRITERS, Facilities
+from netserve.protocols.smtp_relay.delivery.options import ConnectionOptions
 
 R = TypeVar("R", bound=Section)
 T = TypeVar("T")
 
 
-class Way(Generic[R]):
+class Way(ABC, Generic[R]):
     """A way of delivery; its options stand below `deliver` in the file.
 
     A new one is a file of this folder and an entry of `WAYS`.
@@ -43,24 +45,24 @@ class Way(Generic[R]):
         return ()
 
     def concurrency(self, connections: int) -> int:
-        """Deliveries that may be under way.
+        """Deliveries that may be under way: as many as connections, where it has some.
 
         Arguments:
             connections: of the account.
         """
-        return WRITERS
+        return connections if ConnectionOptions in self.shared else WRITERS
 
     def refusal(self, route: R, recipient: str, hostname: str) -> Reply | None:
         """What a recipient is rejected with while the client is there, or None."""
         return None
 
+    @abstractmethod
     def open(self, route: R, facilities: Facilities) -> Channel:
         """What delivers for a route.
 
         Raises:
             ValueError: the options can't work, such as a file of `ca`.
         """
-        raise NotImplementedError
 
 
 def chosen(value: T | None) -> T:
