@@ -19,6 +19,7 @@ from typing import Final, Literal, NamedTuple
 from netserve.durable import sync_folder
 from netserve.errors import StartError
 from netserve.outbox.sqlite import checksums, schema
+from netserve.outbox.sqlite.errors import why_not_opened
 
 APPLICATION: Final = 0x6E736F62
 """Stands in the file's header, so that another program's database is not taken for ours."""
@@ -118,7 +119,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     except (sqlite3.Error, OSError) as error:
-        raise StartError(f"cannot open the queue's database {path}: {error}") from error
+        why = why_not_opened(error, path.parent)
+        raise StartError(f"cannot open the queue's database {path}: {why}") from error
     return connection
 
 

@@ -44,14 +44,13 @@ from netserve.outbox.sqlite.database import (
     open_unchanged,
     read_header,
 )
+from netserve.outbox.sqlite.errors import why_not_opened
 from netserve.outbox.sqlite.marker import MARKER, Marker, Place
 
 TIME: Final = 0.5
 """Seconds that the pages of the database are looked at when a queue is opened."""
 
 _MOST_ERRORS: Final = 100
-_INDEX_SIZE: Final = 64 * 1024
-"""Bytes that SQLite wants for the index of a write-ahead log, at least."""
 
 Kind = Literal[
     "access", "marker", "lost", "foreign", "damaged", "newer", "other", "older", "bodies", "copied"
@@ -222,9 +221,7 @@ class _Examiner:
                 if not any(finding.kind == "newer" for finding in self.findings):
                     self.complete = self._check_pages(connection, seconds)
         except sqlite3.OperationalError as error:  # the system is to blame, or another program
-            status = os.statvfs(self.folder)
-            full = status.f_bavail * status.f_frsize < _INDEX_SIZE
-            why = "the disk is full" if full else str(error)
+            why = why_not_opened(error, self.folder)
             self._found("access", f"cannot open {self.database}: {why}")
         except sqlite3.Error as error:
             self._found("damaged", f"{self.database} is damaged: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -67,14 +68,42 @@ def test_a_failed_sync_is_451_and_no_more_mail_is_taken(
     assert set(site.taken) <= contents(site.root, tmp_path / "scratch").queued
 
 
-def test_a_full_disk_is_452_and_is_recovered_from(site: Site, tmp_path: Path) -> None:
-    """S3: a disk of one megabyte and fifty files: no space, then no inode, then both again."""
+@contextmanager
+def small_disk(site: Site) -> Iterator[None]:
+    """A disk of one megabyte and fifty files for a relay."""
     if os.geteuid() != 0:
         missing("mounting a small disk needs root")
     options = ["-t", "tmpfs", "-o", "size=1m,nr_inodes=50", "none"]
     if subprocess.run(["mount", *options, site.root], check=False).returncode:
         missing("a small disk can't be mounted here")
     try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", site.root], check=True)
+
+
+def test_a_start_on_a_full_disk_says_so_and_loses_nothing(site: Site, tmp_path: Path) -> None:
+    """S1, S21: the start is refused; once there is space, all is there."""
+    with small_disk(site):
+        site.configure()
+        with site.running(output=tmp_path / "log") as process:
+            assert site.send("kept-1", "later@hop.test", size=90_000).startswith("250")
+            process.stop()
+        ballast = site.root / "ballast"
+        fill(ballast)
+        with site.running(output=tmp_path / "full", until="") as process:
+            assert process.wait() == 1
+            assert "queue.db: the disk is full" in process.log()
+        ballast.unlink()
+        with site.running(output=tmp_path / "again") as process:
+            assert site.send("kept-2", "later@hop.test").startswith("250")
+            process.stop()
+        assert contents(site.root, tmp_path / "scratch").queued == {"kept-1", "kept-2"}
+
+
+def test_a_full_disk_is_452_and_is_recovered_from(site: Site, tmp_path: Path) -> None:
+    """S3: no space, then no inode, then both again."""
+    with small_disk(site):
         site.configure()
         with site.running(output=tmp_path / "log") as process:
             assert site.send("kept-1", "later@hop.test", size=90_000).startswith("250")
@@ -98,8 +127,6 @@ def test_a_full_disk_is_452_and_is_recovered_from(site: Site, tmp_path: Path) ->
             process.stop()
         queued = contents(site.root, tmp_path / "scratch").queued
         assert queued == {"kept-1", "kept-2", "kept-3"}
-    finally:
-        subprocess.run(["umount", "-l", site.root], check=True)
 
 
 def fill(path: Path) -> None:
